@@ -1,0 +1,59 @@
+// Chat markup of Qwen3.5 and Qwen3.6, rendered without a template engine. Implemented in src/text.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tqkv/tokenizer.h"
+
+namespace tqkv {
+
+/// Told from the checkpoint's own template.
+enum class ChatVariant {
+  qwen3_5,            ///< thinks unless asked not to
+  qwen3_5_no_think,   ///< the small 3.5 models: thinks only when asked
+  qwen3_6,            ///< keeps all reasoning with preserve_thinking; arguments that are not strings are JSON
+  plain               ///< a model that does not think (pocket): closed think block, no tools
+};
+
+/// A piece of rendered text; `control` pieces are markup, the others are user text in which control strings are text.
+struct ChatPiece {
+  std::string text;
+  bool control = false;
+};
+
+struct ChatOptions {
+  std::optional<bool> think;          ///< nothing: the variant's default
+  bool add_generation_prompt = true;
+  bool preserve_thinking = false;     ///< 3.6
+};
+
+/// A conversation as JSON text: an array of messages, and optionally an array of tools.
+struct Conversation {
+  std::string messages;
+  std::string tools;                  ///< empty: none
+};
+
+class ChatTemplate {
+ public:
+  /// Chooses the variant from the template's text and the tokenizer's added tokens; nothing when it is not Qwen markup.
+  static std::optional<ChatTemplate> detect(std::string_view chat_template, const Tokenizer& tokenizer);
+  explicit ChatTemplate(ChatVariant variant) : variant_(variant) {}
+  ChatVariant variant() const { return variant_; }
+
+  /// Throws Error(chat) with the official template's own message for a conversation it refuses.
+  std::vector<ChatPiece> render(const Conversation& conversation, const ChatOptions& options) const;
+  /// Whether the generation prompt leaves a think block open for the model to fill.
+  bool opens_thinking(const ChatOptions& options) const;
+
+ private:
+  ChatVariant variant_;
+};
+
+/// The rendered text in one piece.
+std::string text_of(const std::vector<ChatPiece>& pieces);
+/// Ids of a rendered conversation: control strings inside user text stay text.
+std::vector<int> encode(const Tokenizer& tokenizer, const std::vector<ChatPiece>& pieces, int* replaced = nullptr);
+
+}  // namespace tqkv

@@ -1,0 +1,49 @@
+// Files: mapped for reading, read whole, written so that they are complete or absent.
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tqkv {
+
+/// A file mapped read-only.
+class MappedFile {
+ public:
+  /// Throws Error(io).
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// The whole of a file, at most `limit` bytes. Throws Error(io).
+std::string read_text(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30);
+
+/// A file that appears under its name only when commit() has written everything and synced it: until then it is a temporary
+/// file beside it, removed by the destructor. Parent folders are created. Every failure is an Error(io).
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::span<const std::byte> bytes);
+  void write(std::string_view text);
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+};
+
+}  // namespace tqkv

@@ -1,0 +1,50 @@
+// A pool of threads for many short parallel regions.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace tqkv {
+
+/// Runs numbered tasks on a fixed set of threads. Tasks are handed out in ascending order to whoever is free, so a task must
+/// depend on its number alone. Callers on several threads take turns.
+class ThreadPool {
+ public:
+  /// `threads` includes the calling thread; 1 runs everything inline.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  /// Calls task(index, worker) for index 0..count-1 and returns when all are done; worker is in 0..size()-1 and unique among
+  /// tasks that run at the same time. Tasks must not throw and must not call run().
+  template <class Task>
+  void run(int count, const Task& task) {
+    run_erased(count, [](const void* t, int index, int worker) { (*static_cast<const Task*>(t))(index, worker); }, &task);
+  }
+
+ private:
+  using Call = void (*)(const void*, int index, int worker);
+  void run_erased(int count, Call call, const void* task);
+  void work(int worker);
+  void drain(std::uint32_t region, int worker);
+
+  std::vector<std::thread> workers_;
+  std::mutex turn_;
+  Call call_ = nullptr;
+  const void* task_ = nullptr;
+  int count_ = 0;
+  alignas(64) std::atomic<std::uint64_t> next_{0};      // region in the high half, next index in the low half
+  alignas(64) std::atomic<int> active_{0};              // workers inside the current region
+  alignas(64) std::atomic<std::uint32_t> region_{0};    // futex word: changes when a region starts or the pool stops
+  std::atomic<bool> stop_{false};
+};
+
+/// Cores this process may run on.
+int available_cores();
+
+}  // namespace tqkv

@@ -1,0 +1,14 @@
+// The subcommands, one file each: every function adds its command to the program, with a callback that runs it.
+#pragma once
+#include <CLI/CLI.hpp>
+
+namespace tqkv::cli {
+
+void add_generate(CLI::App& program);
+void add_benchmark(CLI::App& program);
+void add_compare(CLI::App& program);
+void add_inspect(CLI::App& program);
+void add_logits(CLI::App& program);
+void add_tokenize(CLI::App& program);     // tokenize and detokenize
+
+}  // namespace tqkv::cli
