@@ -3,9 +3,16 @@
 
 function(tqkv_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${target} PRIVATE -Wno-restrict)   # GCC 12 warns about its own std::string (bug 105651)
+  endif()
   if(TQKV_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${TQKV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PRIVATE -fsanitize=${TQKV_SANITIZE})
+  endif()
+  if(TQKV_FUZZ)   # coverage for libFuzzer
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
   endif()
 endfunction()
 

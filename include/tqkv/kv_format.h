@@ -1,8 +1,9 @@
-// KvFormat: the identity of a cache, a value with one canonical string. Implemented in src/cache; the layout of one
-// vector is described to the byte in docs/formats.md.
+// KvFormat: the identity of a cache, a value with one canonical string. KvFormat is implemented in src/cache, SideFormat in
+// src/codec; docs/formats.md describes every string, and the layout of one vector to the byte.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,7 @@ struct SideFormat {
 
   bool rotated() const { return kind == Kind::rotated_affine || kind == Kind::turboquant; }
   bool operator==(const SideFormat&) const = default;
-  std::string describe() const;         // "4 bit + f16 scalar (best)", "affine 4 bit, group 64", "bf16"
+  std::string describe() const;         // "turboquant 4 bit, scalar best", "affine 4 bit, group 64", "bf16"
 };
 
 struct KvFormat {
@@ -46,13 +47,24 @@ struct KvFormat {
 
   /// The default format of a backend.
   static KvFormat of(Backend backend);
-  /// Parses "name[:key=value…]". Throws Error(format) that names the keys and values there are.
+  /// Parses "name[:key=value…]", keys in any order. Throws Error(format) that names the keys and values there are.
   static KvFormat parse(std::string_view text);
-  /// The one string of this format: parse(canonical()) == *this.
+  /// The one string of this format, with every key of its backend: "turboquant:k=4:v=3:scalar=best:seed=0:table=1".
+  /// parse(canonical()) == *this.
   std::string canonical() const;
   /// This format as an engine of `f32` precision holds it: plain bf16 sides become f32.
   KvFormat in_f32() const;
   bool operator==(const KvFormat&) const = default;
 };
+
+/// The scalar of a turboquant side when none is named.
+inline constexpr KvScalar default_scalar = KvScalar::best;
+/// Version of the Lloyd-Max tables (docs/formats.md): part of a turboquant format's identity.
+inline constexpr int codebook_version = 1;
+
+/// Parses formats separated by commas, with `keys` ("bits", "k", "v", "group", "scalar", "seed" -> value) set in every one
+/// of them. Throws Error(usage) for an empty list, an entry that lacks one of the keys (baseline has none) or that itself
+/// gives a key another value; Error(format) as KvFormat::parse does.
+std::vector<KvFormat> parse_formats(std::string_view list, const std::map<std::string, std::string>& keys = {});
 
 }  // namespace tqkv

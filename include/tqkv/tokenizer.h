@@ -1,5 +1,6 @@
 // Tokenizer: text to ids and back, as Hugging Face tokenizers does it for this tokenizer.json. Implemented in src/text.
 #pragma once
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <span>
@@ -12,11 +13,18 @@ namespace tqkv {
 /// Whether control strings such as <|im_end|> inside a text become their ids or stay plain text.
 enum class ControlStrings { parse, plain };
 
+/// A control string found in a text.
+struct ControlMatch {
+  std::size_t begin, end;   ///< bytes
+  int id;
+};
+
 /// Immutable, usable from many threads.
 class Tokenizer {
  public:
-  /// Parses tokenizer.json; `tokenizer_config` (may be empty) is checked against it (pretokenize_regex).
-  /// Throws Error(tokenizer).
+  /// Parses tokenizer.json. `tokenizer_config` (may be empty) completes it: its pretokenize_regex goes before the split
+  /// pattern of tokenizer.json where they differ (with a warning), and added tokens that only its added_tokens_decoder has
+  /// are taken. `where` names the file in messages. Throws Error(tokenizer).
   static Tokenizer parse(std::string_view tokenizer_json, std::string_view tokenizer_config, std::string_view where);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -32,10 +40,15 @@ class Tokenizer {
   bool special(int id) const;                                 ///< an added token with special = true
   std::optional<int> control_id(std::string_view text) const; ///< id of the added token spelled `text`
   int size() const;                                           ///< largest id with a token, plus one
+  /// Where the added tokens that encode() would parse lie in `text`, in ascending order.
+  std::vector<ControlMatch> find_controls(std::string_view text) const;
+  /// What parse() replaced or could not check, one sentence each, for the user to see.
+  const std::vector<std::string>& warnings() const;
+
+  struct Impl;   ///< of src/text
 
  private:
   Tokenizer();
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,11 +1,20 @@
-// What this process and this machine hold in memory. Bytes; 0 where the system does not tell.
+// What this process and this machine hold in memory and processors. Bytes; 0 where the system does not tell.
 #pragma once
 #include <cstdint>
+
+#include "base/system_files.h"
 
 namespace tqkv {
 
 std::uint64_t available_memory();     ///< free for new anonymous memory, the limit of the container counted
 std::uint64_t total_memory();         ///< of the machine or its container, the smaller
 std::uint64_t anonymous_memory();     ///< of this process, resident (RssAnon)
+
+#if defined(__linux__)
+/// The same from the files of another machine.
+std::uint64_t available_memory(const SystemFiles& files);
+std::uint64_t total_memory(const SystemFiles& files);
+std::uint64_t anonymous_memory(const SystemFiles& files);
+#endif
 
 }  // namespace tqkv

@@ -31,20 +31,24 @@ class ThreadPool {
   using Call = void (*)(const void*, int index, int worker);
   void run_erased(int count, Call call, const void* task);
   void work(int worker);
-  void drain(std::uint32_t region, int worker);
+  void drain(int worker);
+  bool enter();
+  void leave();
 
   std::vector<std::thread> workers_;
   std::mutex turn_;
-  Call call_ = nullptr;
+  bool spin_ = true;               // workers spin before they sleep: not when there are more threads than cores
+  Call call_ = nullptr;            // these three change only while the gate is closed and nobody is inside
   const void* task_ = nullptr;
   int count_ = 0;
-  alignas(64) std::atomic<std::uint64_t> next_{0};      // region in the high half, next index in the low half
-  alignas(64) std::atomic<int> active_{0};              // workers inside the current region
-  alignas(64) std::atomic<std::uint32_t> region_{0};    // futex word: changes when a region starts or the pool stops
+  alignas(64) std::atomic<int> next_{0};                // next index to hand out
+  alignas(64) std::atomic<std::uint32_t> gate_{0};      // workers inside the region, and open_ while others may enter
+  alignas(64) std::atomic<std::uint32_t> region_{0};    // workers sleep on it: changes when a region starts or the pool stops
   std::atomic<bool> stop_{false};
+  static constexpr std::uint32_t open_ = 1u << 31;
 };
 
-/// Cores this process may run on.
+/// Cores this process may run on: its affinity and the processor quota of its container, at least 1.
 int available_cores();
 
 }  // namespace tqkv

@@ -1,1 +1,3 @@
-int main() { return 0; }
+#include "program.h"
+
+int main(int argc, char** argv) { return tqkv::cli::run(argc, argv); }

@@ -28,14 +28,22 @@ struct SideCodec {
   std::size_t vector_bytes() const { return code_bytes + scalar_bytes; }
 };
 
+inline constexpr int max_dim = 1024;   ///< most channels of a vector
+
 /// Throws Error(format) when `format` cannot store vectors of `dim` channels.
 SideCodec side_codec(const SideFormat& format, int dim);
 
 /// x [dim]: the vector as it is for plain and affine, rotated (not normalised) for the rotated kinds.
 /// Affine rounds x to bf16 first, as MLX holds it, and then follows MLX's quantize to the bit; rotated_affine takes f32.
-/// Not-a-number and infinity are the caller's to exclude.
+/// A turboquant vector of zeros takes the index of 0, 2^(bits-1) - 1, in every channel and the scalar 0. A scalar beyond
+/// 65504 is stored as 65504. Not-a-number, infinity and ranges beyond the largest f32 are the caller's to exclude.
 void encode(const SideCodec& codec, std::span<const float> x, std::byte* codes, std::byte* scalars);
 /// The inverse, to f32 [dim], in the same basis.
 void decode(const SideCodec& codec, const std::byte* codes, const std::byte* scalars, std::span<float> x);
+
+/// Stored bits a channel, scalars counted. Throws as side_codec does.
+inline double bits_per_value(const SideFormat& format, int dim) {
+  return 8.0 * static_cast<double>(side_codec(format, dim).vector_bytes()) / dim;
+}
 
 }  // namespace tqkv::codec

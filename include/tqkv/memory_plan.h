@@ -1,0 +1,90 @@
+// MemoryPlan: what a session will take, computed before anything is loaded. Implemented in src/runtime.
+//
+// Anonymous memory (cache, state, working memory) must fit or the plan is refused. Weights are mapped from their files
+// and need not be resident: what does not fit is read from the disk again and again, which is worth a warning.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tqkv/engine.h"
+#include "tqkv/kv_format.h"
+#include "tqkv/model_config.h"
+
+namespace tqkv {
+
+struct PlanRequest {
+  int context = 0;  ///< tokens to hold; 0: the model's native context
+  Precision precision = Precision::fast;
+  StateType state = StateType::f32;
+  int prefill_chunk = 2048;
+  int threads = 0;                         ///< 0: every core
+  int snapshots = 0;                       ///< copies of the recurrent state that are kept
+  std::uint64_t beside = 0;                ///< bytes of anonymous memory that others take at the same time
+  std::optional<std::uint64_t> available;  ///< instead of what the machine has free
+};
+
+enum class Verdict {
+  fits,
+  weights_spill,  ///< runs, but part of the weights must be read from the disk again for every token
+  refused         ///< anonymous memory does not fit
+};
+
+/// Bytes, unless another unit is named.
+struct MemoryPlan {
+  KvFormat format;  ///< as held: plain sides are f32 under f32 precision
+  Precision precision = Precision::fast;
+  StateType state = StateType::f32;
+  int context = 0;         ///< tokens
+  int native_context = 0;  ///< tokens
+
+  std::uint64_t weights = 0;  ///< mapped
+  std::uint64_t kv = 0;       ///< whole pages for `context` tokens
+  std::uint64_t kv_per_token = 0;
+  std::uint64_t recurrent = 0;
+  std::uint64_t convolution = 0;
+  std::uint64_t snapshots = 0;
+  std::uint64_t scratch = 0;     ///< working memory of the forward pass
+  std::uint64_t vocabulary = 0;  ///< tokenizer and copies of the logits
+  std::uint64_t beside = 0;
+
+  std::uint64_t anonymous() const { return kv + recurrent + convolution + snapshots + scratch + vocabulary + beside; }
+  std::uint64_t total() const { return weights + anonymous(); }
+
+  std::uint64_t available = 0;  ///< 0: the system does not tell, and nothing is refused
+  Verdict verdict = Verdict::fits;
+  std::uint64_t disk_per_token = 0;  ///< bytes of weights likely read from the disk for one token of decode
+
+  /// Most tokens of a format that fit `available`, at most the native context; 0 when none do.
+  struct Largest {
+    KvFormat format;
+    int context = 0;
+  };
+  int largest_context = 0;      ///< of `format`
+  std::vector<Largest> others;  ///< of the other backends in their default formats
+};
+
+/// `weight_bytes` is Checkpoint::tensor_bytes(), or an estimate. Throws Error(usage) for a context beyond the native
+/// one or below 1, Error(format) when the format does not fit the model.
+MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, const KvFormat& format,
+                       const PlanRequest& request = {});
+
+/// Bytes of the text tensors that a checkpoint of `config` holds, by kind in the order of the checkpoint: for a
+/// config.json without its weights.
+struct WeightKind {
+  std::string kind;
+  int tensors = 0;
+  std::uint64_t bytes = 0;
+};
+std::vector<WeightKind> expected_weights(const ModelConfig& config);
+
+/// The plan as a table of several lines, each ended by a line break.
+std::string describe(const MemoryPlan& plan);
+/// One line about weights that will not stay in memory; empty when the verdict is another.
+std::string warning(const MemoryPlan& plan);
+/// Throws Error(memory) when the plan is refused: one line that names the largest context that would fit, here and with
+/// the other backends.
+void require_fit(const MemoryPlan& plan);
+
+}  // namespace tqkv

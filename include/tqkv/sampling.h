@@ -1,0 +1,73 @@
+// Sampling: how the next id is chosen from logits. Implemented in src/generation.
+//
+// The order is that of transformers: repetition penalty, presence penalty, temperature, top_k, top_p, min_p; then one
+// draw. Random numbers come from a counter, not from a state, so that every device draws the same ones.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+namespace tqkv {
+
+struct Sampling {
+  bool greedy = false;              ///< the id with the largest logit, after the penalties
+  float temperature = 1.0f;         ///< 0: greedy
+  float top_p = 1.0f;               ///< fewest most likely ids that hold this share of the probability; 1: all
+  int top_k = 0;                    ///< the k most likely ids; 0: all
+  float min_p = 0.0f;               ///< ids at least this share as likely as the most likely one; 0: all
+  float repetition_penalty = 1.0f;  ///< divides positive and multiplies negative logits of every id seen; 1: off
+  float presence_penalty = 0.0f;    ///< taken off the logits of every id that was generated; 0: off
+  std::uint64_t seed = 0;
+
+  bool is_greedy() const { return greedy || temperature == 0.0f; }
+};
+
+/// Throws Error(usage) for a value out of its range: temperature 0 to 100, top_p above 0 to 1, top_k from 0, min_p 0 to 1,
+/// repetition_penalty above 0 to 100, presence_penalty -100 to 100.
+void check(const Sampling& sampling);
+
+/// What a checkpoint's generation_config.json asks for.
+struct GenerationDefaults {
+  Sampling sampling;                ///< greedy unless do_sample is true; what is absent is off
+  std::vector<int> stop_ids;        ///< eos_token_id; empty when it is absent
+  /// `where` names the file in messages. Throws Error(config).
+  static GenerationDefaults parse(std::string_view json, std::string_view where);
+};
+
+/// Uniform in [0, 1), a function of its arguments alone: h >> 11 times 2^-53, where
+///   z = seed + (position + 1) * 0x9e3779b97f4a7c15,  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9,
+///   z = (z ^ z >> 27) * 0x94d049bb133111eb,  h = z ^ z >> 31,  all modulo 2^64 (SplitMix64, addressed by position).
+double uniform(std::uint64_t seed, std::uint64_t position);
+
+/// Chooses ids one after the other and remembers them for the penalties.
+class Sampler {
+ public:
+  /// `allowed` [vocab]: ids that may be chosen; empty: all of them. Throws Error(usage) as check() does.
+  explicit Sampler(const Sampling& sampling, std::vector<bool> allowed = {});
+  /// Ids of the prompt: the repetition penalty applies to them, the presence penalty does not.
+  void prompt(std::span<const int> ids);
+  /// Chooses from logits [vocab] the id that will stand at `position`. Equal logits: the lower id comes first, so top_k keeps
+  /// exactly k ids. The draw walks the ids that are left in ascending order until their summed probability (f64) passes
+  /// uniform(seed, position). Throws Error(internal) when no allowed logit is a finite number.
+  int next(std::span<const float> logits, std::uint64_t position);
+
+ private:
+  struct Candidate {
+    int id;
+    float logit;
+    double weight;                  // exp((logit - largest) / temperature)
+  };
+  int largest(std::span<const float> logits) const;
+  int draw(std::span<const float> logits, std::uint64_t position);
+  void keep_top_p();
+
+  Sampling sampling_;
+  std::vector<bool> allowed_;
+  std::unordered_set<int> seen_, generated_;
+  std::vector<float> adjusted_;     // logits after the penalties
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace tqkv

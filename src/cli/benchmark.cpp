@@ -1,0 +1,109 @@
+#include "tqkv/benchmark.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/file.h"
+#include "commands.h"
+#include "input.h"
+#include "loading.h"
+#include "options.h"
+#include "output.h"
+#include "tqkv/error.h"
+#include "tqkv/generate.h"
+
+namespace tqkv::cli {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  CacheOptions cache;
+  BenchmarkOptions benchmark;
+  std::uint64_t seed = 0;
+  std::string text, output;
+};
+
+std::vector<int> ids_of(const Options& options, const Checkpoint& checkpoint, int vocabulary, std::string& source) {
+  const Tokenizer tokenizer = open_tokenizer(checkpoint);
+  if (options.text.empty()) {
+    source = fmt::format("random ids, seed {}", options.seed);
+    return random_ids(tokenizer, vocabulary, options.seed, ids_needed(options.benchmark));
+  }
+  source = fmt::format("text {}", options.text);
+  return tokenizer.encode(read_input(options.text), ControlStrings::plain);
+}
+
+void benchmark(Options& options) {
+  BenchmarkOptions& benchmark = options.benchmark;
+  benchmark.formats = options.cache.formats();
+  benchmark.model = options.model.model;
+  benchmark.state = options.model.session().state;
+  benchmark.prefill_chunk = options.model.prefill_chunk;
+  benchmark.context = options.model.context;
+  if (error_is_terminal()) {
+    benchmark.progress = [](std::string_view line) { print_error(fmt::format("\r{}\033[K", line)); };
+  }
+
+  Checkpoint checkpoint = Checkpoint::open(locate_model(options.model.model));
+  const ModelConfig config = open_config(checkpoint);
+  const auto plans = plan_benchmark(config, checkpoint.tensor_bytes(), options.model.device(), benchmark);
+  check_plan(*std::max_element(plans.begin(), plans.end(),
+                               [](const MemoryPlan& a, const MemoryPlan& b) { return a.anonymous() < b.anonymous(); }),
+             options.model.force);
+  const std::vector<int> ids = ids_of(options, checkpoint, config.vocab_size, benchmark.ids);
+  std::optional<AtomicFile> file;   // opened first: a folder that cannot be written is known before the work
+  if (!options.output.empty()) file.emplace(options.output);
+
+  const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
+  const BenchmarkReport report = run_benchmark(*engine, ids, benchmark);
+  clear_progress();
+  if (file) {
+    file->write(to_json(report));
+    file->commit();
+  }
+  print(to_table(report));
+}
+
+}  // namespace
+
+void add_benchmark(CLI::App& program) {
+  // Shared because the callback, which CLI11 copies, outlives this function.
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("benchmark", "Measure speed, memory and agreement of cache formats");
+  add_model_options(*command, options->model);
+  BenchmarkOptions& benchmark_options = options->benchmark;
+  const auto lengths = [&](const char* flag, std::vector<int>& values, int least, const char* help, const char* preset) {
+    command->add_option(flag, values, help)
+        ->check(CLI::Range(least, 1 << 24))
+        ->delimiter(',')
+        ->type_name("N,...")
+        ->default_str(preset);
+  };
+  lengths("--prompt-tokens", benchmark_options.prompt_tokens, 1, "Lengths of the prompt, with commas", "2048");
+  lengths("--generation-tokens", benchmark_options.generation_tokens, 1, "Generated tokens; 128 or more for a decode figure",
+          "128");
+  lengths("--depth", benchmark_options.depths, 0, "Tokens in the cache before the prompt", "0");
+  command->add_option("--trials", benchmark_options.trials, "Timed passes of each backend, after one warm-up")
+      ->check(CLI::Range(1, 10'000))
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the random ids")->type_name("N")->capture_default_str();
+  command->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
+      ->type_name("FILE");
+  command->add_flag("--check", benchmark_options.check, "Compare with baseline although it is not among the backends");
+  command->add_option("--output", options->output, "JSON file to write with every sample")->type_name("FILE");
+  add_cache_options(*command, options->cache, true);
+  command->footer(
+      "Examples:\n"
+      "  tqkv benchmark pocket --backend baseline,mlx_quant,turboquant --prompt-tokens 2048 --generation-tokens 128\n"
+      "  tqkv benchmark pocket --backend turboquant --kv-bits 3 --depth 0,8192 --check --output results/t3.json");
+  command->callback([options] { benchmark(*options); });
+}
+
+}  // namespace tqkv::cli

@@ -1,0 +1,43 @@
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "commands.h"
+#include "output.h"
+#include "tqkv/benchmark.h"
+
+namespace tqkv::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> files;
+  std::string output;
+};
+
+void compare_files(const Options& options) {
+  std::vector<BenchmarkFile> files;
+  for (const std::string& path : options.files) files.push_back({path, read_text(path)});
+  const Comparison comparison = compare(files);
+  if (!options.output.empty()) {
+    AtomicFile file(options.output);
+    file.write(comparison.json);
+    file.commit();
+  }
+  print(comparison.table);
+}
+
+}  // namespace
+
+void add_compare(CLI::App& program) {
+  // Shared because the callback, which CLI11 copies, outlives this function.
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("compare", "Put the files of several benchmark runs side by side");
+  command->add_option("FILES", options->files, "Files that 'tqkv benchmark --output' wrote")->required()->type_name("");
+  command->add_option("--output", options->output, "JSON file to write with the comparison")->type_name("FILE");
+  command->footer("Example:\n  tqkv compare baseline.json turboquant.json --output summary.json");
+  command->callback([options] { compare_files(*options); });
+}
+
+}  // namespace tqkv::cli

@@ -1,0 +1,86 @@
+#include "measure/inspect.h"
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/file.h"
+#include "commands.h"
+#include "loading.h"
+#include "options.h"
+#include "output.h"
+#include "tqkv/checkpoint.h"
+
+namespace tqkv::cli {
+namespace {
+
+struct Options {
+  std::string model, precision = "fast", output;
+  measure::InspectOptions inspect;
+  bool json = false;
+};
+
+// A file is a config.json without its model.
+measure::Inspection look_at(const Options& options) {
+  if (std::filesystem::is_regular_file(options.model)) {
+    const ModelConfig config = ModelConfig::parse(read_text(options.model), options.model);
+    return measure::inspect(config, options.model, nullptr, options.inspect);
+  }
+  const Checkpoint checkpoint = Checkpoint::open(locate_model(options.model));
+  return measure::inspect(open_config(checkpoint), options.model, &checkpoint, options.inspect);
+}
+
+void inspect(Options& options) {
+  options.inspect.precision = options.precision == "f32" ? Precision::f32 : Precision::fast;
+  std::optional<AtomicFile> file;
+  if (!options.output.empty()) file.emplace(options.output);
+  const measure::Inspection inspection = look_at(options);
+  const std::string text = options.json ? to_json(inspection) : to_text(inspection);
+  if (!file) return print(text);
+  file->write(text);
+  file->commit();
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& program) {
+  // Shared because the callback, which CLI11 copies, outlives this function.
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("inspect", "Show a model, its bytes by kind and what fits this machine");
+  command
+      ->add_option("MODEL", options->model,
+                   "A directory, org/name in the local Hugging Face cache, pocket, or a config.json alone")
+      ->required()
+      ->type_name("");
+  command->add_option("--prompt-tokens", options->inspect.prompt_tokens, "Lengths of the prompt to show; several with commas")
+      ->check(CLI::Range(1, max_count))
+      ->delimiter(',')
+      ->type_name("N,...")
+      ->default_str("2048,128");
+  command->add_option("--generation-tokens", options->inspect.generation_tokens, "Generated tokens; every prompt with every one")
+      ->check(CLI::Range(1, max_count))
+      ->delimiter(',')
+      ->type_name("N,...")
+      ->default_str("8");
+  command->add_option("--precision", options->precision, "Plan for fast or f32")
+      ->check(CLI::IsMember({"fast", "f32"}))
+      ->type_name("KIND")
+      ->capture_default_str();
+  command->add_option("--prefill-chunk", options->inspect.prefill_chunk, "Prompt tokens of one forward pass")
+      ->check(CLI::Range(1, max_count))
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_option("--threads", options->inspect.threads, "Threads (default: every core)")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  command->add_flag("--json", options->json, "Every figure as JSON");
+  command->add_option("--output", options->output, "File to write instead of standard output")->type_name("FILE");
+  command->footer(
+      "Examples:\n"
+      "  tqkv inspect pocket\n"
+      "  tqkv inspect models/configs/qwen3.5-35b-a3b-4bit.json --prompt-tokens 32768 --generation-tokens 256");
+  command->callback([options] { inspect(*options); });
+}
+
+}  // namespace tqkv::cli

@@ -1,0 +1,24 @@
+// Ctrl-C as a request to end at the next good place.
+#pragma once
+#include <atomic>
+#include <csignal>
+
+namespace tqkv::cli {
+
+inline constexpr int interrupted_exit_code = 130;
+
+/// While one lives, the first SIGINT sets the flag and a second one kills the program as usual. At most one at a time.
+class Interrupt {
+ public:
+  Interrupt();
+  ~Interrupt();
+  Interrupt(const Interrupt&) = delete;
+  Interrupt& operator=(const Interrupt&) = delete;
+  const std::atomic<bool>* flag() const;
+  bool requested() const { return flag()->load(); }
+
+ private:
+  struct sigaction before_ {};
+};
+
+}  // namespace tqkv::cli

@@ -1,0 +1,87 @@
+#include "loading.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "output.h"
+#include "tqkv/error.h"
+
+namespace tqkv::cli {
+
+ModelConfig open_config(const Checkpoint& checkpoint) {
+  const std::string where = (checkpoint.directory() / "config.json").string();
+  const auto text = checkpoint.text("config.json");
+  if (!text)
+    throw Error(ErrorKind::config, fmt::format("{}: there is no such file: the model directory is incomplete", where));
+  return ModelConfig::parse(*text, where);
+}
+
+int context_for(const ModelOptions& options, const ModelConfig& config, int prompt, int generated) {
+  const int native = config.max_position_embeddings;
+  const int limit = options.context > 0 ? options.context : native;
+  if (prompt > limit)
+    throw Error(ErrorKind::input,
+                fmt::format("prompt: {} tokens, but the {} is {}: shorten it{}", prompt,
+                            options.context > 0 ? "context asked for with --context" : "model's context", limit,
+                            options.context > 0 ? " or give a larger --context" : ""));
+  if (options.context > 0) return options.context;
+  const std::int64_t needed = std::int64_t{prompt} + std::max(generated - 1, 0);
+  return static_cast<int>(std::min<std::int64_t>(needed, native));
+}
+
+void check_plan(const MemoryPlan& plan, bool force) {
+  if (plan.verdict == Verdict::fits) return;
+  print_error(describe(plan));
+  if (plan.verdict == Verdict::weights_spill) {
+    note(warning(plan));
+    return;
+  }
+  if (!force) require_fit(plan);
+  note("the memory plan does not fit; going on because of --force");
+}
+
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context) {
+  Loaded loaded;
+  PlanRequest request;
+  request.context = context;
+  request.precision = options.device().precision;
+  request.state = options.session().state;
+  request.prefill_chunk = options.prefill_chunk;
+  request.threads = options.threads;
+  loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);
+  check_plan(loaded.plan, options.force);
+  loaded.engine = Engine::load(std::move(checkpoint), options.device());
+  SessionOptions session = options.session();
+  session.context = context;
+  loaded.session = loaded.engine->open(format, session);
+  return loaded;
+}
+
+std::string describe_cache(const CacheReport& cache) {
+  // Layers that store alike share an entry.
+  std::vector<std::pair<std::string, std::vector<int>>> groups;
+  for (const LayerCache& layer : cache.layers) {
+    const std::string sides = fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
+    const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == sides; });
+    if (found == groups.end())
+      groups.push_back({sides, {layer.layer}});
+    else
+      found->second.push_back(layer.layer);
+  }
+  std::string text = cache.format.canonical();
+  for (const auto& [sides, layers] : groups)
+    text += fmt::format("; {}, layer{} {}", sides, layers.size() == 1 ? "" : "s", fmt::join(layers, ","));
+  return text;
+}
+
+void show_progress(std::string_view what, int done, int total) {
+  if (!error_is_terminal()) return;
+  print_error(done < total ? fmt::format("\r{} {}/{}\033[K", what, done, total) : "\r\033[K");
+}
+
+}  // namespace tqkv::cli

@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "commands.h"
+#include "input.h"
+#include "interrupt.h"
+#include "loading.h"
+#include "options.h"
+#include "output.h"
+#include "tqkv/error.h"
+#include "tqkv/version.h"
+
+namespace tqkv::cli {
+namespace {
+
+using nlohmann::json;
+
+struct Options {
+  ModelOptions model;
+  CacheOptions cache;
+  std::string ids, output;
+  int last = 0;   // rows; 0: all
+};
+
+std::vector<int> read_ids(const std::string& path, int vocabulary) {
+  const std::string where = path == "-" ? "standard input" : path;
+  const json array = json::parse(read_input(path), nullptr, false);
+  if (!array.is_array()) throw Error(ErrorKind::input, fmt::format("{}: one JSON array of ids was expected", where));
+  if (array.empty()) throw Error(ErrorKind::input, fmt::format("{}: the array of ids is empty", where));
+  std::vector<int> ids;
+  for (const json& value : array) {
+    const bool in_range = value.is_number_unsigned() && value.get<std::uint64_t>() < static_cast<std::uint64_t>(vocabulary);
+    if (!in_range)
+      throw Error(ErrorKind::input, fmt::format("{}: entry {} is {}, ids are whole numbers from 0 to {}", where, ids.size(),
+                                                value.dump().substr(0, 40), vocabulary - 1));
+    ids.push_back(value.get<int>());
+  }
+  return ids;
+}
+
+/// Header of a safetensors file with one tensor, padded so that the data starts at a multiple of 8.
+std::string header(const Session& session, const Engine& engine, std::size_t rows, std::size_t first_row) {
+  const auto vocabulary = static_cast<std::size_t>(engine.config().vocab_size);
+  const json text = {{"__metadata__",
+                      {{"tool", fmt::format("tqkv {}", version)},
+                       {"kv_format", session.cache().format.canonical()},
+                       {"precision", name(engine.device().precision)},
+                       {"state", name(session.cache().state)},
+                       {"isa", engine.device().isa},
+                       {"first_row", fmt::format("{}", first_row)}}},
+                     {"logits",
+                      {{"dtype", "F32"},
+                       {"shape", {rows, vocabulary}},
+                       {"data_offsets", {std::size_t{0}, rows * vocabulary * sizeof(float)}}}}};
+  std::string bytes = text.dump();
+  bytes.append((8 - bytes.size() % 8) % 8, ' ');
+  std::string size(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) size[i] = static_cast<char>((bytes.size() >> (8 * i)) & 0xff);
+  return size + bytes;
+}
+
+void logits(const Options& options) {
+  const KvFormat format = options.cache.format();
+  Checkpoint checkpoint = Checkpoint::open(locate_model(options.model.model));
+  const ModelConfig config = open_config(checkpoint);
+  const std::vector<int> ids = read_ids(options.ids, config.vocab_size);
+  const int tokens = static_cast<int>(ids.size());
+  if (options.last > tokens)
+    throw Error(ErrorKind::input, fmt::format("--last: {} rows were asked for, but there are {} ids", options.last, tokens));
+
+  const Loaded loaded = load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0));
+  Session& session = *loaded.session;
+  const auto first = static_cast<std::size_t>(options.last > 0 ? tokens - options.last : 0);
+  const std::size_t rows = ids.size() - first;
+  const auto vocabulary = static_cast<std::size_t>(config.vocab_size);
+
+  AtomicFile file(options.output);
+  file.write(header(session, *loaded.engine, rows, first));
+  const Interrupt interrupt;
+  std::size_t written = 0;
+  PrefillOptions prefill;
+  prefill.first_row = static_cast<int>(first);
+  prefill.rows = [&](int row, std::span<const float> values) {
+    if (static_cast<std::size_t>(row) != first + written || values.size() != vocabulary)
+      throw Error(ErrorKind::internal, fmt::format("logits: row {} came where {} was due", row, first + written));
+    file.write(std::as_bytes(values));
+    ++written;
+  };
+  prefill.progress = [&](int done) {
+    show_progress("prefill", done, tokens);
+    return !interrupt.requested();
+  };
+  const bool whole = !session.prefill(ids, prefill).empty();
+  if (!whole && written < rows) {
+    note("interrupted: nothing was written");
+    throw CLI::RuntimeError(interrupted_exit_code);
+  }
+  if (written != rows) throw Error(ErrorKind::internal, fmt::format("logits: {} rows of {} came", written, rows));
+  file.commit();
+  note(fmt::format("{}: logits [{}, {}] of {}", options.output, rows, vocabulary, describe_cache(session.cache())));
+}
+
+}  // namespace
+
+void add_logits(CLI::App& program) {
+  // Shared because the callback, which CLI11 copies, outlives this function.
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("logits", "Logits of a list of ids, written as safetensors");
+  add_model_options(*command, options->model);
+  command->add_option("--ids", options->ids, "JSON array of ids; - reads standard input")->required()->type_name("FILE");
+  command->add_option("--output", options->output, "File to write: tensor logits, f32 [tokens, vocab]")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--last", options->last, "Only the last N rows (default: all)")
+      ->check(CLI::Range(1, max_count))
+      ->type_name("N");
+  add_cache_options(*command, options->cache, false);
+  command->footer(
+      "Examples:\n"
+      "  echo '\"Hello world\"' | tqkv tokenize pocket > ids.json\n"
+      "  tqkv logits pocket --ids ids.json --output logits.safetensors --backend baseline --precision f32");
+  command->callback([options] { logits(*options); });
+}
+
+}  // namespace tqkv::cli

@@ -1,0 +1,118 @@
+#include "options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tqkv/error.h"
+
+namespace tqkv::cli {
+namespace {
+
+constexpr const char* model_group = "Model";
+constexpr const char* cache_group = "Cache";
+
+}  // namespace
+
+DeviceOptions ModelOptions::device() const {
+  DeviceOptions device;
+  device.threads = threads;
+  device.precision = precision == "f32" ? Precision::f32 : Precision::fast;
+  device.isa = isa;
+  return device;
+}
+
+SessionOptions ModelOptions::session() const {
+  SessionOptions session;
+  session.context = context;
+  session.prefill_chunk = prefill_chunk;
+  session.state = state == "bf16" ? StateType::bf16 : StateType::f32;
+  return session;
+}
+
+void add_model_argument(CLI::App& command, std::string& model) {
+  command.add_option("MODEL", model, "A directory, org/name in the local Hugging Face cache, or pocket")
+      ->required()
+      ->type_name("");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  add_model_argument(command, options.model);
+  command.add_option("--threads", options.threads, "Threads (default: every core)")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N")
+      ->group(model_group);
+  command.add_option("--precision", options.precision, "fast (integer dot products) or f32 (exact, slow)")
+      ->check(CLI::IsMember({"fast", "f32"}))
+      ->type_name("KIND")
+      ->capture_default_str()
+      ->group(model_group);
+  command.add_option("--isa", options.isa, "avx512, avx2, neon or portable (default: the best there is)")
+      ->check(CLI::IsMember({"avx512", "avx2", "neon", "portable"}))
+      ->type_name("NAME")
+      ->group(model_group);
+  command.add_option("--state", options.state, "Type of the recurrent state: f32 or bf16")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->type_name("TYPE")
+      ->capture_default_str()
+      ->group(model_group);
+  command.add_option("--context", options.context, "Most tokens to hold (default: what this run needs)")
+      ->check(CLI::Range(1, max_count))
+      ->type_name("N")
+      ->group(model_group);
+  command.add_option("--prefill-chunk", options.prefill_chunk, "Prompt tokens of one forward pass")
+      ->check(CLI::Range(1, max_count))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(model_group);
+  command.add_flag("--force", options.force, "Run although the memory plan does not fit")->group(model_group);
+}
+
+void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
+  const std::string names = "baseline, mlx_quant, turboquant or rotated_quant, with :key=value";
+  command
+      .add_option("--backend", options.backend, names + (several ? "; several with commas" : ", as in turboquant:k=4:v=3"))
+      ->type_name("FORMAT")
+      ->capture_default_str()
+      ->group(cache_group);
+  const auto key = [&](const char* flag, const char* name, const char* type, const char* help) {
+    command.add_option_function<std::string>(
+               flag, [&options, name](const std::string& value) { options.keys[name] = value; }, help)
+        ->type_name(type)
+        ->group(cache_group);
+  };
+  key("--kv-bits", "bits", "BITS", "Bits a value: turboquant 4, 3.5, 3, 2.5 or 2; mlx_quant 4 or 8");
+  key("--k-bits", "k", "BITS", "Bits of the keys alone: 2 to 5, or 16 for bf16");
+  key("--v-bits", "v", "BITS", "Bits of the values alone: 2 to 5, or 16 for bf16");
+  key("--kv-group-size", "group", "N", "Channels that share a scale in mlx_quant and rotated_quant");
+  key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant: norm, corrected, unbiased or best");
+  key("--kv-seed", "seed", "N", "Seed of the rotation's signs");
+}
+
+std::vector<KvFormat> CacheOptions::formats() const {
+  std::vector<KvFormat> formats;
+  try {
+    formats = parse_formats(backend, keys);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::format) throw;
+    // A format that does not exist is a wrong option here.
+    std::string_view message = error.what();
+    message.remove_prefix(std::min(message.size(), name(ErrorKind::format).size() + 3));
+    throw Error(ErrorKind::usage, std::string(message));
+  }
+  for (auto format = formats.begin(); format != formats.end(); ++format) {
+    if (std::find(formats.begin(), format, *format) != format)
+      throw Error(ErrorKind::usage,
+                  fmt::format("--backend: '{}' is there twice: name each format once", format->canonical()));
+  }
+  return formats;
+}
+
+KvFormat CacheOptions::format() const {
+  const std::vector<KvFormat> all = formats();
+  if (all.size() > 1)
+    throw Error(ErrorKind::usage, fmt::format("--backend: {} formats were given, this command takes one", all.size()));
+  return all.front();
+}
+
+}  // namespace tqkv::cli

@@ -1,0 +1,103 @@
+#include "program.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "commands.h"
+#include "output.h"
+#include "tqkv/error.h"
+#include "tqkv/version.h"
+
+namespace tqkv::cli {
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  tqkv generate pocket 'Hi, what can you help me with?'
+  tqkv generate pocket 'Summarise this.' --file notes.txt --backend turboquant --kv-bits 3.5 --stats
+  tqkv benchmark pocket --backend baseline,mlx_quant,turboquant --prompt-tokens 2048 --generation-tokens 128
+  tqkv inspect mlx-community/Qwen3.5-35B-A3B-4bit
+
+MODEL is a directory, org/name in the local Hugging Face cache, or pocket, the bundled model.
+'tqkv COMMAND --help' lists the options of a command. Exit codes: 0, 1 failed, 2 usage, 130 interrupted.)";
+
+// A program started with a closed standard stream would hand its number to the next file it opens. The stand-ins refuse
+// what the closed stream would have refused.
+void occupy_standard_streams() {
+  for (const int stream : {0, 1, 2}) {
+    if (::fcntl(stream, F_GETFD) >= 0) continue;
+    if (::open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY) < 0) return;
+  }
+}
+
+std::string one_line(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+std::string usage_message(const CLI::App& program, const CLI::ParseError& error) {
+  const auto chosen = program.get_subcommands();
+  const std::string command = chosen.empty() ? "tqkv" : "tqkv " + chosen.front()->get_name();
+  std::string hint = fmt::format("see '{} --help'", command);
+  if (error.get_name() == "ExtrasError") hint = "quote a text of several words; " + hint;
+  return one_line(fmt::format("{}: {}: {}", command, error.what(), hint));
+}
+
+int execute(int argc, const char* const* argv) {
+  CLI::App program("tqkv runs Qwen3.5 mixture-of-experts checkpoints with a compressed key-value cache.", "tqkv");
+  program.set_version_flag("--version", fmt::format("tqkv {}", version), "Print the version and exit");
+  program.set_help_flag("-h,--help", "Print this help and exit");
+  program.get_formatter()->column_width(32);
+  program.require_subcommand(1);
+  program.footer(examples);
+  add_generate(program);
+  add_benchmark(program);
+  add_compare(program);
+  add_inspect(program);
+  add_logits(program);
+  add_tokenize(program);
+  try {
+    program.parse(argc, argv);
+    return 0;
+  } catch (const CLI::CallForHelp&) {
+    const auto chosen = program.get_subcommands();
+    print(chosen.empty() ? program.help() : chosen.front()->help());
+    return 0;
+  } catch (const CLI::CallForVersion& call) {
+    print(std::string(call.what()) + "\n");
+    return 0;
+  } catch (const CLI::RuntimeError& end) {
+    return end.get_exit_code();
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorKind::usage, usage_message(program, error));
+  }
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv) {
+  occupy_standard_streams();
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return execute(argc, argv);
+  } catch (const ClosedPipe&) {
+    return 1;
+  } catch (const Error& error) {
+    note(one_line(error.what()));
+    return error.exit_code();
+  } catch (const std::bad_alloc&) {
+    note("[memory] the system gave no more memory: use a smaller --context or close other programs");
+    return 1;
+  } catch (const std::exception& error) {
+    note(one_line(fmt::format("[internal] {}: this is a defect of tqkv, please report it", error.what())));
+    return 1;
+  }
+}
+
+}  // namespace tqkv::cli

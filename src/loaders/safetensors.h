@@ -1,0 +1,29 @@
+// The safetensors format: u64 little-endian header length, a JSON header, the data. Everything is checked here; nothing
+// behind this parser checks an offset again.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tqkv/checkpoint.h"
+
+namespace tqkv {
+
+struct SafetensorsEntry {
+  std::string name;                   // as in the file
+  DType dtype = DType::u8;
+  std::vector<std::int64_t> shape;
+  std::size_t begin = 0, end = 0;     // bytes from the start of the file; end - begin == product of shape * size_of(dtype)
+};
+
+/// Entries in the order of their data. They lie inside `file` and do not overlap; gaps between them and odd offsets are
+/// accepted. `where` starts every message. Throws Error(checkpoint).
+std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view where);
+
+/// The longest header that is read, in bytes (as the reference implementation).
+inline constexpr std::uint64_t longest_safetensors_header = 100'000'000;
+
+}  // namespace tqkv

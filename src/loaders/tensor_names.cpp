@@ -1,0 +1,41 @@
+#include "loaders/tensor_names.h"
+
+namespace tqkv {
+namespace {
+
+bool starts_with(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
+
+bool unprintable(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+}  // namespace
+
+std::optional<std::string> canonical_name(std::string_view name) {
+  for (const std::string_view skipped : {"vision_tower", "model.vision_tower", "model.visual", "visual."})
+    if (starts_with(name, skipped)) return std::nullopt;
+  if (name.find("mtp.") != std::string_view::npos) return std::nullopt;
+  const auto renamed = [&](std::string_view prefix, std::string_view replacement) {
+    return std::string(replacement).append(name.substr(prefix.size()));
+  };
+  if (starts_with(name, "model.language_model.")) return renamed("model.language_model.", "language_model.model.");
+  if (starts_with(name, "model.")) return renamed("model.", "language_model.model.");
+  if (name == "lm_head" || starts_with(name, "lm_head.")) return renamed("", "language_model.");
+  return std::string(name);
+}
+
+bool plain_file_name(std::string_view name) {
+  if (name.empty() || name == "." || name == ".." || name.size() > 255) return false;
+  for (const char c : name)
+    if (c == '/' || c == '\\' || unprintable(c)) return false;
+  return true;
+}
+
+std::string shown(std::string_view name) {
+  constexpr std::size_t longest = 160;
+  std::string text(name.substr(0, longest));
+  for (char& c : text)
+    if (unprintable(c)) c = '?';
+  if (name.size() > longest) text += "...";
+  return text;
+}
+
+}  // namespace tqkv

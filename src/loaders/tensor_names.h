@@ -1,0 +1,19 @@
+// Names of tensors and modules: one spelling for the several that converters write.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace tqkv {
+
+/// "model.language_model.X" and "model.X" become "language_model.model.X", "lm_head.X" becomes "language_model.lm_head.X";
+/// nothing for the vision tower and for multi-token prediction, which are not loaded.
+std::optional<std::string> canonical_name(std::string_view name);
+
+/// Whether `name` is a file name and nothing else: no folder, not "." or "..", nothing unprintable.
+bool plain_file_name(std::string_view name);
+
+/// `name` cut to a length that fits a message, unprintable characters replaced.
+std::string shown(std::string_view name);
+
+}  // namespace tqkv

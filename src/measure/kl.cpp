@@ -1,0 +1,49 @@
+#include "measure/kl.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+
+#include "tqkv/error.h"
+
+namespace tqkv::measure {
+namespace {
+
+double log_sum_exp(std::span<const float> logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
+  return largest + std::log(sum);
+}
+
+}  // namespace
+
+double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
+  assert(p_logits.size() == q_logits.size() && !p_logits.empty());
+  const double p_norm = log_sum_exp(p_logits), q_norm = log_sum_exp(q_logits);
+  double sum = 0;
+  for (std::size_t i = 0; i < p_logits.size(); ++i) {
+    const double log_p = static_cast<double>(p_logits[i]) - p_norm;
+    if (std::isinf(log_p)) continue;   // p log p is 0 there
+    const double log_q = static_cast<double>(q_logits[i]) - q_norm;
+    sum += std::exp(log_p) * (log_p - log_q);
+  }
+  return std::max(sum, 0.0);   // rounding may leave a tiny negative sum
+}
+
+int argmax(std::span<const float> logits) {
+  assert(!logits.empty());
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < logits.size(); ++i) {
+    if (!(logits[i] <= logits[best])) best = i;   // a NaN wins and is found below
+    if (std::isnan(logits[best])) break;
+  }
+  if (!std::isfinite(logits[best])) {
+    throw Error(ErrorKind::internal, fmt::format("logits: the largest is {}, a finite number was expected", logits[best]));
+  }
+  return static_cast<int>(best);
+}
+
+}  // namespace tqkv::measure

@@ -1,0 +1,218 @@
+#include "model/weights.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <utility>
+
+#include "base/float16.h"
+#include "model/layout.h"
+#include "model/quantization.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+namespace {
+
+using Shape = std::vector<std::int64_t>;
+
+std::string describe(DType dtype, const Shape& shape) { return fmt::format("{} [{}]", name(dtype), fmt::join(shape, ", ")); }
+std::string describe(const Tensor& tensor) { return describe(tensor.dtype, tensor.shape); }
+
+/// Binds names to bytes.
+class Binder {
+ public:
+  Binder(const Checkpoint& checkpoint, const ModelConfig& config) : checkpoint_(checkpoint), config_(config) {}
+
+  void matrix(Matrix& to, const std::string& module, const char*, int out, int in) { bind(to, module, {out, in}, 1); }
+  void experts(Matrix& to, const std::string& module, const char*, int count, int out, int in) {
+    bind(to, module, {count, out, in}, count);
+  }
+  void vector(Vector& to, const std::string& tensor_name, const char*, Shape shape, DType usual) {
+    const Tensor& tensor = need(tensor_name);
+    if (shape.size() == 3 && tensor.shape == Shape{shape[0], 1, shape[1]} && shape[1] != 1)
+      fail(tensor_name, tensor, describe(usual, shape),
+           ": this checkpoint is not in MLX format (its norm weights lack the +1 too), convert it with mlx-lm");
+    if (floating(tensor.dtype) && tensor.shape == shape) {
+      to.dtype = tensor.dtype;
+      to.size = 1;
+      for (const std::int64_t extent : shape) to.size *= static_cast<int>(extent);
+      to.data = tensor.bytes.data();
+      return;
+    }
+    fail(tensor_name, tensor, describe(usual, shape));
+  }
+
+ private:
+  static bool floating(DType dtype) { return dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f32; }
+
+  const Tensor& need(const std::string& tensor_name) const {
+    if (const Tensor* tensor = checkpoint_.find(tensor_name)) return *tensor;
+    const bool raw = checkpoint_.find("language_model.model.layers.0.mlp.experts.gate_up_proj") != nullptr;
+    throw Error(ErrorKind::checkpoint,
+                fmt::format("{}: tensor {} is missing{}", checkpoint_.directory().string(), tensor_name,
+                            raw ? ": this checkpoint is not in MLX format, convert it with mlx-lm" : ""));
+  }
+
+  [[noreturn]] void fail(const std::string& tensor_name, const Tensor& found, const std::string& expected,
+                         const std::string& hint = "") const {
+    throw Error(ErrorKind::checkpoint, fmt::format("{}: tensor {} is {}, expected {}{}", checkpoint_.directory().string(),
+                                                   tensor_name, describe(found), expected, hint));
+  }
+
+  [[noreturn]] void contradiction(const std::string& module, const std::string& what) const {
+    throw Error(ErrorKind::config,
+                fmt::format("{}: {}: {}", (checkpoint_.directory() / "config.json").string(), module, what));
+  }
+
+  /// `shape` is logical: [out, in] or [count, out, in].
+  void bind(Matrix& to, const std::string& module, const Shape& shape, int count) const {
+    to.count = count;
+    to.out = static_cast<int>(shape[shape.size() - 2]);
+    to.in = static_cast<int>(shape.back());
+    if (checkpoint_.find(module + ".scales")) return bind_quantized(to, module, shape);
+
+    const Tensor& weight = need(module + ".weight");
+    if (weight.dtype == DType::u32)
+      fail(module + ".weight", weight, "a tensor " + module + ".scales beside it, which is missing");
+    if (!floating(weight.dtype) || weight.shape != shape) fail(module + ".weight", weight, describe(DType::bf16, shape));
+    // Without scales a module is not quantized, whatever the default says (as mlx-lm has it); an entry of its own must hold.
+    const auto own = config_.overrides.find(module);
+    if (own != config_.overrides.end() && own->second.bits != 0)
+      contradiction(module, fmt::format("is said to have {} bits, but its weight is {} without scales", own->second.bits,
+                                        describe(weight)));
+    to.storage = weight.dtype == DType::bf16  ? Matrix::Storage::bf16
+                 : weight.dtype == DType::f16 ? Matrix::Storage::f16
+                                              : Matrix::Storage::f32;
+    to.weight = weight.bytes.data();
+  }
+
+  void bind_quantized(Matrix& to, const std::string& module, const Shape& shape) const {
+    const std::string weight_name = module + ".weight", scales_name = module + ".scales", biases_name = module + ".biases";
+    const Tensor &weight = need(weight_name), &scales = need(scales_name), &biases = need(biases_name);
+    Shape groups = shape;
+    groups.back() = shape.back() / Matrix::group;
+    if (shape.back() % Matrix::group != 0)
+      fail(scales_name, scales, fmt::format("no scales: {} inputs are no multiple of the group of {}", shape.back(),
+                                            Matrix::group));
+    if (scales.dtype != DType::bf16 || scales.shape != groups) fail(scales_name, scales, describe(DType::bf16, groups));
+    if (biases.dtype != DType::bf16 || biases.shape != groups) fail(biases_name, biases, describe(DType::bf16, groups));
+
+    // bits = 32 * words / (groups * 64): the shapes are the truth, the config must agree.
+    const Quantization said = quantization_of(config_, module);
+    const auto packed = [&](int bits) {
+      Shape words = shape;
+      words.back() = shape.back() * bits / 32;
+      return words;
+    };
+    int bits = 0;
+    for (const int candidate : {4, 8})
+      if (weight.dtype == DType::u32 && weight.shape == packed(candidate)) bits = candidate;
+    if (bits == 0) fail(weight_name, weight, describe(DType::u32, packed(said.bits == 0 ? 4 : said.bits)));
+    if (said.bits != bits)
+      contradiction(module, said.bits == 0 ? fmt::format("is said not to be quantized, but its weight {} and scales {} are {} "
+                                                         "bits a value",
+                                                         describe(weight), describe(scales), bits)
+                                           : fmt::format("is said to have {} bits, but its weight {} and scales {} are {} bits "
+                                                         "a value",
+                                                         said.bits, describe(weight), describe(scales), bits));
+    to.storage = bits == 4 ? Matrix::Storage::q4 : Matrix::Storage::q8;
+    to.weight = weight.bytes.data();
+    to.scales = scales.bytes.data();
+    to.biases = biases.bytes.data();
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+};
+
+/// Lists what a checkpoint as MLX writes it holds.
+class Lister {
+ public:
+  explicit Lister(const ModelConfig& config) : config_(config) {}
+
+  void matrix(Matrix&, const std::string& module, const char* kind, int out, int in) { list(module, kind, {out, in}); }
+  void experts(Matrix&, const std::string& module, const char* kind, int count, int out, int in) {
+    list(module, kind, {count, out, in});
+  }
+  void vector(Vector&, const std::string& tensor_name, const char* kind, Shape shape, DType usual) {
+    add(tensor_name, usual, std::move(shape), kind);
+  }
+  std::vector<ExpectedTensor> take() { return std::move(tensors_); }
+
+ private:
+  void list(const std::string& module, const char* kind, const Shape& shape) {
+    const Quantization quantization = quantization_of(config_, module);
+    if (quantization.bits == 0 || shape.back() % Matrix::group != 0) return add(module + ".weight", DType::bf16, shape, kind);
+    Shape words = shape, groups = shape;
+    words.back() = shape.back() * quantization.bits / 32;
+    groups.back() = shape.back() / Matrix::group;
+    add(module + ".weight", DType::u32, words, kind);
+    add(module + ".scales", DType::bf16, groups, kind);
+    add(module + ".biases", DType::bf16, groups, kind);
+  }
+  void add(const std::string& tensor_name, DType dtype, Shape shape, const char* kind) {
+    std::uint64_t bytes = size_of(dtype);
+    for (const std::int64_t extent : shape) bytes *= static_cast<std::uint64_t>(extent);
+    tensors_.push_back({tensor_name, dtype, std::move(shape), kind, bytes});
+  }
+
+  const ModelConfig& config_;
+  std::vector<ExpectedTensor> tensors_;
+};
+
+}  // namespace
+
+std::size_t Matrix::row_bytes() const {
+  const auto values = static_cast<std::size_t>(in);
+  switch (storage) {
+    case Storage::q4: return values / 2;
+    case Storage::q8: return values;
+    case Storage::bf16:
+    case Storage::f16: return values * 2;
+    case Storage::f32: return values * 4;
+  }
+  return 0;
+}
+
+Matrix Matrix::expert(int index) const {
+  Matrix one = *this;
+  one.count = 1;
+  const std::size_t rows = static_cast<std::size_t>(index) * static_cast<std::size_t>(out);
+  one.weight = weight + rows * row_bytes();
+  if (quantized()) {
+    const std::size_t groups = rows * static_cast<std::size_t>(in / group) * 2;
+    one.scales = scales + groups;
+    one.biases = biases + groups;
+  }
+  return one;
+}
+
+float Vector::element(int index) const {
+  const auto i = static_cast<std::size_t>(index);
+  if (dtype == DType::f32) return load<float>(data + 4 * i);
+  const auto bits = load<std::uint16_t>(data + 2 * i);
+  return dtype == DType::bf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+}
+
+std::vector<float> Vector::to_f32() const {
+  std::vector<float> values(static_cast<std::size_t>(size));
+  for (int i = 0; i < size; ++i) values[static_cast<std::size_t>(i)] = element(i);
+  return values;
+}
+
+Weights bind_weights(const Checkpoint& checkpoint, const ModelConfig& config) {
+  Weights weights;
+  Binder binder(checkpoint, config);
+  visit_weights(config, weights, binder);
+  if (config.tie_word_embeddings) weights.lm_head = weights.embed_tokens;
+  return weights;
+}
+
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config) {
+  Weights unused;
+  Lister lister(config);
+  visit_weights(config, unused, lister);
+  return lister.take();
+}
+
+}  // namespace tqkv

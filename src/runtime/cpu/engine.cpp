@@ -1,0 +1,93 @@
+#include "runtime/cpu/engine.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "cache/accounting.h"
+#include "runtime/cpu/session.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+
+std::unique_ptr<Engine> Engine::load(Checkpoint checkpoint, const DeviceOptions& options) {
+  return std::make_unique<cpu::CpuEngine>(std::move(checkpoint), options);
+}
+
+std::string_view name(Precision precision) { return precision == Precision::fast ? "fast" : "f32"; }
+std::string_view name(StateType type) { return type == StateType::f32 ? "f32" : "bf16"; }
+
+}  // namespace tqkv
+
+namespace tqkv::cpu {
+namespace {
+
+ModelConfig read_config(const Checkpoint& checkpoint) {
+  const auto text = checkpoint.text("config.json");
+  const auto where = (checkpoint.directory() / "config.json").string();
+  if (!text) throw Error(ErrorKind::checkpoint, fmt::format("{}: there is no such file: not a model directory", where));
+  return ModelConfig::parse(*text, where);
+}
+
+// [channels, kernel] as stored to [kernel, channels]: a tap's weights lie side by side.
+std::vector<float> tap_major(const Vector& conv, int kernel) {
+  const int channels = conv.size / kernel;
+  std::vector<float> out(static_cast<std::size_t>(conv.size));
+  for (int channel = 0; channel < channels; ++channel)
+    for (int tap = 0; tap < kernel; ++tap) out[static_cast<std::size_t>(tap * channels + channel)] = conv.element(channel * kernel + tap);
+  return out;
+}
+
+std::string processor_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
+#if defined(__aarch64__)
+  return "arm64";
+#else
+  return "unknown processor";
+#endif
+}
+
+}  // namespace
+
+CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
+    : checkpoint_(std::move(checkpoint)),
+      config_(read_config(checkpoint_)),
+      weights_(bind_weights(checkpoint_, config_)),
+      kernels_(&cpu::kernels(options.isa)),
+      precision_(options.precision) {
+  if (options.threads < 0 || options.threads > 1024)
+    throw Error(ErrorKind::usage, fmt::format("threads: {} is not between 1 and 1024 (0 takes every core)", options.threads));
+  final_norm_ = weights_.norm.to_f32();
+  for (const auto& layer : weights_.layers) {
+    LayerVectors vectors;
+    vectors.input_layernorm = layer.input_layernorm.to_f32();
+    vectors.post_attention_layernorm = layer.post_attention_layernorm.to_f32();
+    if (layer.kind == LayerKind::full_attention) {
+      vectors.q_norm = layer.attention.q_norm.to_f32();
+      vectors.k_norm = layer.attention.k_norm.to_f32();
+    } else {
+      vectors.conv1d = tap_major(layer.delta.conv1d, config_.linear_conv_kernel_dim);
+      vectors.negative_exp_A = layer.delta.A_log.to_f32();
+      for (auto& value : vectors.negative_exp_A) value = -std::exp(value);
+      vectors.dt_bias = layer.delta.dt_bias.to_f32();
+      vectors.norm = layer.delta.norm.to_f32();
+    }
+    vectors_.push_back(std::move(vectors));
+  }
+  // In f32, as the model was trained: at position 32,768 the rounding of the angle is visible.
+  for (int i = 0; i < config_.rotary_dim / 2; ++i)
+    inverse_frequency_.push_back(
+        1.0f / std::pow(static_cast<float>(config_.rope_theta), static_cast<float>(2 * i) / static_cast<float>(config_.rotary_dim)));
+  pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
+}
+
+std::unique_ptr<Session> CpuEngine::open(const KvFormat& format, const SessionOptions& options) const {
+  return std::make_unique<CpuSession>(*this, format, options);
+}
+
+DeviceReport CpuEngine::device() const { return {processor_name(), kernels_->isa, pool_->size(), precision_}; }
+
+}  // namespace tqkv::cpu

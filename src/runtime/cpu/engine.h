@@ -1,0 +1,51 @@
+// CpuEngine: the weights bound to their mapped bytes, the small vectors in f32, kernels and threads.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "model/weights.h"
+#include "runtime/cpu/kernels.h"
+#include "tqkv/engine.h"
+
+namespace tqkv::cpu {
+
+/// The vectors of a layer, in f32 and in the order that the kernels read.
+struct LayerVectors {
+  std::vector<float> input_layernorm, post_attention_layernorm;   // [H]
+  std::vector<float> q_norm, k_norm;                               // [head_dim]
+  std::vector<float> conv1d;                                       // [kernel, conv_dim]
+  std::vector<float> negative_exp_A;                               // -exp(A_log) [value heads]
+  std::vector<float> dt_bias;                                      // [value heads]
+  std::vector<float> norm;                                         // [linear_value_head_dim]
+};
+
+class CpuEngine final : public Engine {
+ public:
+  CpuEngine(Checkpoint checkpoint, const DeviceOptions& options);
+  std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options) const override;
+  const ModelConfig& config() const override { return config_; }
+  const Checkpoint& checkpoint() const override { return checkpoint_; }
+  DeviceReport device() const override;
+
+  const Weights& weights() const { return weights_; }
+  const LayerVectors& vectors(int layer) const { return vectors_[static_cast<std::size_t>(layer)]; }
+  const std::vector<float>& final_norm() const { return final_norm_; }
+  const std::vector<float>& inverse_frequency() const { return inverse_frequency_; }
+  const Kernels& kernels() const { return *kernels_; }
+  Precision precision() const { return precision_; }
+  ThreadPool& pool() const { return *pool_; }
+
+ private:
+  Checkpoint checkpoint_;
+  ModelConfig config_;
+  Weights weights_;
+  std::vector<LayerVectors> vectors_;
+  std::vector<float> final_norm_;                                  // [H]
+  std::vector<float> inverse_frequency_;                           // [rotary/2]
+  const Kernels* kernels_;
+  Precision precision_;
+  std::unique_ptr<ThreadPool> pool_;
+};
+
+}  // namespace tqkv::cpu

@@ -1,0 +1,133 @@
+#include "runtime/cpu/forward.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace tqkv::cpu {
+
+Forward::Forward(CpuSession& session)
+    : session_(session),
+      engine_(session.engine_),
+      config_(engine_.config()),
+      kernels_(engine_.kernels()),
+      pool_(engine_.pool()),
+      work_(session.work_),
+      linear_(engine_, work_) {}
+
+void Forward::run(std::span<const int> ids) {
+  tokens_ = static_cast<int>(ids.size());
+  for (auto& pages : session_.pages_) {
+    pages.keys.reserve(session_.position_ + tokens_);
+    pages.values.reserve(session_.position_ + tokens_);
+  }
+  embed(ids);
+  rope_angles();
+  observe(0, work_.hidden);
+  std::size_t attention_layer = 0, linear_layer = 0;
+  for (int i = 0; i < config_.num_layers(); ++i) {
+    const auto& layer = engine_.weights().layers[static_cast<std::size_t>(i)];
+    const auto& vectors = engine_.vectors(i);
+    norm_rows(work_.hidden, vectors.input_layernorm, work_.normed);
+    if (layer.kind == LayerKind::full_attention)
+      attention(session_.pages_[attention_layer++], layer.attention, vectors);
+    else
+      delta(session_.states_[linear_layer++], layer.delta, vectors);
+    add_mixed();
+    norm_rows(work_.hidden, vectors.post_attention_layernorm, work_.normed);
+    mlp(layer);
+    add_mixed();
+    if (i + 1 < config_.num_layers()) observe(i + 1, work_.hidden);
+  }
+  if (session_.observer_) {
+    norm_rows(work_.hidden, engine_.final_norm(), work_.normed);
+    observe(config_.num_layers(), work_.normed);
+  }
+  session_.position_ += tokens_;
+}
+
+void Forward::observe(int layer, const float* values) {
+  if (!session_.observer_) return;
+  const auto size = static_cast<std::size_t>(tokens_) * static_cast<std::size_t>(config_.hidden_size);
+  session_.observer_->hidden(layer, {values, size}, tokens_);
+}
+
+void Forward::embed(std::span<const int> ids) {
+  for_rows(tokens_, [&](int first, int count) {
+    for (int t = first; t < first + count; ++t)
+      kernels_.matrix.dequantize_row(engine_.weights().embed_tokens, ids[static_cast<std::size_t>(t)],
+                                     work_.hidden + static_cast<std::ptrdiff_t>(t) * config_.hidden_size);
+  });
+}
+
+void Forward::rope_angles() {
+  const auto& frequency = engine_.inverse_frequency();
+  const auto half = static_cast<std::ptrdiff_t>(frequency.size());
+  for_rows(tokens_, [&](int first, int count) {
+    for (int t = first; t < first + count; ++t)
+      for (std::ptrdiff_t i = 0; i < half; ++i) {
+        const float angle = static_cast<float>(session_.position_ + t) * frequency[static_cast<std::size_t>(i)];
+        work_.cosine[t * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
+        work_.sine[t * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
+      }
+  });
+}
+
+void Forward::norm_rows(const float* x, const std::vector<float>& weight, float* out) {
+  const int dim = config_.hidden_size;
+  for_rows(tokens_, [&](int first, int count) {
+    const auto at = static_cast<std::ptrdiff_t>(first) * dim;
+    kernels_.vector.rms_norm(x + at, dim, weight.data(), count, dim, config_.rms_norm_eps, out + at, dim);
+  });
+}
+
+void Forward::add_mixed() {
+  const int dim = config_.hidden_size;
+  for_rows(tokens_, [&](int first, int count) {
+    const auto at = static_cast<std::ptrdiff_t>(first) * dim;
+    kernels_.vector.add(work_.hidden + at, work_.mixed + at, static_cast<std::size_t>(count) * static_cast<std::size_t>(dim));
+  });
+}
+
+// Logits of `count` <= logit_rows rows from `first` on into work_.logits: every row with the same arithmetic, alone or not.
+void Forward::logit_rows_from(int first, int count) {
+  const int dim = config_.hidden_size, vocab = config_.vocab_size;
+  float* rows = work_.normed + static_cast<std::ptrdiff_t>(first) * dim;
+  kernels_.vector.rms_norm(work_.hidden + static_cast<std::ptrdiff_t>(first) * dim, dim, engine_.final_norm().data(), count, dim,
+                           config_.rms_norm_eps, rows, dim);
+  const Matrix& head = engine_.weights().lm_head;
+  const bool integer = engine_.precision() == Precision::fast && head.quantized();
+  if (integer)
+    for (int row = 0; row < count; ++row) {
+      auto& quantized = work_.logit_row16[static_cast<std::size_t>(row)];
+      quantized.cols = dim;
+      kernels_.matrix.quantize16(rows + static_cast<std::ptrdiff_t>(row) * dim, &quantized);
+    }
+  constexpr int block = 64;
+  pool_.run(ceil_div(vocab, block), [&](int task, int worker) {
+    const int begin = task * block, end = std::min(begin + block, vocab);
+    for (int row = 0; row < count; ++row) {
+      float* y = work_.logits + static_cast<std::ptrdiff_t>(row) * vocab + begin;
+      if (integer)
+        kernels_.matrix.multiply16(head, begin, end, work_.logit_row16[static_cast<std::size_t>(row)], y);
+      else
+        kernels_.matrix.multiply_f32(head, begin, end, rows + static_cast<std::ptrdiff_t>(row) * dim, dim, nullptr, 1, y, vocab,
+                                     work_.workers[static_cast<std::size_t>(worker)].matrix);
+    }
+  });
+}
+
+void Forward::logits(int first, int last, const std::function<void(int, std::span<const float>)>& sink) {
+  const auto vocab = static_cast<std::size_t>(config_.vocab_size);
+  for (int begin = first; begin < last; begin += logit_rows) {
+    const int count = std::min(logit_rows, last - begin);
+    logit_rows_from(begin, count);
+    for (int row = 0; row < count; ++row) sink(begin + row, {work_.logits + static_cast<std::size_t>(row) * vocab, vocab});
+  }
+}
+
+std::span<const float> Forward::last_logits() {
+  logit_rows_from(tokens_ - 1, 1);
+  return {work_.logits, static_cast<std::size_t>(config_.vocab_size)};
+}
+
+}  // namespace tqkv::cpu

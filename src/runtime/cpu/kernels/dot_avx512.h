@@ -1,0 +1,176 @@
+// Integer dot products with AVX-512 VNNI: vpdpbusd multiplies 64 unsigned by 64 signed bytes and adds them up by fours.
+
+// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by fours.
+// 16 vpdpbusd and four float operations for 64 channels of 16 rows and one token.
+
+constexpr int kTileRows = 16;
+constexpr int kTileTokens = 8;
+
+struct Tile {
+  alignas(64) std::uint8_t q[kBlock / 4][kTileRows][4];   // [four channels, row, channel]
+  alignas(64) float scale[kBlockGroups][kTileRows];
+  alignas(64) float bias[kBlockGroups][kTileRows];
+};
+
+HWY_INLINE __m512 bf16_to_f32(__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
+HWY_INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+/// Transposes 16 x 16 lanes of 32 bits.
+HWY_INLINE void transpose(__m512i (&v)[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {   // v[4 b + i]: lanes i, 4 + i, 8 + i, 12 + i of rows 4 b to 4 b + 3
+    const __m512i low01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0x88), high01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0xdd);
+    const __m512i low23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0x88), high23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0xdd);
+    t[i] = _mm512_shuffle_i32x4(low01, low23, 0x88);
+    t[8 + i] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
+    t[4 + i] = _mm512_shuffle_i32x4(high01, high23, 0x88);
+    t[12 + i] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
+  }
+  for (int i = 0; i < 16; ++i) v[i] = t[i];
+}
+
+template <bool q4>
+HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int groups, Tile& tile) {
+  const std::uint8_t* row[kTileRows];
+  __m512i v[kTileRows];
+  // Scales and biases: 16 groups of 16 rows.
+  const auto present = first_lanes(groups);
+  for (const bool bias : {false, true}) {
+    const std::uint8_t* from = (bias ? rows.biases : rows.scales) + 2 * group;
+    for (int r = 0; r < kTileRows; ++r)
+      v[r] = _mm512_castps_si512(bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(r, count - 1) * rows.scale_stride)));
+    transpose(v);
+    for (int g = 0; g < groups; ++g) _mm512_store_ps(bias ? tile.bias[g] : tile.scale[g], _mm512_castsi512_ps(v[g]));
+  }
+  // Weights: 64 bytes of 16 rows at a time.
+  constexpr int group_bytes = q4 ? kGroup / 2 : kGroup;
+  for (int r = 0; r < kTileRows; ++r) row[r] = rows.weight + smaller(r, count - 1) * rows.weight_stride + group * group_bytes;
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i first_four = _mm512_set1_epi64(0x2c2824200c080400);   // bit offsets of nibbles 0 to 3 of each half of 64 bits
+  const __m512i last_four = _mm512_set1_epi64(0x3c3834301c181410);
+  std::uint8_t* to = tile.q[0][0];
+  for (int at = 0; at < groups * group_bytes; at += 64) {
+    const int lanes = smaller(16, (groups * group_bytes - at) / 4);
+    const auto mask = first_lanes(lanes);
+    for (int r = 0; r < kTileRows; ++r) v[r] = _mm512_maskz_loadu_epi32(mask, row[r] + at);
+    transpose(v);
+    for (int i = 0; i < lanes; ++i) {
+      if constexpr (q4) {
+        _mm512_store_si512(to, _mm512_and_si512(_mm512_multishift_epi64_epi8(first_four, v[i]), nibble));
+        _mm512_store_si512(to + 64, _mm512_and_si512(_mm512_multishift_epi64_epi8(last_four, v[i]), nibble));
+        to += 128;
+      } else {
+        _mm512_store_si512(to, v[i]);
+        to += 64;
+      }
+    }
+  }
+}
+
+HWY_INLINE __m512i broadcast_four(const std::int8_t* p) {
+  std::int32_t four;
+  std::memcpy(&four, p, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+
+template <bool q4, int N>
+HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y, std::ptrdiff_t stride) {
+  constexpr int chains = N >= 4 ? 1 : 4 / N;   // enough independent sums to hide the latency
+  __m512 total[N];
+  for (int n = 0; n < N; ++n) total[n] = accumulate ? _mm512_loadu_ps(y + n * stride) : _mm512_setzero_ps();
+  for (int g = 0; g < groups; ++g) {
+    const std::uint8_t* q = tile.q[g * (kGroup / 4)][0];
+    const std::ptrdiff_t at = g * kGroup;
+    __m512i sum[N][chains];
+    for (int n = 0; n < N; ++n)
+      for (int c = 0; c < chains; ++c) sum[n][c] = _mm512_setzero_si512();
+#pragma GCC unroll 16
+    for (int i = 0; i < kGroup / 4; ++i) {
+      const __m512i w = _mm512_load_si512(q + 64 * i);
+      for (int n = 0; n < N; ++n) sum[n][i % chains] = _mm512_dpbusd_epi32(sum[n][i % chains], w, broadcast_four(tokens.q[n] + at + 4 * i));
+    }
+    const __m512 scale = _mm512_load_ps(tile.scale[g]), bias = _mm512_load_ps(tile.bias[g]);
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sum[n][0] = _mm512_add_epi32(sum[n][0], sum[n][c]);
+      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[n][0]), _mm512_set1_ps(tokens.scale[n][g]));
+      total[n] = _mm512_fmadd_ps(scaled, scale, total[n]);
+      total[n] = _mm512_fmadd_ps(bias, _mm512_set1_ps(tokens.sum[n][g]), total[n]);
+    }
+  }
+  for (int n = 0; n < N; ++n) _mm512_storeu_ps(y + n * stride, total[n]);
+}
+
+// multiply16: a lane is four channels of one row; two groups of 4-bit weights a load. Four vpdpbusd, two for the high bytes of
+// the activations and two for the low ones, and about seven other operations for 128 weights.
+
+constexpr int kDotRows = 4;
+
+/// R rows of one token: total += b_g sum_g, and scaled = s_g * (scale of x) for groups group..group+15 (zeros beyond the row).
+template <int R>
+HWY_INLINE void scale_rows(const QuantizedRows& rows, const Row16& x, int group, int groups, __m512 (&scaled)[R], __m512 (&total)[R]) {
+  const auto present = first_lanes(groups);
+  const __m512 x_scale = _mm512_maskz_loadu_ps(present, x.scale + group), x_sum = _mm512_maskz_loadu_ps(present, x.sum + group);
+  for (int r = 0; r < R; ++r) {
+    const std::ptrdiff_t at = r * rows.scale_stride + 2 * group;
+    scaled[r] = _mm512_mul_ps(bf16_to_f32(_mm256_maskz_loadu_epi16(present, rows.scales + at)), x_scale);
+    total[r] = _mm512_fmadd_ps(bf16_to_f32(_mm256_maskz_loadu_epi16(present, rows.biases + at)), x_sum, total[r]);
+  }
+}
+
+/// Two groups of 32 bytes each, or one and zeros.
+HWY_INLINE __m512i two_groups(const std::int8_t* first, const std::int8_t* second) {
+  const __m512i low = _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
+  return second ? _mm512_inserti64x4(low, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)), 1) : low;
+}
+
+template <bool q4, int R>
+HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
+  __m512 total[R], scaled[R];
+  for (int r = 0; r < R; ++r) total[r] = _mm512_setzero_ps();
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i halves = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi32(1), 1);
+  for (int group = 0; group < rows.groups; group += 16) {
+    const int groups = smaller(16, rows.groups - group);
+    scale_rows<R>(rows, x, group, groups, scaled, total);
+    for (int g = 0; g < groups; g += q4 ? 2 : 1) {
+      if constexpr (q4) {
+        const bool two = g + 1 < groups;
+        const std::int8_t* high = x.high + (group + g) * kGroup;
+        const std::int8_t* low = x.low + (group + g) * kGroup;
+        const __m512i high_even = two_groups(high, two ? high + 64 : nullptr), high_odd = two_groups(high + 32, two ? high + 96 : nullptr);
+        const __m512i low_even = two_groups(low, two ? low + 64 : nullptr), low_odd = two_groups(low + 32, two ? low + 96 : nullptr);
+        const __m512i lanes = _mm512_add_epi32(halves, _mm512_set1_epi32(g));
+        for (int r = 0; r < R; ++r) {
+          const std::uint8_t* from = rows.weight + r * rows.weight_stride + (group + g) * (kGroup / 2);
+          const __m512i w = two ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32(0xff, from);
+          const __m512i even = _mm512_and_si512(w, nibble), odd = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
+          __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), even, high_even);
+          sum = _mm512_slli_epi32(_mm512_dpbusd_epi32(sum, odd, high_odd), 8);
+          sum = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(sum, even, low_even), odd, low_odd);
+          total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_permutexvar_ps(lanes, scaled[r]), total[r]);
+        }
+      } else {
+        const std::int16_t* q = x.q + (group + g) * kGroup;
+        const __m512i x0 = _mm512_loadu_si512(q), x1 = _mm512_loadu_si512(q + 32);
+        const __m512i lanes = _mm512_set1_epi32(g);
+        for (int r = 0; r < R; ++r) {
+          const auto* from = reinterpret_cast<const __m256i*>(rows.weight + r * rows.weight_stride + (group + g) * kGroup);
+          const __m512i w0 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from)), w1 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from + 1));
+          const __m512i sum = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), w0, x0), w1, x1);
+          total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_permutexvar_ps(lanes, scaled[r]), total[r]);
+        }
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) y[r] = _mm512_reduce_add_ps(total[r]);
+}

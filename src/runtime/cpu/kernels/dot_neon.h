@@ -1,0 +1,1 @@
+#include "runtime/cpu/kernels/dot_portable.h"

@@ -1,0 +1,60 @@
+#include "runtime/cpu/linear.h"
+
+#include <algorithm>
+
+namespace tqkv::cpu {
+
+int rows_per_task(int tokens) { return tokens == 1 ? 64 : 32; }
+
+Activations Linear::activations(const float* x, int rows, int cols) const {
+  Activations out{x, rows, cols, nullptr, nullptr};
+  if (!integer(cols)) return out;
+  const auto& kernels = engine_.kernels().matrix;
+  if (rows == 1) {
+    work_.row16.cols = cols;
+    kernels.quantize16(x, &work_.row16);
+    out.row16 = &work_.row16;
+    return out;
+  }
+  work_.rows8.rows = rows;
+  work_.rows8.cols = cols;
+  constexpr int block = 16;
+  engine_.pool().run(ceil_div(rows, block), [&](int task, int) {
+    const int first = task * block;
+    kernels.quantize8(x + static_cast<std::ptrdiff_t>(first) * cols, std::min(block, rows - first), cols, &work_.rows8, first);
+  });
+  out.rows8 = &work_.rows8;
+  return out;
+}
+
+void Linear::multiply_rows(const Product& product, const Activations& x, int first, int last, int worker) const {
+  const auto& kernels = engine_.kernels().matrix;
+  float* y = product.y + first;
+  const bool integer = product.w->quantized() && !product.exact;
+  if (integer && x.row16)
+    kernels.multiply16(*product.w, first, last, *x.row16, y);
+  else if (integer && x.rows8)
+    kernels.multiply8(*product.w, first, last, *x.rows8, nullptr, x.rows, y, product.stride);
+  else
+    kernels.multiply_f32(*product.w, first, last, x.x, x.cols, nullptr, x.rows, y, product.stride,
+                         work_.workers[static_cast<std::size_t>(worker)].matrix);
+}
+
+void Linear::multiply(std::span<const Product> products, const Activations& x) const {
+  const int block = rows_per_task(x.rows);
+  int tasks = 0;
+  for (const auto& product : products) tasks += ceil_div(product.w->out, block);
+  engine_.pool().run(tasks, [&](int task, int worker) {
+    for (const auto& product : products) {
+      const int own = ceil_div(product.w->out, block);
+      if (task >= own) {
+        task -= own;
+        continue;
+      }
+      multiply_rows(product, x, task * block, std::min((task + 1) * block, product.w->out), worker);
+      return;
+    }
+  });
+}
+
+}  // namespace tqkv::cpu

@@ -1,0 +1,50 @@
+// Linear maps over the threads: activations in the form that the engine's precision multiplies, and several matrices that
+// share them in one parallel region.
+#pragma once
+#include <cstddef>
+#include <span>
+
+#include "runtime/cpu/engine.h"
+#include "runtime/cpu/work_buffers.h"
+
+namespace tqkv::cpu {
+
+/// `rows` rows of activations [rows, cols]. In fast precision one row is held in 16 bits, more in 8 bits.
+struct Activations {
+  const float* x = nullptr;
+  int rows = 0, cols = 0;
+  const Rows8* rows8 = nullptr;
+  const Row16* row16 = nullptr;
+};
+
+/// One product y[t, :] = W x[t, :]; row t of y is at y + t * stride.
+struct Product {
+  const Matrix* w = nullptr;
+  float* y = nullptr;
+  std::ptrdiff_t stride = 0;
+  bool exact = false;      // in f32 whatever the precision
+};
+
+class Linear {
+ public:
+  Linear(const CpuEngine& engine, WorkBuffers& work) : engine_(engine), work_(work) {}
+
+  /// Whether rows of `cols` channels are multiplied as integers.
+  bool integer(int cols) const { return engine_.precision() == Precision::fast && cols % Matrix::group == 0; }
+  /// Quantizes x [rows, cols] into the work buffers when the precision is fast.
+  Activations activations(const float* x, int rows, int cols) const;
+  void multiply(std::span<const Product> products, const Activations& x) const;
+
+  /// Rows first..last-1 of one product on the calling thread.
+  void multiply_rows(const Product& product, const Activations& x, int first, int last, int worker) const;
+
+ private:
+  const CpuEngine& engine_;
+  WorkBuffers& work_;
+};
+
+/// Output rows of one task: short enough to share out, long enough to be worth a hand-over.
+int rows_per_task(int tokens);
+inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+}  // namespace tqkv::cpu

@@ -1,0 +1,164 @@
+#include "runtime/cpu/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/float16.h"
+#include "codec/rotation.h"
+#include "runtime/cpu/forward.h"
+#include "tqkv/error.h"
+
+namespace tqkv::cpu {
+namespace {
+
+class CpuSnapshot final : public Snapshot {
+ public:
+  CpuSnapshot(const CpuSession* owner, int position, std::vector<LayerState> states)
+      : owner_(owner), position_(position), states_(std::move(states)) {}
+  int position() const override { return position_; }
+  std::uint64_t bytes() const override {
+    std::uint64_t sum = 0;
+    for (const auto& state : states_) sum += state.recurrent.bytes() + state.convolution.bytes();
+    return sum;
+  }
+  const CpuSession* owner() const { return owner_; }
+  const std::vector<LayerState>& states() const { return states_; }
+
+ private:
+  const CpuSession* owner_;
+  int position_;
+  std::vector<LayerState> states_;
+};
+
+int checked_context(const ModelConfig& config, const SessionOptions& options) {
+  const int native = config.max_position_embeddings;
+  if (options.context < 0 || options.context > native)
+    throw Error(ErrorKind::usage, fmt::format("context: {} tokens; the model takes 1 to {}", options.context, native));
+  return options.context == 0 ? native : options.context;
+}
+
+int checked_chunk(const SessionOptions& options, int context) {
+  if (options.prefill_chunk < 1 || options.prefill_chunk > 65536)
+    throw Error(ErrorKind::usage, fmt::format("prefill chunk: {} tokens is not between 1 and 65536", options.prefill_chunk));
+  return std::min(options.prefill_chunk, context);
+}
+
+KvFormat checked_format(const CpuEngine& engine, const KvFormat& format) {
+  cache::check_format(engine.config(), format);
+  return engine.precision() == Precision::f32 ? format.in_f32() : format;
+}
+
+}  // namespace
+
+void StateArray::load(std::size_t first, std::size_t count, float* out) const {
+  if (!bf16_) {
+    std::memcpy(out, bytes_.data() + first * 4, count * 4);
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) out[i] = bf16_to_f32(tqkv::load<std::uint16_t>(bytes_.data() + (first + i) * 2));
+}
+
+void StateArray::store(std::size_t first, std::size_t count, const float* values) {
+  if (!bf16_) {
+    std::memcpy(bytes_.data() + first * 4, values, count * 4);
+    return;
+  }
+  for (std::size_t i = 0; i < count; ++i) tqkv::store(bytes_.data() + (first + i) * 2, f32_to_bf16(values[i]));
+}
+
+float* StateArray::f32(std::size_t first) { return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + first; }
+
+CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const SessionOptions& options)
+    : engine_(engine),
+      format_(checked_format(engine, format)),
+      context_(checked_context(engine.config(), options)),
+      chunk_(checked_chunk(options, context_)),
+      state_type_(options.state),
+      work_(engine.config(), engine.precision(), chunk_, engine.pool().size(), engine.kernels()) {
+  const auto& config = engine.config();
+  const auto k = codec::side_codec(format_.k, config.head_dim);
+  const auto v = codec::side_codec(format_.v, config.head_dim);
+  const auto state_size = static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
+  const auto conv_size = static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
+  for (int layer = 0; layer < config.num_layers(); ++layer) {
+    if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
+      auto& pages = pages_.emplace_back(layer, k, v, config.num_key_value_heads);
+      if (!format_.k.rotated() && !format_.v.rotated()) continue;
+      for (int head = 0; head < config.num_key_value_heads; ++head)
+        pages.signs.push_back(codec::rotation_signs(format_.seed, layer, head, config.head_dim));
+    } else {
+      states_.push_back({StateArray(state_size, state_type_ == StateType::bf16),
+                         StateArray(conv_size, engine.precision() == Precision::fast)});
+    }
+  }
+}
+
+void CpuSession::check(std::span<const int> ids) const {
+  const int vocab = engine_.config().vocab_size;
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= vocab)
+      throw Error(ErrorKind::input, fmt::format("token {}: id {} is not between 0 and {}", i, ids[i], vocab - 1));
+  if (ids.size() > static_cast<std::size_t>(context_ - position_))
+    throw Error(ErrorKind::input, fmt::format("{} tokens after {} do not fit a context of {}", ids.size(), position_, context_));
+}
+
+std::span<const float> CpuSession::prefill(std::span<const int> ids, const PrefillOptions& options) {
+  if (ids.empty()) throw Error(ErrorKind::input, "prefill: there are no tokens");
+  check(ids);
+  Forward forward(*this);
+  for (std::size_t done = 0; done < ids.size();) {
+    const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(chunk_));
+    forward.run(ids.subspan(done, count));
+    if (options.rows) {
+      const int first = std::max(0, options.first_row - static_cast<int>(done));
+      forward.logits(first, static_cast<int>(count),
+                     [&](int row, std::span<const float> logits) { options.rows(row + static_cast<int>(done), logits); });
+    }
+    done += count;
+    if (options.progress && !options.progress(static_cast<int>(done)) && done < ids.size()) return {};
+    if (done == ids.size()) return forward.last_logits();
+  }
+  return {};
+}
+
+std::span<const float> CpuSession::decode(int id) {
+  check({&id, 1});
+  Forward forward(*this);
+  forward.run({&id, 1});
+  return forward.last_logits();
+}
+
+std::unique_ptr<Snapshot> CpuSession::snapshot() const { return std::make_unique<CpuSnapshot>(this, position_, states_); }
+
+void CpuSession::restore(const Snapshot& snapshot) {
+  const auto* own = dynamic_cast<const CpuSnapshot*>(&snapshot);
+  if (!own || own->owner() != this || own->position() > position_)
+    throw Error(ErrorKind::internal, "restore: the snapshot is not of this session's past");
+  position_ = own->position();
+  states_ = own->states();
+  for (auto& pages : pages_) {
+    pages.keys.truncate(position_);
+    pages.values.truncate(position_);
+  }
+}
+
+CacheReport CpuSession::cache() const {
+  CacheReport report;
+  report.format = format_;
+  report.state = state_type_;
+  report.tokens = position_;
+  for (const auto& pages : pages_) {
+    report.layers.push_back({pages.layer, pages.keys.codec().format, pages.values.codec().format});
+    report.bytes.kv_used += (pages.keys.bytes_per_token() + pages.values.bytes_per_token()) * static_cast<std::uint64_t>(position_);
+    report.bytes.kv_allocated += pages.keys.allocated_bytes() + pages.values.allocated_bytes();
+  }
+  for (const auto& state : states_) {
+    report.bytes.recurrent += state.recurrent.bytes();
+    report.bytes.convolution += state.convolution.bytes();
+  }
+  return report;
+}
+
+}  // namespace tqkv::cpu

@@ -1,0 +1,74 @@
+// CpuSession: position, KV pages and recurrent state of one timeline, and the memory its forward passes work in.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/cpu/engine.h"
+#include "runtime/cpu/kv_pages.h"
+#include "runtime/cpu/work_buffers.h"
+#include "tqkv/engine.h"
+
+namespace tqkv::cpu {
+
+/// Keys and values of one attention layer.
+struct LayerPages {
+  LayerPages(int index, const codec::SideCodec& k, const codec::SideCodec& v, int kv_heads)
+      : layer(index), keys(k, kv_heads), values(v, kv_heads) {}
+  int layer;
+  SidePages keys, values;
+  std::vector<std::vector<float>> signs;   // [kv heads][head_dim] of the rotation; empty when no side is rotated
+};
+
+/// Floats kept between forward passes, as f32 or bf16.
+class StateArray {
+ public:
+  StateArray(std::size_t size, bool bf16) : size_(size), bf16_(bf16), bytes_(size * (bf16 ? 2 : 4)) {}
+  void load(std::size_t first, std::size_t count, float* out) const;
+  void store(std::size_t first, std::size_t count, const float* values);
+  /// The floats themselves when they are f32, else null.
+  float* f32(std::size_t first);
+  std::uint64_t bytes() const { return bytes_.size(); }
+
+ private:
+  std::size_t size_;
+  bool bf16_;
+  std::vector<std::byte> bytes_;
+};
+
+/// What a linear layer remembers.
+struct LayerState {
+  StateArray recurrent;      // [value heads, value_head_dim, key_head_dim]
+  StateArray convolution;    // [kernel - 1, conv_dim], oldest first
+};
+
+class CpuSession final : public Session {
+ public:
+  CpuSession(const CpuEngine& engine, const KvFormat& format, const SessionOptions& options);
+  std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override;
+  std::span<const float> decode(int id) override;
+  int position() const override { return position_; }
+  int context() const override { return context_; }
+  std::unique_ptr<Snapshot> snapshot() const override;
+  void restore(const Snapshot& snapshot) override;
+  void observe(Observer* observer) override { observer_ = observer; }
+  CacheReport cache() const override;
+
+ private:
+  friend class Forward;
+  void check(std::span<const int> ids) const;
+
+  const CpuEngine& engine_;
+  KvFormat format_;          // effective
+  int context_;
+  int chunk_;
+  StateType state_type_;
+  int position_ = 0;
+  std::vector<LayerPages> pages_;      // attention layers, in order
+  std::vector<LayerState> states_;     // linear layers, in order
+  WorkBuffers work_;
+  Observer* observer_ = nullptr;
+};
+
+}  // namespace tqkv::cpu

@@ -1,0 +1,249 @@
+#include "tqkv/memory_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/memory_info.h"
+#include "base/thread_pool.h"
+#include "cache/accounting.h"
+#include "model/weights.h"
+#include "runtime/cpu/scratch.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+namespace {
+
+constexpr std::array<Backend, 4> backends = {Backend::baseline, Backend::mlx_quant, Backend::turboquant,
+                                             Backend::rotated_quant};
+
+// Bytes of tokenizer tables and copies of the logits for one row of the vocabulary, as measured on the pocket model.
+constexpr std::uint64_t bytes_per_vocabulary_row = 400;
+
+KvFormat as_held(const KvFormat& format, Precision precision) {
+  return precision == Precision::f32 ? format.in_f32() : format;
+}
+
+int conv_bits(Precision precision) {
+  return precision == Precision::f32 ? 32 : 16;
+}
+
+CacheBytes bytes_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
+  return cache::cache_bytes(config, held, tokens, request.state, conv_bits(request.precision));
+}
+
+std::uint64_t scratch_at(const ModelConfig& config, int tokens, const PlanRequest& request) {
+  const int threads = request.threads > 0 ? request.threads : available_cores();
+  return cpu::scratch_bytes(config, request.precision, std::min(request.prefill_chunk, tokens), threads);
+}
+
+std::uint64_t snapshot_bytes(const CacheBytes& bytes, const PlanRequest& request) {
+  return static_cast<std::uint64_t>(std::max(request.snapshots, 0)) * bytes.state();
+}
+
+std::uint64_t vocabulary_bytes(const ModelConfig& config) {
+  return static_cast<std::uint64_t>(config.vocab_size) * bytes_per_vocabulary_row;
+}
+
+std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
+  const CacheBytes bytes = bytes_at(config, held, tokens, request);
+  return bytes.allocated() + snapshot_bytes(bytes, request) + scratch_at(config, tokens, request) +
+         vocabulary_bytes(config) + request.beside;
+}
+
+// Whole pages only: a session allocates them so.
+int largest_context(const ModelConfig& config, const KvFormat& held, const PlanRequest& request,
+                    std::uint64_t available) {
+  const int native = config.max_position_embeddings;
+  if (available == 0) return native;
+  const auto tokens_of = [native](int pages) {
+    return static_cast<int>(std::min<std::int64_t>(std::int64_t{pages} * cache::page_tokens, native));
+  };
+  int fit = 0, beyond = cache::pages_for(native) + 1;
+  while (beyond - fit > 1) {
+    const int pages = fit + (beyond - fit) / 2;
+    (anonymous_at(config, held, tokens_of(pages), request) <= available ? fit : beyond) = pages;
+  }
+  return tokens_of(fit);
+}
+
+// What one token of decode reads of the weights: all of the dense ones, its share of the experts, one row of an
+// embedding that is not the head as well.
+struct Reads {
+  std::uint64_t dense = 0, experts = 0, experts_total = 0;
+};
+
+Reads reads_per_token(const ModelConfig& config) {
+  Reads reads;
+  for (const WeightKind& kind : expected_weights(config)) {
+    if (kind.kind == "experts" && config.moe()) {
+      reads.experts_total = kind.bytes;
+      reads.experts = kind.bytes / static_cast<std::uint64_t>(config.num_experts) *
+                      static_cast<std::uint64_t>(config.num_experts_per_tok);
+    } else if (kind.kind != "embedding" || config.tie_word_embeddings) {
+      reads.dense += kind.bytes;
+    }
+  }
+  return reads;
+}
+
+// Dense weights are touched at every token and stay; experts come and go.
+std::uint64_t disk_bytes_per_token(const ModelConfig& config, std::uint64_t room) {
+  const Reads reads = reads_per_token(config);
+  if (room < reads.dense) return reads.experts + (reads.dense - room);
+  if (reads.experts_total == 0) return 0;
+  const std::uint64_t resident = std::min(room - reads.dense, reads.experts_total);
+  const double absent = 1.0 - static_cast<double>(resident) / static_cast<double>(reads.experts_total);
+  return static_cast<std::uint64_t>(absent * static_cast<double>(reads.experts));
+}
+
+std::string size(std::uint64_t bytes) {
+  const double value = static_cast<double>(bytes);
+  return bytes >= 1'000'000'000 ? fmt::format("{:.2f} GB", value / 1e9) : fmt::format("{:.2f} MB", value / 1e6);
+}
+
+std::string grouped(std::uint64_t number) {
+  std::string digits = std::to_string(number);
+  for (std::ptrdiff_t at = std::ssize(digits) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
+}
+
+std::string tokens_or_none(int context) {
+  return context > 0 ? grouped(static_cast<std::uint64_t>(context)) : std::string("none");
+}
+
+}  // namespace
+
+std::vector<WeightKind> expected_weights(const ModelConfig& config) {
+  std::vector<WeightKind> kinds;
+  for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    auto found =
+        std::find_if(kinds.begin(), kinds.end(), [&](const WeightKind& kind) { return kind.kind == tensor.kind; });
+    if (found == kinds.end()) found = kinds.insert(kinds.end(), WeightKind{tensor.kind, 0, 0});
+    ++found->tensors;
+    found->bytes += tensor.bytes;
+  }
+  return kinds;
+}
+
+MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, const KvFormat& format,
+                       const PlanRequest& request) {
+  const int native = config.max_position_embeddings;
+  if (request.context < 0) throw Error(ErrorKind::usage, "memory plan: a context of less than 1 token was asked");
+  if (request.context > native) {
+    throw Error(ErrorKind::usage,
+                fmt::format("memory plan: a context of {} tokens was asked, but the model was made for "
+                            "at most {}: ask for a shorter one",
+                            request.context, native));
+  }
+  if (request.prefill_chunk < 1) throw Error(ErrorKind::usage, "memory plan: a prefill chunk has at least 1 token");
+
+  MemoryPlan plan;
+  plan.format = as_held(format, request.precision);
+  cache::check_format(config, plan.format);
+  plan.precision = request.precision;
+  plan.state = request.state;
+  plan.context = request.context == 0 ? native : request.context;
+  plan.native_context = native;
+  plan.weights = weight_bytes;
+
+  const CacheBytes bytes = bytes_at(config, plan.format, plan.context, request);
+  plan.kv = bytes.kv_allocated;
+  plan.kv_per_token = cache::bytes_per_token(config, plan.format);
+  plan.recurrent = bytes.recurrent;
+  plan.convolution = bytes.convolution;
+  plan.snapshots = snapshot_bytes(bytes, request);
+  plan.scratch = scratch_at(config, plan.context, request);
+  plan.vocabulary = vocabulary_bytes(config);
+  plan.beside = request.beside;
+
+  plan.available = request.available ? *request.available : available_memory();
+  plan.largest_context = largest_context(config, plan.format, request, plan.available);
+  for (const Backend backend : backends) {
+    if (backend == format.backend) continue;
+    const KvFormat other = as_held(KvFormat::of(backend), request.precision);
+    try {
+      cache::check_format(config, other);
+    } catch (const Error&) {
+      continue;  // no answer for this model
+    }
+    plan.others.push_back({other, largest_context(config, other, request, plan.available)});
+  }
+
+  if (plan.available == 0) return plan;
+  if (plan.anonymous() > plan.available) {
+    plan.verdict = Verdict::refused;
+  } else if (const std::uint64_t room = plan.available - plan.anonymous(); room < weight_bytes) {
+    plan.disk_per_token = disk_bytes_per_token(config, room);
+    if (plan.disk_per_token > 0) plan.verdict = Verdict::weights_spill;
+  }
+  return plan;
+}
+
+std::string describe(const MemoryPlan& plan) {
+  std::string out = fmt::format("memory plan: {}, context {} of {} tokens, {} precision\n", plan.format.canonical(),
+                                grouped(static_cast<std::uint64_t>(plan.context)),
+                                grouped(static_cast<std::uint64_t>(plan.native_context)), name(plan.precision));
+  const auto row = [&](std::string_view label, std::uint64_t bytes, std::string_view note) {
+    out += fmt::format("  {:<20} {:>12}{}{}\n", label, size(bytes), note.empty() ? "" : "   ", note);
+  };
+  row("weights", plan.weights, "mapped from the files");
+  row("keys and values", plan.kv,
+      fmt::format("{} B a token, pages of {} tokens", grouped(plan.kv_per_token), cache::page_tokens));
+  row("recurrent state", plan.recurrent, name(plan.state));
+  row("convolution", plan.convolution, "");
+  if (plan.snapshots > 0) row("snapshots", plan.snapshots, "of the recurrent state");
+  row("working memory", plan.scratch, "of the forward pass");
+  row("vocabulary", plan.vocabulary, "tokenizer and logits");
+  if (plan.beside > 0) row("other sessions", plan.beside, "");
+  row("anonymous", plan.anonymous(), "all but the weights");
+  if (plan.available == 0) {
+    out += "  available            not known: nothing is refused\n";
+    return out;
+  }
+  row("available", plan.available, "free, or left in the container");
+  switch (plan.verdict) {
+    case Verdict::fits:
+      out += "  fits";
+      break;
+    case Verdict::weights_spill:
+      out += fmt::format("  fits, but about {} of weights must be read from the disk for each token",
+                         size(plan.disk_per_token));
+      break;
+    case Verdict::refused:
+      out += "  does not fit";
+      break;
+  }
+  out += fmt::format("; largest context: {} tokens", tokens_or_none(plan.largest_context));
+  for (const MemoryPlan::Largest& other : plan.others) {
+    out += fmt::format(", {} {}", name(other.format.backend), tokens_or_none(other.context));
+  }
+  return out + "\n";
+}
+
+std::string warning(const MemoryPlan& plan) {
+  if (plan.verdict != Verdict::weights_spill) return {};
+  return fmt::format(
+      "weights of {} do not fit beside {} of cache and working memory in the {} available: about {} will be read from "
+      "the "
+      "disk for each token",
+      size(plan.weights), size(plan.anonymous()), size(plan.available), size(plan.disk_per_token));
+}
+
+void require_fit(const MemoryPlan& plan) {
+  if (plan.verdict != Verdict::refused) return;
+  std::string others;
+  for (const MemoryPlan::Largest& other : plan.others) {
+    others +=
+        fmt::format("{}{} {}", others.empty() ? "" : ", ", name(other.format.backend), tokens_or_none(other.context));
+  }
+  throw Error(
+      ErrorKind::memory,
+      fmt::format("memory plan: {} tokens with {} need {} of memory beside the weights, but {} are available: the "
+                  "largest context that fits is {} tokens ({}); ask for a shorter --context, or --force it",
+                  plan.context, plan.format.canonical(), size(plan.anonymous()), size(plan.available),
+                  tokens_or_none(plan.largest_context), others));
+}
+
+}  // namespace tqkv

@@ -1,0 +1,191 @@
+// What must not change the result: chunks, threads, neighbours, going back.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "cache/accounting.h"
+#include "support/reference.h"
+#include "tqkv/error.h"
+
+using namespace tqkv;
+using namespace tqkv::test;
+
+namespace {
+
+std::vector<int> document(int count) {
+  auto ids = pocket_reference().at("needle.ids").ints();
+  ids.resize(static_cast<std::size_t>(count));
+  return ids;
+}
+
+double largest_difference(std::span<const float> a, std::span<const float> b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  return worst;
+}
+
+SessionOptions context_of(int tokens, int chunk = 2048) {
+  SessionOptions options;
+  options.context = tokens;
+  options.prefill_chunk = chunk;
+  return options;
+}
+
+const std::vector<std::string> formats{"baseline", "mlx_quant", "mlx_quant:bits=8", "rotated_quant", "turboquant", "turboquant:bits=2.5",
+                                       "turboquant:k=5:v=16", "turboquant:k=16:v=2"};
+
+}  // namespace
+
+TEST_CASE("on the exact path chunks of 1, 7, 64, 256 and all give the same logits to f32 rounding") {
+  const auto ids = document(333);
+  const auto& engine = pocket(Precision::f32);
+  for (const auto& text : {"baseline", "turboquant"}) {
+    const auto format = KvFormat::parse(text);
+    const auto whole = last_logits(engine, format, ids, 16);
+    for (const int chunk : {1, 7, 64, 256}) {
+      CAPTURE(chunk);
+      const auto cut = last_logits(engine, format, ids, 16, context_of(333, chunk));
+      const auto result = compare(whole, cut, engine.config().vocab_size);
+      MESSAGE(text << ", chunk " << chunk << ": mean KL " << result.mean_kl << ", largest difference " << largest_difference(whole, cut));
+      // A key that rounding moves over a threshold of its code changes a packed cache by a whole step.
+      CHECK(result.mean_kl < (format.backend == Backend::baseline ? 1e-8 : 1e-5));
+      CHECK(result.same_top == 1.0);
+    }
+  }
+}
+
+TEST_CASE("one thread and many give the same bits") {
+  const auto ids = document(700);
+  for (const auto precision : {Precision::fast, Precision::f32})
+    for (const auto& text : formats) {
+      CAPTURE(text);
+      const auto format = KvFormat::parse(text);
+      const auto run = [&](int threads) {
+        const auto session = pocket(precision, {}, threads).open(format, context_of(800));
+        const auto prefill = session->prefill(ids);
+        std::vector<float> out(prefill.begin(), prefill.end());
+        for (const int id : {5, 77, 1234}) {
+          const auto row = session->decode(id);
+          out.insert(out.end(), row.begin(), row.end());
+        }
+        return out;
+      };
+      const auto one = run(1);
+      CHECK(run(2) == one);
+      CHECK(run(5) == one);
+    }
+}
+
+TEST_CASE("sessions side by side on threads give what each gives alone") {
+  const auto& engine = pocket(Precision::fast);
+  const auto ids = document(200);
+  const auto alone = [&](const std::string& text) { return greedy(engine, KvFormat::parse(text), ids, 12); };
+  std::vector<std::vector<int>> expected, found(formats.size());
+  for (const auto& text : formats) expected.push_back(alone(text));
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < formats.size(); ++i) threads.emplace_back([&, i] { found[i] = alone(formats[i]); });
+  for (auto& thread : threads) thread.join();
+  CHECK(found == expected);
+}
+
+TEST_CASE("a session that went back to a snapshot goes on as if nothing had been there") {
+  for (const auto state : {StateType::f32, StateType::bf16})
+    for (const auto& text : formats) {
+      CAPTURE(text);
+      auto options = context_of(1200);
+      options.state = state;
+      const auto session = pocket(Precision::fast).open(KvFormat::parse(text), options);
+      const auto ids = document(600);
+      session->prefill(ids);
+      const auto snapshot = session->snapshot();
+      CHECK(snapshot->position() == 600);
+      CHECK(snapshot->bytes() == session->cache().bytes.state());
+      const auto first = session->decode(17);
+      const std::vector<float> expected(first.begin(), first.end());
+      session->prefill(document(300));
+      session->restore(*snapshot);
+      CHECK(session->position() == 600);
+      CHECK(session->cache().bytes.kv_allocated == cache::cache_bytes(pocket(Precision::fast).config(), KvFormat::parse(text), 600, state).kv_allocated);
+      const auto second = session->decode(17);
+      CHECK(std::vector<float>(second.begin(), second.end()) == expected);
+    }
+}
+
+TEST_CASE("a snapshot of another session or of the future is refused") {
+  const auto& engine = pocket(Precision::fast);
+  const auto one = engine.open(KvFormat::of(Backend::baseline), context_of(64)), other = engine.open(KvFormat::of(Backend::baseline), context_of(64));
+  one->prefill(document(8));
+  other->prefill(document(8));
+  const auto snapshot = one->snapshot();
+  CHECK_THROWS_AS(other->restore(*snapshot), Error);
+}
+
+TEST_CASE("the bytes reported are the bytes that the accounting predicts") {
+  const auto& config = pocket(Precision::fast).config();
+  for (const auto state : {StateType::f32, StateType::bf16})
+    for (const auto precision : {Precision::fast, Precision::f32})
+      for (const auto& text : formats)
+        for (const int tokens : {1, 255, 256, 257}) {
+          CAPTURE(text);
+          CAPTURE(tokens);
+          auto options = context_of(512);
+          options.state = state;
+          const auto session = pocket(precision).open(KvFormat::parse(text), options);
+          session->prefill(document(tokens));
+          const auto format = precision == Precision::f32 ? KvFormat::parse(text).in_f32() : KvFormat::parse(text);
+          const auto predicted = cache::cache_bytes(config, format, tokens, state, precision == Precision::f32 ? 32 : 16);
+          const auto measured = session->cache();
+          CHECK(measured.format == format);
+          CHECK(measured.bytes.kv_used == predicted.kv_used);
+          CHECK(measured.bytes.kv_allocated == predicted.kv_allocated);
+          CHECK(measured.bytes.recurrent == predicted.recurrent);
+          CHECK(measured.bytes.convolution == predicted.convolution);
+          REQUIRE(measured.layers.size() == 2);
+          CHECK(measured.layers[0].layer == 3);
+          CHECK(measured.layers[1].layer == 7);
+          CHECK(measured.layers[0].k == format.k);
+          CHECK(measured.layers[0].v == format.v);
+        }
+}
+
+TEST_CASE("ids out of range, an overflowing context and impossible options are refused") {
+  const auto& engine = pocket(Precision::fast);
+  const auto session = engine.open(KvFormat::of(Backend::turboquant), context_of(16));
+  CHECK_THROWS_WITH_AS(session->prefill(std::vector<int>{1, 8192}), "[input] token 1: id 8192 is not between 0 and 8191", Error);
+  CHECK_THROWS_AS(session->decode(-1), Error);
+  CHECK_THROWS_AS(session->prefill({}), Error);
+  CHECK_THROWS_WITH_AS(session->prefill(document(17)), "[input] 17 tokens after 0 do not fit a context of 16", Error);
+  session->prefill(document(16));
+  CHECK_THROWS_AS(session->decode(1), Error);
+  CHECK_THROWS_AS(engine.open(KvFormat::of(Backend::baseline), context_of(32769)), Error);
+  CHECK_THROWS_AS(engine.open(KvFormat::of(Backend::baseline), context_of(16, 0)), Error);
+  CHECK(session->position() == 16);
+}
+
+TEST_CASE("progress is told after every chunk and can stop there") {
+  const auto session = pocket(Precision::fast).open(KvFormat::of(Backend::turboquant), context_of(256, 50));
+  std::vector<int> seen;
+  PrefillOptions options;
+  options.progress = [&](int done) {
+    seen.push_back(done);
+    return done < 100;
+  };
+  CHECK(session->prefill(document(180), options).empty());
+  CHECK(seen == std::vector<int>{50, 100});
+  CHECK(session->position() == 100);
+}
+
+TEST_CASE("a bf16 state stays near the f32 state") {
+  const auto ids = document(400);
+  const auto run = [&](StateType state) {
+    auto options = context_of(400, 100);
+    options.state = state;
+    return last_logits(pocket(Precision::f32), KvFormat::of(Backend::baseline), ids, 50, options);
+  };
+  const auto result = compare(run(StateType::f32), run(StateType::bf16), 8192);
+  MESSAGE("mean KL " << result.mean_kl);
+  CHECK(result.mean_kl > 0);
+  CHECK(result.mean_kl < 1e-2);
+}
