@@ -1,5 +1,5 @@
-// KvFormat: the identity of a cache, a value with one canonical string. KvFormat is implemented in src/cache, SideFormat in
-// src/codec; docs/formats.md describes every string, and the layout of one vector to the byte.
+// KvFormat: the identity of a cache, a value with one canonical string. KvFormat is implemented in src/cache,
+// SideFormat in src/codec; docs/formats.md describes every string, and the layout of one vector to the byte.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,18 +32,18 @@ struct SideFormat {
   };
   Kind kind = Kind::plain;
   int bits = 16;
-  int group = 0;                        // affine kinds
-  KvScalar scalar = KvScalar::norm;     // turboquant
+  int group = 0;                     // affine kinds
+  KvScalar scalar = KvScalar::norm;  // turboquant
 
   bool rotated() const { return kind == Kind::rotated_affine || kind == Kind::turboquant; }
   bool operator==(const SideFormat&) const = default;
-  std::string describe() const;         // "turboquant 4 bit, scalar best", "affine 4 bit, group 64", "bf16"
+  std::string describe() const;  // "turboquant 4 bit, scalar best", "affine 4 bit, group 64", "bf16"
 };
 
 struct KvFormat {
   Backend backend = Backend::turboquant;
   SideFormat k, v;
-  std::uint64_t seed = 0;               // of the rotation's signs
+  std::uint64_t seed = 0;  // of the rotation's signs
 
   /// The default format of a backend.
   static KvFormat of(Backend backend);
@@ -62,9 +62,9 @@ inline constexpr KvScalar default_scalar = KvScalar::best;
 /// Version of the Lloyd-Max tables (docs/formats.md): part of a turboquant format's identity.
 inline constexpr int codebook_version = 1;
 
-/// Parses formats separated by commas, with `keys` ("bits", "k", "v", "group", "scalar", "seed" -> value) set in every one
-/// of them. Throws Error(usage) for an empty list, an entry that lacks one of the keys (baseline has none) or that itself
-/// gives a key another value; Error(format) as KvFormat::parse does.
+/// Parses formats separated by commas, with `keys` ("bits", "k", "v", "group", "scalar", "seed" -> value) set in every
+/// one of them. Throws Error(usage) for an empty list, an entry that lacks one of the keys (baseline has none) or that
+/// itself gives a key another value; Error(format) as KvFormat::parse does.
 std::vector<KvFormat> parse_formats(std::string_view list, const std::map<std::string, std::string>& keys = {});
 
 }  // namespace tqkv

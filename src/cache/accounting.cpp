@@ -42,15 +42,18 @@ std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format)
 
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state, int conv_bits) {
   if (conv_bits != 16 && conv_bits != 32)
-    throw Error(ErrorKind::internal, fmt::format("cache size: {} bits of convolution state, expected 16 or 32", conv_bits));
+    throw Error(ErrorKind::internal,
+                fmt::format("cache size: {} bits of convolution state, expected 16 or 32", conv_bits));
   const std::uint64_t token_bytes = bytes_per_token(config, format);
   const auto linear_layers = count(config.linear_layers(), "the number of linear layers");
   CacheBytes bytes;
   bytes.kv_used = product({token_bytes, count(tokens, "the number of tokens")});
-  bytes.kv_allocated = product({token_bytes, static_cast<std::uint64_t>(pages_for(tokens)), std::uint64_t{page_tokens}});
-  bytes.recurrent = product({linear_layers, count(config.linear_num_value_heads, "the number of value heads"),
-                             count(config.linear_value_head_dim, "the value head dimension"),
-                             count(config.linear_key_head_dim, "the key head dimension"), state == StateType::f32 ? 4u : 2u});
+  bytes.kv_allocated =
+      product({token_bytes, static_cast<std::uint64_t>(pages_for(tokens)), std::uint64_t{page_tokens}});
+  bytes.recurrent =
+      product({linear_layers, count(config.linear_num_value_heads, "the number of value heads"),
+               count(config.linear_value_head_dim, "the value head dimension"),
+               count(config.linear_key_head_dim, "the key head dimension"), state == StateType::f32 ? 4u : 2u});
   if (linear_layers > 0)
     bytes.convolution = product({linear_layers, count(config.linear_conv_kernel_dim - 1, "the past of the convolution"),
                                  count(config.conv_dim(), "the number of convolution channels"),

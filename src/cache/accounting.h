@@ -9,14 +9,15 @@
 
 namespace tqkv::cache {
 
-inline constexpr int page_tokens = 256;   // mlx-lm's block
+inline constexpr int page_tokens = 256;  // mlx-lm's block
 
 /// Pages that `tokens` tokens take in one layer and side.
 int pages_for(int tokens);
 /// Bytes of keys and values of one token over all attention layers.
 std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format);
 /// Bytes of a session that holds `tokens` tokens. `conv_bits` is 16 (bf16), or 32 under f32 precision.
-CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state, int conv_bits = 16);
+CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
+                       int conv_bits = 16);
 /// Throws Error(format) when some side cannot store head_dim channels.
 void check_format(const ModelConfig& config, const KvFormat& format);
 

@@ -32,14 +32,19 @@ struct Share {
   std::string_view text;
   int k, v;
 };
-constexpr std::array<Share, 6> shares{{{"2", 2, 2}, {"2.5", 3, 2}, {"3", 3, 3}, {"3.5", 4, 3}, {"4", 4, 4}, {"5", 5, 5}}};
+constexpr std::array<Share, 6> shares{
+    {{"2", 2, 2}, {"2.5", 3, 2}, {"3", 3, 3}, {"3.5", 4, 3}, {"4", 4, 4}, {"5", 5, 5}}};
 
 std::vector<std::string_view> keys_of(Backend backend) {
   switch (backend) {
-    case Backend::baseline: return {"bits"};
-    case Backend::mlx_quant: return {"bits", "k", "v", "group"};
-    case Backend::turboquant: return {"bits", "k", "v", "scalar", "seed", "table"};
-    case Backend::rotated_quant: return {"bits", "k", "v", "group", "seed"};
+    case Backend::baseline:
+      return {"bits"};
+    case Backend::mlx_quant:
+      return {"bits", "k", "v", "group"};
+    case Backend::turboquant:
+      return {"bits", "k", "v", "scalar", "seed", "table"};
+    case Backend::rotated_quant:
+      return {"bits", "k", "v", "group", "seed"};
   }
   return {};
 }
@@ -138,8 +143,10 @@ Entry split(std::string_view text) {
   return entry;
 }
 
-[[noreturn]] void refuse_value(const Entry& entry, std::string_view key, std::string_view value, std::string_view expected) {
-  refuse(entry.text, fmt::format("{}={} is not a value of {}, there are {}", key, value, name(entry.backend), expected));
+[[noreturn]] void refuse_value(const Entry& entry, std::string_view key, std::string_view value,
+                               std::string_view expected) {
+  refuse(entry.text,
+         fmt::format("{}={} is not a value of {}, there are {}", key, value, name(entry.backend), expected));
 }
 
 int chosen(const Entry& entry, std::string_view key, std::string_view value, const std::vector<int>& choices) {
@@ -180,7 +187,8 @@ KvScalar scalar_named(const Entry& entry, std::string_view whole, std::string_vi
   for (const KvScalar scalar : scalars) {
     if (name(scalar) == text) return scalar;
   }
-  refuse_value(entry, "scalar", whole, "norm, corrected, unbiased, best, or two of them as K/V, for instance norm/best");
+  refuse_value(entry, "scalar", whole,
+               "norm, corrected, unbiased, best, or two of them as K/V, for instance norm/best");
 }
 
 std::pair<KvScalar, KvScalar> scalars_of_sides(const Entry& entry, int k, int v) {
@@ -192,7 +200,8 @@ std::pair<KvScalar, KvScalar> scalars_of_sides(const Entry& entry, int k, int v)
     return {both, both};
   }
   if (k >= 16 || v >= 16)
-    refuse(entry.text, fmt::format("scalar={} names one for keys and one for values, but one side is plain: name one", *text));
+    refuse(entry.text,
+           fmt::format("scalar={} names one for keys and one for values, but one side is plain: name one", *text));
   return {scalar_named(entry, *text, text->substr(0, slash)), scalar_named(entry, *text, text->substr(slash + 1))};
 }
 
@@ -222,10 +231,12 @@ void set_key(Entry& entry, const std::string& key, const std::string& value) {
   const auto refuse_use = [&](const std::string& problem) {
     throw Error(ErrorKind::usage, fmt::format("cache format `{}`: {}", entry.text, problem));
   };
-  if (std::find(later_keys.begin(), later_keys.end(), key) != later_keys.end()) check_key(entry.text, entry.backend, key);
+  if (std::find(later_keys.begin(), later_keys.end(), key) != later_keys.end())
+    check_key(entry.text, entry.backend, key);
   if (!has_shared_key(entry.backend, key))
-    refuse_use(fmt::format("{} has no key `{}`, which an option sets to {} for every format: set it in those that have it",
-                           name(entry.backend), key, value));
+    refuse_use(
+        fmt::format("{} has no key `{}`, which an option sets to {} for every format: set it in those that have it",
+                    name(entry.backend), key, value));
   if (value.empty()) refuse_use(fmt::format("an option sets the key `{}` to nothing", key));
   const auto [place, added] = entry.keys.emplace(key, value);
   if (!added && place->second != value)
@@ -249,7 +260,9 @@ KvFormat KvFormat::of(Backend backend) {
   return understand(entry);
 }
 
-KvFormat KvFormat::parse(std::string_view text) { return understand(split(text)); }
+KvFormat KvFormat::parse(std::string_view text) {
+  return understand(split(text));
+}
 
 std::string KvFormat::canonical() const {
   if (backend == Backend::baseline) return fmt::format("baseline:bits={}", k.bits);

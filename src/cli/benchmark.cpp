@@ -62,7 +62,7 @@ void benchmark(Options& options) {
 
   const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
   const BenchmarkReport report = run_benchmark(*engine, ids, benchmark);
-  clear_progress();
+  if (error_is_terminal()) print_error("\r\033[K");
   if (file) {
     file->write(to_json(report));
     file->commit();

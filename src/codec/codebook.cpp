@@ -53,21 +53,31 @@ constexpr auto thresholds_5 = midpoints(centroids_5);
 
 std::span<const float> centroids(int bits) {
   switch (bits) {
-    case 2: return centroids_2;
-    case 3: return centroids_3;
-    case 4: return centroids_4;
-    case 5: return centroids_5;
-    default: no_table(bits);
+    case 2:
+      return centroids_2;
+    case 3:
+      return centroids_3;
+    case 4:
+      return centroids_4;
+    case 5:
+      return centroids_5;
+    default:
+      no_table(bits);
   }
 }
 
 std::span<const float> thresholds(int bits) {
   switch (bits) {
-    case 2: return thresholds_2;
-    case 3: return thresholds_3;
-    case 4: return thresholds_4;
-    case 5: return thresholds_5;
-    default: no_table(bits);
+    case 2:
+      return thresholds_2;
+    case 3:
+      return thresholds_3;
+    case 4:
+      return thresholds_4;
+    case 5:
+      return thresholds_5;
+    default:
+      no_table(bits);
   }
 }
 

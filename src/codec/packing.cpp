@@ -32,9 +32,13 @@ const std::byte* unpack_plane(int width, int shift, const std::byte* codes, std:
   return codes;
 }
 
-[[maybe_unused]] bool packable(int bits) { return (bits >= 2 && bits <= 5) || bits == 8; }
+[[maybe_unused]] bool packable(int bits) {
+  return (bits >= 2 && bits <= 5) || bits == 8;
+}
 // 3 and 5 bits are a plane of 2 and 4 bits with a plane of the topmost bit behind it.
-int lower(int bits) { return bits == 3 || bits == 5 ? bits - 1 : bits; }
+int lower(int bits) {
+  return bits == 3 || bits == 5 ? bits - 1 : bits;
+}
 
 }  // namespace
 

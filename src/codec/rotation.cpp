@@ -60,6 +60,8 @@ void unrotate(std::span<float> y, std::span<const float> signs) {
   for (std::size_t i = 0; i < y.size(); ++i) y[i] *= signs[i];
 }
 
-bool can_rotate(int dim) { return dim >= 16 && dim <= 1024 && std::has_single_bit(static_cast<unsigned>(dim)); }
+bool can_rotate(int dim) {
+  return dim >= 16 && dim <= 1024 && std::has_single_bit(static_cast<unsigned>(dim));
+}
 
 }  // namespace tqkv::codec

@@ -14,8 +14,8 @@ std::vector<float> rotation_signs(std::uint64_t seed, int layer, int head, int d
 
 /// x <- H x, orthonormal, its own inverse. The size is a power of two.
 void hadamard(std::span<float> x);
-void rotate(std::span<float> x, std::span<const float> signs);     // x <- H D x
-void unrotate(std::span<float> y, std::span<const float> signs);   // y <- D H y
-bool can_rotate(int dim);                                          // a power of two from 16 to 1024
+void rotate(std::span<float> x, std::span<const float> signs);    // x <- H D x
+void unrotate(std::span<float> y, std::span<const float> signs);  // y <- D H y
+bool can_rotate(int dim);                                         // a power of two from 16 to 1024
 
 }  // namespace tqkv::codec

@@ -21,7 +21,7 @@ namespace {
 constexpr float largest_f16 = 65504.0f;
 
 [[noreturn]] void refuse(const SideFormat& format, int dim, std::string_view expected) {
-  throw Error(ErrorKind::format, fmt::format("{}: vectors of {} channels were asked for, it stores {}: choose another format",
+  throw Error(ErrorKind::format, fmt::format("{}: the vectors have {} channels, expected {}: choose another format",
                                              format.describe(), dim, expected));
 }
 
@@ -30,9 +30,10 @@ constexpr float largest_f16 = 65504.0f;
               fmt::format("{}: {} bits were asked for, there are {}", format.describe(), format.bits, expected));
 }
 
-// MLX's affine quantization of one group (mlx/backend/cpu/quantized.cpp), step by step in f32: the edge of larger magnitude
-// is represented exactly, and the codes come from scale and bias before these are rounded.
-void encode_affine_group(std::span<const float> x, int bits, std::uint8_t* index, std::uint16_t& scale16, std::uint16_t& bias16) {
+// MLX's affine quantization of one group (mlx/backend/cpu/quantized.cpp), step by step in f32: the edge of larger
+// magnitude is represented exactly, and the codes come from scale and bias before these are rounded.
+void encode_affine_group(std::span<const float> x, int bits, std::uint8_t* index, std::uint16_t& scale16,
+                         std::uint16_t& bias16) {
   const auto bins = static_cast<float>((1 << bits) - 1);
   float smallest = std::numeric_limits<float>::infinity();
   float largest = -smallest;
@@ -87,10 +88,14 @@ void decode_affine(const SideCodec& codec, const std::byte* codes, const std::by
 // The stored number for n = ‖y‖, cosine = ⟨u,ũ⟩ and square = ‖ũ‖².
 double stored_scalar(KvScalar scalar, double n, double cosine, double square) {
   switch (scalar) {
-    case KvScalar::norm: return n;
-    case KvScalar::corrected: return n / std::sqrt(square);
-    case KvScalar::unbiased: return n / cosine;
-    case KvScalar::best: return n * cosine / square;
+    case KvScalar::norm:
+      return n;
+    case KvScalar::corrected:
+      return n / std::sqrt(square);
+    case KvScalar::unbiased:
+      return n / cosine;
+    case KvScalar::best:
+      return n * cosine / square;
   }
   return n;
 }
@@ -98,11 +103,11 @@ double stored_scalar(KvScalar scalar, double n, double cosine, double square) {
 void encode_turboquant(const SideCodec& codec, std::span<const float> y, std::byte* codes, std::byte* scalars) {
   const std::span<const float> centroid = centroids(codec.format.bits);
   const std::span<const float> threshold = thresholds(codec.format.bits);
-  double squares = 0.0;   // double: the square of the smallest f32 is still a normal number
+  double squares = 0.0;  // double: the square of the smallest f32 is still a normal number
   for (const float value : y) squares += static_cast<double>(value) * static_cast<double>(value);
   const double n = std::sqrt(squares);
   const double root = std::sqrt(static_cast<double>(y.size()));
-  const double to_normal = n > 0.0 ? root / n : 0.0;   // a zero vector takes the index of 0 in every channel
+  const double to_normal = n > 0.0 ? root / n : 0.0;  // a zero vector takes the index of 0 in every channel
 
   std::array<std::uint8_t, max_dim> index;
   double products = 0.0, centroid_squares = 0.0;
@@ -138,7 +143,7 @@ SideCodec side_codec(const SideFormat& format, int dim) {
   codec.format = format;
   codec.dim = dim;
   const auto channels = static_cast<std::size_t>(dim);
-  if (format.rotated() && !can_rotate(dim)) refuse(format, dim, "a power of two from 16 to 1024 (rotation)");
+  if (format.rotated() && !can_rotate(dim)) refuse(format, dim, "a power of two from 16 to 1024, for the rotation");
   switch (format.kind) {
     case SideFormat::Kind::plain:
       if (format.bits != 16 && format.bits != 32) refuse_bits(format, "16 and 32");
@@ -148,7 +153,7 @@ SideCodec side_codec(const SideFormat& format, int dim) {
     case SideFormat::Kind::rotated_affine:
       if (format.bits != 4 && format.bits != 8) refuse_bits(format, "4 and 8");
       if (format.group <= 0 || format.group % 8 != 0 || dim % format.group != 0)
-        refuse(format, dim, fmt::format("multiples of its group, {}", format.group));
+        refuse(format, dim, fmt::format("a multiple of its group of {}", format.group));
       codec.code_bytes = packed_bytes(format.bits, dim);
       codec.scalar_bytes = channels / static_cast<std::size_t>(format.group) * 2 * sizeof(std::uint16_t);
       return codec;
@@ -173,8 +178,10 @@ void encode(const SideCodec& codec, std::span<const float> x, std::byte* codes, 
       }
       return;
     case SideFormat::Kind::affine:
-    case SideFormat::Kind::rotated_affine: return encode_affine(codec, x, codes, scalars);
-    case SideFormat::Kind::turboquant: return encode_turboquant(codec, x, codes, scalars);
+    case SideFormat::Kind::rotated_affine:
+      return encode_affine(codec, x, codes, scalars);
+    case SideFormat::Kind::turboquant:
+      return encode_turboquant(codec, x, codes, scalars);
   }
 }
 
@@ -186,8 +193,10 @@ void decode(const SideCodec& codec, const std::byte* codes, const std::byte* sca
         x[i] = codec.format.bits == 16 ? bf16_to_f32(load<std::uint16_t>(codes + 2 * i)) : load<float>(codes + 4 * i);
       return;
     case SideFormat::Kind::affine:
-    case SideFormat::Kind::rotated_affine: return decode_affine(codec, codes, scalars, x);
-    case SideFormat::Kind::turboquant: return decode_turboquant(codec, codes, scalars, x);
+    case SideFormat::Kind::rotated_affine:
+      return decode_affine(codec, codes, scalars, x);
+    case SideFormat::Kind::turboquant:
+      return decode_turboquant(codec, codes, scalars, x);
   }
 }
 

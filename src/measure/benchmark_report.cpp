@@ -139,13 +139,17 @@ Json json_of(const BenchmarkRun& run, const BenchmarkReport& report) {
           {"ratio_to_baseline", baseline != nullptr ? ratios_of(run, *baseline) : Json(nullptr)}};
 }
 
-// The backend's name, or the whole format where one backend has several.
+// The shortest name that tells a format from the others of the report.
 std::string label_of(const BenchmarkReport& report, const BenchmarkRun& run) {
-  const auto same_backend = [&](const BenchmarkRun& other) {
-    return other.format.backend == run.format.backend && other.format != run.format;
-  };
-  const bool several = std::any_of(report.runs.begin(), report.runs.end(), same_backend);
-  return several ? run.format.canonical() : std::string(name(run.format.backend));
+  const KvFormat& own = run.format;
+  bool by_name = true, by_bits = true;
+  for (const BenchmarkRun& other : report.runs) {
+    if (other.format == own || other.format.backend != own.backend) continue;
+    by_name = false;
+    by_bits = by_bits && (other.format.k.bits != own.k.bits || other.format.v.bits != own.v.bits);
+  }
+  if (by_name) return std::string(name(own.backend));
+  return by_bits ? fmt::format("{} {}/{}", name(own.backend), own.k.bits, own.v.bits) : own.canonical();
 }
 
 // Runs [first, last) share their lengths.

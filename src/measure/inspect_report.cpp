@@ -93,13 +93,12 @@ std::string weights_text(const Inspection& inspection) {
 
 std::string formats_text(const Inspection& inspection) {
   std::string out = "cache formats\n";
-  TextTable table({"backend", "bits a value", "bytes a token", "x smaller", "keys", "values"});
+  TextTable table({"backend", "bits a value", "bytes a token", "x smaller", "format"});
   for (std::size_t i = 0; i < inspection.formats.size(); ++i) {
     const std::uint64_t bytes = inspection.bytes_per_token[i];
     const double smaller = bytes > 0 ? static_cast<double>(inspection.bytes_per_token.front()) / static_cast<double>(bytes) : 0;
     table.add({inspection.formats[i].label, fmt::format("{:.4f}", bits_per_value(inspection.config, bytes)), grouped(bytes),
-               fmt::format("{:.2f}", smaller), inspection.formats[i].format.k.describe(),
-               inspection.formats[i].format.v.describe()});
+               fmt::format("{:.2f}", smaller), inspection.formats[i].format.canonical()});
   }
   out += table.text("  ");
   const auto state = [](const CacheBytes& bytes) {
@@ -117,14 +116,14 @@ std::string stored_text(const Inspection& inspection) {
     const StoredCache& head = inspection.stored[first];
     out += fmt::format("{}cache after {} prompt + {} generated tokens: {} are stored, the last is not fed\n",
                        first == 0 ? "" : "\n", head.prompt, head.generation, grouped(static_cast<std::uint64_t>(head.tokens)));
-    TextTable table({"", "used MB", "(KV MB)", "used bytes", "alloc. MB", "(KV MB)", "alloc. bytes", "| used MB", "alloc. MB"});
-    table.add({"backend", "bf16 state", "", "", "", "", "", "| f32 state", ""});
+    TextTable table({"backend, bf16 state", "used MB", "(KV MB)", "used bytes", "alloc. MB", "(KV MB)", "alloc. bytes",
+                     "| f32 state: used", "alloc. MB"});
     for (std::size_t i = first; i < first + formats; ++i) {
       const StoredCache& cache = inspection.stored[i];
       table.add({cache.label, megabytes(cache.bf16_state.used()), fmt::format("({})", megabytes(cache.bf16_state.kv_used)),
                  grouped(cache.bf16_state.used()), megabytes(cache.bf16_state.allocated()),
                  fmt::format("({})", megabytes(cache.bf16_state.kv_allocated)), grouped(cache.bf16_state.allocated()),
-                 fmt::format("| {:>9}", megabytes(cache.f32_state.used())), megabytes(cache.f32_state.allocated())});
+                 fmt::format("| {:>15}", megabytes(cache.f32_state.used())), megabytes(cache.f32_state.allocated())});
     }
     out += table.text("  ");
   }
@@ -198,9 +197,9 @@ Json json_of(const ModelConfig& c) {
           {"quantization", quantization_text(c)}};
 }
 
-Json json_of(const MemoryPlan& plan, int page_rounded_kv_used) {
+Json json_of(const MemoryPlan& plan) {
   return {{"context", plan.context},
-          {"kv_used", plan.kv_per_token * static_cast<std::uint64_t>(page_rounded_kv_used)},
+          {"kv_used", plan.kv_per_token * static_cast<std::uint64_t>(plan.context)},
           {"kv_allocated", plan.kv},
           {"recurrent", plan.recurrent},
           {"convolution", plan.convolution},
@@ -227,10 +226,12 @@ std::string to_json(const Inspection& inspection) {
   Json formats = Json::array();
   for (std::size_t i = 0; i < inspection.formats.size(); ++i) {
     Json plans = Json::array();
-    for (const MemoryPlan& plan : inspection.plans[i]) plans.push_back(json_of(plan, plan.context));
+    for (const MemoryPlan& plan : inspection.plans[i]) plans.push_back(json_of(plan));
     formats.push_back({{"backend", name(inspection.formats[i].format.backend)},
                        {"label", inspection.formats[i].label},
                        {"format", inspection.formats[i].format.canonical()},
+                       {"k", inspection.formats[i].format.k.describe()},
+                       {"v", inspection.formats[i].format.v.describe()},
                        {"bytes_per_token", inspection.bytes_per_token[i]},
                        {"bits_per_value", bits_per_value(inspection.config, inspection.bytes_per_token[i])},
                        {"largest_context", inspection.plans[i].front().largest_context},

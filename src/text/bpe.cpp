@@ -2,20 +2,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <unordered_map>
 
 #include "text/utf8.h"
 
 namespace tqkv::text {
-namespace {
-
-/// Order of the heap: lowest rank first, then leftmost.
-bool later(const Bpe::Scratch::Candidate& a, const Bpe::Scratch::Candidate& b) {
-  return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
-}
-
-}  // namespace
-
 const std::array<std::uint32_t, 256>& byte_alphabet() {
   // Printable Latin-1 stands for itself, the other bytes take the code points from 256 on, in order.
   static const std::array<std::uint32_t, 256> alphabet = [] {
@@ -78,31 +70,34 @@ void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<int>& ids)
     symbols.push_back({id, i - 1, i + 1 < count ? i + 1 : -1});
   }
   const auto symbol = [&](std::int32_t at) -> Scratch::Symbol& { return symbols[static_cast<std::size_t>(at)]; };
-  const auto candidate = [&](std::int32_t at) {
+  const auto add_candidate = [&](std::int32_t at) {
     const Slot* merge = find(symbol(at).id, symbol(symbol(at).next).id);
-    if (merge) heap.push_back({merge->rank, at, merge->merged});
+    if (merge) heap.push_back((static_cast<std::uint64_t>(merge->rank) << 32) | static_cast<std::uint32_t>(at));
     return merge != nullptr;
   };
-  for (std::int32_t i = 0; i + 1 < count; ++i) candidate(i);
+  // Lowest rank first, then leftmost.
+  const std::greater<> later;
+  for (std::int32_t i = 0; i + 1 < count; ++i) add_candidate(i);
   std::make_heap(heap.begin(), heap.end(), later);
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), later);
-    const Scratch::Candidate best = heap.back();
+    const std::uint64_t best = heap.back();
     heap.pop_back();
-    Scratch::Symbol& left = symbol(best.at);
+    const auto at = static_cast<std::int32_t>(best & 0xffffffffu);
+    Scratch::Symbol& left = symbol(at);
     if (left.id < 0 || left.next < 0) continue;
     Scratch::Symbol& right = symbol(left.next);
-    // The pair may have changed since; one that still makes the same token is the same pair.
+    // The pair may have changed since it was noted.
     const Slot* merge = find(left.id, right.id);
-    if (!merge || merge->merged != best.merged) continue;
-    left.id = best.merged;
+    if (!merge || merge->rank != (best >> 32)) continue;
+    left.id = merge->merged;
     left.next = right.next;
     right.id = -1;
     if (left.next >= 0) {
-      symbol(left.next).previous = best.at;
-      if (candidate(best.at)) std::push_heap(heap.begin(), heap.end(), later);
+      symbol(left.next).previous = at;
+      if (add_candidate(at)) std::push_heap(heap.begin(), heap.end(), later);
     }
-    if (left.previous >= 0 && candidate(left.previous)) std::push_heap(heap.begin(), heap.end(), later);
+    if (left.previous >= 0 && add_candidate(left.previous)) std::push_heap(heap.begin(), heap.end(), later);
   }
   if (count == 0) return;
   for (std::int32_t at = 0; at >= 0; at = symbol(at).next) ids.push_back(symbol(at).id);

@@ -29,13 +29,8 @@ class Bpe {
       int id;
       std::int32_t previous, next;   // index, or -1
     };
-    struct Candidate {
-      std::uint32_t rank;
-      std::int32_t at;
-      int merged;
-    };
     std::vector<Symbol> symbols;
-    std::vector<Candidate> heap;
+    std::vector<std::uint64_t> heap;   // rank in the high half, index of the left symbol in the low half
   };
   /// Appends the ids of `word` (at most 2^31 - 1 bytes). O(n log n).
   void encode(std::string_view word, Scratch& scratch, std::vector<int>& ids) const;

@@ -13,14 +13,19 @@ using namespace tqkv::codec;
 
 namespace {
 
-double density(double t) { return std::exp(-0.5 * t * t) / std::sqrt(2.0 * std::numbers::pi); }
-double tail(double t) { return 0.5 * std::erfc(t / std::numbers::sqrt2); }
+double density(double t) {
+  return std::exp(-0.5 * t * t) / std::sqrt(2.0 * std::numbers::pi);
+}
+double tail(double t) {
+  return 0.5 * std::erfc(t / std::numbers::sqrt2);
+}
 
 // Lloyd's iteration on all 2^bits centroids: mean of N(0,1) between midpoints, from evenly spaced ones.
 std::vector<double> lloyd_max(int bits) {
   const std::size_t n = std::size_t{1} << bits;
   std::vector<double> centroid(n);
-  for (std::size_t i = 0; i < n; ++i) centroid[i] = -3.5 + 7.0 * (static_cast<double>(i) + 0.5) / static_cast<double>(n);
+  for (std::size_t i = 0; i < n; ++i)
+    centroid[i] = -3.5 + 7.0 * (static_cast<double>(i) + 0.5) / static_cast<double>(n);
   double change = 1.0;
   while (change > 1e-12) {
     change = 0.0;
@@ -42,8 +47,9 @@ const std::map<int, std::vector<double>> printed{
     {2, {0.452780, 1.510418}},
     {3, {0.245094, 0.756005, 1.343909, 2.151946}},
     {4, {0.128395, 0.388048, 0.656759, 0.942340, 1.256231, 1.618046, 2.069017, 2.732590}},
-    {5, {0.065890, 0.198052, 0.331378, 0.466700, 0.604934, 0.747136, 0.894565, 1.048783, 1.211804, 1.386340, 1.576228,
-         1.787233, 2.028728, 2.317739, 2.691120, 3.260732}}};
+    {5,
+     {0.065890, 0.198052, 0.331378, 0.466700, 0.604934, 0.747136, 0.894565, 1.048783, 1.211804, 1.386340, 1.576228,
+      1.787233, 2.028728, 2.317739, 2.691120, 3.260732}}};
 
 const std::map<int, std::vector<double>> printed_thresholds{
     {2, {0.981599}},
@@ -87,7 +93,8 @@ TEST_CASE("codebooks ascend, are odd, and thresholds are the midpoints of their 
     for (std::size_t i = 0; i + 1 < n; ++i) {
       CHECK(table[i] < table[i + 1]);
       CHECK(middle[i] == -middle[n - 2 - i]);
-      CHECK(middle[i] == doctest::Approx(0.5 * (static_cast<double>(table[i]) + static_cast<double>(table[i + 1]))).epsilon(1e-7));
+      CHECK(middle[i] ==
+            doctest::Approx(0.5 * (static_cast<double>(table[i]) + static_cast<double>(table[i + 1]))).epsilon(1e-7));
     }
     CHECK(middle[n / 2 - 1] == 0.0f);
   }

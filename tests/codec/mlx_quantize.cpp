@@ -71,7 +71,8 @@ TEST_CASE("affine takes its input rounded to bf16, rotated affine takes it as it
   for (float& value : rounded) value = bf16_to_f32(f32_to_bf16(value));
   REQUIRE(x != rounded);
   for (const int bits : {4, 8}) {
-    const auto plain = codec::side_codec(test::affine(bits), 256), rotated = codec::side_codec(test::affine(bits, true), 256);
+    const auto plain = codec::side_codec(test::affine(bits), 256),
+               rotated = codec::side_codec(test::affine(bits, true), 256);
     CHECK(test::encoded(plain, x).codes == test::encoded(plain, rounded).codes);
     CHECK(test::encoded(plain, x).scalars == test::encoded(plain, rounded).scalars);
     CHECK(test::encoded(rotated, rounded).codes == test::encoded(plain, rounded).codes);
@@ -95,7 +96,8 @@ TEST_CASE("decoded affine values are scale times code plus bias, at most a step 
       const unsigned byte = std::to_integer<unsigned>(stored.codes[bits == 8 ? i : i / 2]);
       const unsigned code = bits == 8 ? byte : i % 2 == 0 ? byte & 15u : byte >> 4;
       CHECK(back[i] == doctest::Approx(static_cast<double>(scale) * code + static_cast<double>(bias)).epsilon(1e-6));
-      // Half a step inside the range, up to one at the edge that is not exact; and the rounding of scale and bias to bf16.
+      // Half a step inside the range, up to one at the edge that is not exact; and the rounding of scale and bias to
+      // bf16.
       const float rounding = (std::abs(bias) + static_cast<float>(1 << bits) * std::abs(scale)) / 256.0f;
       CHECK(std::abs(back[i] - x[i]) <= std::abs(scale) + rounding);
     }

@@ -41,7 +41,8 @@ TEST_CASE("any indices of any width come back from their packed bytes") {
     const int dim = 64 * *rc::gen::inRange(1, 9);
     const int bound = 1 << bits;
     const auto index = *rc::gen::container<std::vector<std::uint8_t>>(
-        static_cast<std::size_t>(dim), rc::gen::map(rc::gen::inRange(0, bound), [](int i) { return static_cast<std::uint8_t>(i); }));
+        static_cast<std::size_t>(dim),
+        rc::gen::map(rc::gen::inRange(0, bound), [](int i) { return static_cast<std::uint8_t>(i); }));
     RC_ASSERT(packed_bytes(bits, dim) == static_cast<std::size_t>(dim * bits / 8));
     std::vector<std::byte> codes(packed_bytes(bits, dim) + 1, std::byte{0xa5});
     pack(bits, index, codes.data());

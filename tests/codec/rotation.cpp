@@ -45,7 +45,8 @@ TEST_CASE("signs are balanced and differ between seeds, layers and heads") {
   }
   CHECK(std::abs(sum) < 4.0 * std::sqrt(static_cast<double>(all.size()) * dim));
   for (std::size_t a = 0; a < all.size(); ++a) {
-    for (std::size_t b = a + 1; b < all.size(); ++b) CHECK(std::abs(test::dot(all[a], all[b])) < 5.5 * std::sqrt(double{dim}));
+    for (std::size_t b = a + 1; b < all.size(); ++b)
+      CHECK(std::abs(test::dot(all[a], all[b])) < 5.5 * std::sqrt(double{dim}));
   }
 }
 

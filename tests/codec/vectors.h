@@ -50,7 +50,9 @@ inline double dot(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
-inline double norm(std::span<const float> a) { return std::sqrt(dot(a, a)); }
+inline double norm(std::span<const float> a) {
+  return std::sqrt(dot(a, a));
+}
 
 /// ‖a - b‖² / ‖a‖².
 inline double relative_error(std::span<const float> a, std::span<const float> b) {

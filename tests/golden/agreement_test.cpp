@@ -53,7 +53,7 @@ TEST_CASE("the exact path gives the negative log likelihoods of transformers") {
       worst = std::max(worst, std::abs(own - static_cast<double>(nll[t])));
     }
     MESSAGE(prompt << ": largest difference " << worst);
-    CHECK(worst < 5e-3);
+    CHECK(worst < 2e-4);
   }
 }
 
@@ -78,7 +78,7 @@ TEST_CASE("the exact path gives the hidden states of transformers layer by layer
     }
     const double relative = std::sqrt(difference / norm);
     MESSAGE("layer " << layer << ": relative difference " << relative);
-    CHECK(relative < 1e-4);
+    CHECK(relative < 1e-5);
   }
 }
 

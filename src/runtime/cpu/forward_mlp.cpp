@@ -103,9 +103,10 @@ void Forward::experts_of_one(const LayerWeights& layer) {
     float* gate = is_shared ? work_.shared_gate : work_.gate + static_cast<std::ptrdiff_t>(slot) * inner;
     const float* up = is_shared ? work_.shared_up : work_.up + static_cast<std::ptrdiff_t>(slot) * inner;
     kernels_.vector.silu_multiply(gate, up, gate, static_cast<std::size_t>(cols));
+    if (!linear_.integer(cols)) return;
     auto& row16 = work_.inner16[static_cast<std::size_t>(slot)];
     row16.cols = cols;
-    if (linear_.integer(cols)) kernels_.matrix.quantize16(gate, &row16);
+    kernels_.matrix.quantize16(gate, &row16);
   });
   pool_.run(ceil_div(config_.hidden_size, block), [&](int task, int worker) {
     const int begin = task * block, end = std::min(begin + block, config_.hidden_size);

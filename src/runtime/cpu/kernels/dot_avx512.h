@@ -45,7 +45,7 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
   __m512i v[kTileRows];
   // Scales and biases: 16 groups of 16 rows.
   const auto present = first_lanes(groups);
-  for (const bool bias : {false, true}) {
+  for (int bias = 0; bias < 2; ++bias) {
     const std::uint8_t* from = (bias ? rows.biases : rows.scales) + 2 * group;
     for (int r = 0; r < kTileRows; ++r)
       v[r] = _mm512_castps_si512(bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(r, count - 1) * rows.scale_stride)));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "runtime/cpu/codec_calls.h"
 #include "runtime/cpu/kernels.h"
 
 #define TQKV_STRING_(x) #x

@@ -1,0 +1,300 @@
+#include "tqkv/chat.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "text/conversation.h"
+#include "text/python_json.h"
+#include "text/utf8.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+namespace {
+
+using text::Dialogue;
+using text::Message;
+using text::PyValue;
+using text::ToolCall;
+
+constexpr std::string_view tool_instructions =
+    "\n\nIf you choose to call a function ONLY reply in the following format with NO suffix:\n\n"
+    "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\nvalue_1\n</parameter>\n"
+    "<parameter=example_parameter_2>\nThis is the value for the second parameter\nthat can span\nmultiple lines\n"
+    "</parameter>\n</function>\n</tool_call>\n\n"
+    "<IMPORTANT>\nReminder:\n"
+    "- Function calls MUST follow the specified format: an inner <function=...></function> block must be nested within "
+    "<tool_call></tool_call> XML tags\n"
+    "- Required parameters MUST be specified\n"
+    "- You may provide optional reasoning for your function call in natural language BEFORE the function call, but NOT "
+    "after\n"
+    "- If there is no function call available, answer the question like normal with your current knowledge and do not "
+    "tell the user about function calls\n"
+    "</IMPORTANT>";
+
+/// Collects pieces; neighbours of one kind are joined.
+class Writer {
+ public:
+  Writer& markup(std::string_view text) { return add(text, true); }
+  Writer& plain(std::string_view text) { return add(text, false); }
+  std::vector<ChatPiece> take() { return std::move(pieces_); }
+
+ private:
+  Writer& add(std::string_view text, bool control) {
+    if (text.empty()) return *this;
+    if (pieces_.empty() || pieces_.back().control != control) pieces_.push_back({"", control});
+    pieces_.back().text += text;
+    return *this;
+  }
+  std::vector<ChatPiece> pieces_;
+};
+
+bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+/// Whether `text` has these words with any blanks between them.
+bool contains_words(std::string_view text, std::initializer_list<std::string_view> words) {
+  for (std::size_t at = text.find(*words.begin()); at != std::string_view::npos; at = text.find(*words.begin(), at + 1)) {
+    std::size_t end = at;
+    bool all = true;
+    for (const std::string_view word : words) {
+      const std::size_t start = word == *words.begin() ? at : text.find_first_not_of(" \t\r\n", end);
+      all = start != std::string_view::npos && text.substr(start, word.size()) == word && (start > end || start == at);
+      if (!all) break;
+      end = start + word.size();
+    }
+    if (all) return true;
+  }
+  return false;
+}
+
+/// A user turn that is a question, not a tool's result.
+bool is_query(const Message& message) {
+  const std::string_view content = text::strip(message.content);
+  return message.role == "user" && !(content.starts_with("<tool_response>") && content.ends_with("</tool_response>"));
+}
+
+/// Reasoning and answer of an earlier assistant turn.
+struct Turn {
+  std::string_view reasoning, content;
+};
+
+Turn split_turn(const Message& message) {
+  constexpr std::string_view begin = "<think>", end = "</think>";
+  Turn turn{"", text::strip(message.content)};
+  if (message.reasoning) {
+    turn.reasoning = *message.reasoning;
+  } else if (contains(turn.content, end)) {
+    turn.reasoning = text::strip_newlines_right(turn.content.substr(0, turn.content.find(end)));
+    const std::size_t opened = turn.reasoning.rfind(begin);
+    if (opened != std::string_view::npos) turn.reasoning.remove_prefix(opened + begin.size());
+    turn.content = text::strip_newlines_left(turn.content.substr(turn.content.rfind(end) + end.size()));
+  }
+  turn.reasoning = text::strip(turn.reasoning);
+  return turn;
+}
+
+/// 3.5 prints scalars as Python does (True, None), 3.6 everything but strings as JSON.
+std::string argument_text(const PyValue& value, ChatVariant variant) {
+  if (value.is(PyValue::Kind::string)) return value.text;
+  const bool nested = value.is(PyValue::Kind::array) || value.is(PyValue::Kind::object);
+  return nested || variant == ChatVariant::qwen3_6 ? text::to_json(value) : text::to_str(value);
+}
+
+void write_tool_calls(Writer& out, const std::vector<ToolCall>& calls, bool after_text, ChatVariant variant) {
+  const char* before = after_text ? "\n\n" : "";
+  for (const ToolCall& call : calls) {
+    out.markup(before).markup("<tool_call>\n<function=").plain(call.name).markup(">\n");
+    for (const auto& [key, value] : call.arguments) {
+      out.markup("<parameter=").plain(key).markup(">\n").plain(argument_text(value, variant)).markup("\n</parameter>\n");
+    }
+    out.markup("</function>\n</tool_call>");
+    before = "\n";
+  }
+}
+
+void write_system(Writer& out, const Dialogue& dialogue) {
+  const Message& first = dialogue.messages.front();
+  const std::string_view content = first.role == "system" ? text::strip(first.content) : std::string_view{};
+  if (!dialogue.tools.empty()) {
+    out.markup("<|im_start|>system\n# Tools\n\nYou have access to the following functions:\n\n<tools>");
+    for (const PyValue& tool : dialogue.tools) out.markup("\n").plain(text::to_json(tool));
+    out.markup("\n</tools>").markup(tool_instructions);
+    if (!content.empty()) out.markup("\n\n").plain(content);
+    out.markup("<|im_end|>\n");
+  } else if (first.role == "system") {
+    out.markup("<|im_start|>system\n").plain(content).markup("<|im_end|>\n");
+  }
+}
+
+void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool keep_reasoning) {
+  const std::vector<Message>& messages = dialogue.messages;
+  if (messages.empty()) throw Error(ErrorKind::chat, "No messages provided.");
+  write_system(out, dialogue);
+  const auto query = std::find_if(messages.rbegin(), messages.rend(), is_query);
+  if (query == messages.rend()) throw Error(ErrorKind::chat, "No user query found in messages.");
+  const auto last_query = static_cast<std::size_t>(messages.rend() - query) - 1;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const Message& message = messages[i];
+    const std::string_view content = text::strip(message.content);
+    if (message.role == "system") {
+      if (i > 0) throw Error(ErrorKind::chat, "System message must be at the beginning.");
+    } else if (message.role == "user") {
+      out.markup("<|im_start|>user\n").plain(content).markup("<|im_end|>\n");
+    } else if (message.role == "assistant") {
+      const Turn turn = split_turn(message);
+      out.markup("<|im_start|>assistant\n");
+      if (i > last_query || keep_reasoning) out.markup("<think>\n").plain(turn.reasoning).markup("\n</think>\n\n");
+      out.plain(turn.content);
+      write_tool_calls(out, message.tool_calls, !text::strip(turn.content).empty(), variant);
+      out.markup("<|im_end|>\n");
+    } else if (message.role == "tool") {
+      // Results that follow each other share one user turn.
+      if (i > 0 && messages[i - 1].role != "tool") out.markup("<|im_start|>user");
+      out.markup("\n<tool_response>\n").plain(content).markup("\n</tool_response>");
+      if (i + 1 == messages.size() || messages[i + 1].role != "tool") out.markup("<|im_end|>\n");
+    } else {
+      throw Error(ErrorKind::chat, "Unexpected message role.");
+    }
+  }
+}
+
+void write_plain(Writer& out, const Dialogue& dialogue) {
+  if (!dialogue.tools.empty()) {
+    throw Error(ErrorKind::chat, "tools: this model's chat template has no tools, leave them out");
+  }
+  for (std::size_t i = 0; i < dialogue.messages.size(); ++i) {
+    const Message& message = dialogue.messages[i];
+    if (!message.tool_calls.empty()) {
+      throw Error(ErrorKind::chat,
+                  fmt::format("messages[{}].tool_calls: this model's chat template has no tools, leave them out", i));
+    }
+    out.markup("<|im_start|>").plain(message.role).markup("\n").plain(text::strip(message.content));
+    out.markup("<|im_end|>\n");
+  }
+}
+
+}  // namespace
+
+std::optional<ChatTemplate> ChatTemplate::detect(std::string_view chat_template, const Tokenizer& tokenizer) {
+  for (const std::string_view control : {"<|im_start|>", "<|im_end|>"}) {
+    if (!contains(chat_template, control) || !tokenizer.control_id(control)) return std::nullopt;
+  }
+  if (!contains(chat_template, "enable_thinking") && !contains(chat_template, "preserve_thinking")) {
+    ChatTemplate plain(ChatVariant::plain);
+    plain.think_block_ = contains(chat_template, "<think>");
+    return plain;
+  }
+  if (!contains(chat_template, "<function=")) return std::nullopt;
+  if (contains(chat_template, "preserve_thinking")) return ChatTemplate(ChatVariant::qwen3_6);
+  const bool asked = contains_words(chat_template, {"enable_thinking", "is", "true"});
+  return ChatTemplate(asked ? ChatVariant::qwen3_5_no_think : ChatVariant::qwen3_5);
+}
+
+bool ChatTemplate::opens_thinking(const ChatOptions& options) const {
+  if (!options.add_generation_prompt || variant_ == ChatVariant::plain) return false;
+  return options.think.value_or(variant_ != ChatVariant::qwen3_5_no_think);
+}
+
+std::vector<ChatPiece> ChatTemplate::render(const Conversation& conversation, const ChatOptions& options) const {
+  if (options.preserve_thinking && variant_ != ChatVariant::qwen3_6) {
+    throw Error(ErrorKind::chat, "preserve_thinking: this model's chat template has no such option, leave it out");
+  }
+  if (variant_ == ChatVariant::plain && options.think.value_or(false)) {
+    throw Error(ErrorKind::chat, "thinking: this model does not think, leave it off");
+  }
+  const Dialogue dialogue = text::read_dialogue(conversation);
+  Writer out;
+  if (variant_ == ChatVariant::plain) {
+    write_plain(out, dialogue);
+  } else {
+    write_qwen(out, dialogue, variant_, options.preserve_thinking);
+  }
+  if (options.add_generation_prompt) {
+    out.markup("<|im_start|>assistant\n");
+    if (opens_thinking(options)) {
+      out.markup("<think>\n");
+    } else if (think_block_) {
+      out.markup("<think>\n\n</think>\n\n");
+    }
+  }
+  return out.take();
+}
+
+std::string text_of(const std::vector<ChatPiece>& pieces) {
+  std::string text;
+  for (const ChatPiece& piece : pieces) text += piece.text;
+  return text;
+}
+
+std::vector<int> encode(const Tokenizer& tokenizer, const std::vector<ChatPiece>& pieces, int* replaced) {
+  std::vector<int> ids;
+  std::string stretch;   // text between two control tokens: words may span pieces
+  int total = 0;
+  const auto flush = [&] {
+    int count = 0;
+    const std::vector<int> more = tokenizer.encode(stretch, ControlStrings::plain, &count);
+    ids.insert(ids.end(), more.begin(), more.end());
+    total += count;
+    stretch.clear();
+  };
+  for (const ChatPiece& piece : pieces) {
+    const std::string_view text = piece.text;
+    std::size_t done = 0;
+    if (piece.control) {
+      for (const ControlMatch& match : tokenizer.find_controls(text)) {
+        stretch += text.substr(done, match.begin - done);
+        flush();
+        ids.push_back(match.id);
+        done = match.end;
+      }
+    }
+    stretch += text.substr(done);
+  }
+  flush();
+  if (replaced) *replaced = total;
+  return ids;
+}
+
+ReplySplitter::ReplySplitter(const Tokenizer& tokenizer, bool opened)
+    : detokenizer_(tokenizer, true),
+      begin_(tokenizer.control_id("<think>")),
+      end_(tokenizer.control_id("</think>")),
+      thinking_(opened) {}
+
+void ReplySplitter::route(std::string text, Part& part) {
+  if (strip_ && !started_) text = std::string(text::strip_newlines_left(text));
+  if (text.empty()) return;
+  started_ = true;
+  if (!thinking_) {
+    part.answer += text;
+    return;
+  }
+  text = breaks_ + text;
+  const std::string_view kept = text::strip_newlines_right(text);
+  part.thinking += kept;
+  breaks_ = text.substr(kept.size());
+}
+
+ReplySplitter::Part ReplySplitter::push(int id) {
+  Part part;
+  const bool closes = thinking_ && end_ && id == *end_;
+  const bool opens = !thinking_ && !started_ && !strip_ && begin_ && id == *begin_;
+  if (closes || opens) {
+    route(detokenizer_.finish(), part);
+    thinking_ = opens;
+    started_ = false;
+    strip_ = true;
+    breaks_.clear();
+    return part;
+  }
+  route(detokenizer_.push(id), part);
+  return part;
+}
+
+ReplySplitter::Part ReplySplitter::finish() {
+  Part part;
+  route(detokenizer_.finish(), part);
+  return part;
+}
+
+}  // namespace tqkv

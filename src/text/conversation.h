@@ -1,0 +1,34 @@
+// A conversation, read and checked.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "text/python_json.h"
+#include "tqkv/chat.h"
+
+namespace tqkv::text {
+
+struct ToolCall {
+  std::string name;
+  std::vector<std::pair<std::string, PyValue>> arguments;
+};
+
+struct Message {
+  std::string role;
+  std::string content;                    // parts joined, not trimmed
+  std::optional<std::string> reasoning;   // reasoning_content, where it is a string
+  std::vector<ToolCall> tool_calls;
+};
+
+struct Dialogue {
+  std::vector<Message> messages;
+  std::vector<PyValue> tools;
+};
+
+/// Throws Error(chat) with the place of what cannot be rendered.
+Dialogue read_dialogue(const Conversation& conversation);
+
+}  // namespace tqkv::text

@@ -1,0 +1,145 @@
+#include "base/file.h"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "support/checkpoint_writer.h"
+#include "support/failure.h"
+
+using namespace tqkv;
+using namespace tqkv::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::size_t files_in(const fs::path& directory) {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(directory)) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a mapped file has the bytes of the file, and an empty one none") {
+  const TemporaryDirectory directory;
+  write_file(directory / "a", "hello");
+  write_file(directory / "empty", "");
+  const MappedFile file(directory / "a");
+  CHECK(std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()) == "hello");
+  CHECK(MappedFile(directory / "empty").bytes().empty());
+  CHECK(read_text(directory / "a") == "hello");
+  CHECK(read_text(directory / "empty").empty());
+}
+
+TEST_CASE("a file that cannot be read is named with the reason") {
+  const TemporaryDirectory directory;
+  const auto message = failure(ErrorKind::io, [&] { read_text(directory / "none"); });
+  CHECK(contains(message, (directory / "none").string() + ": cannot be opened: No such file"));
+  CHECK(contains(failure(ErrorKind::io, [&] { MappedFile(directory / "none"); }), "No such file"));
+  CHECK(contains(failure(ErrorKind::io, [&] { MappedFile(directory.path()); }), "is not a regular file"));
+  CHECK(contains(failure(ErrorKind::io, [&] { read_text(directory.path()); }), "Is a directory"));
+}
+
+TEST_CASE("a file above the limit is refused, one of exactly the limit is read") {
+  const TemporaryDirectory directory;
+  write_file(directory / "a", std::string(100000, 'x'));
+  CHECK(read_text(directory / "a", 100000).size() == 100000);
+  CHECK(contains(failure(ErrorKind::io, [&] { read_text(directory / "a", 99999); }), "more than 99999 bytes"));
+}
+
+TEST_CASE("a written file is absent until it is complete") {
+  const TemporaryDirectory directory;
+  const fs::path path = directory / "new" / "folder" / "a.json";
+  AtomicFile file(path);
+  file.write("one ");
+  CHECK(!fs::exists(path));
+  file.write("two");
+  file.commit();
+  CHECK(read_text(path) == "one two");
+  CHECK(files_in(path.parent_path()) == 1);
+}
+
+TEST_CASE("a file that is given up leaves nothing, and what was there before stays") {
+  const TemporaryDirectory directory;
+  write_file(directory / "a", "old");
+  {
+    AtomicFile file(directory / "a");
+    file.write("new");
+  }
+  CHECK(read_text(directory / "a") == "old");
+  CHECK(files_in(directory.path()) == 1);
+  AtomicFile file(directory / "a");
+  file.write("new");
+  file.commit();
+  CHECK(read_text(directory / "a") == "new");
+}
+
+TEST_CASE("writing through a link keeps the link") {
+  const TemporaryDirectory directory;
+  write_file(directory / "a", "old");
+  fs::create_symlink("a", directory / "link");
+  AtomicFile file(directory / "link");
+  file.write("new");
+  file.commit();
+  CHECK(fs::is_symlink(directory / "link"));
+  CHECK(read_text(directory / "a") == "new");
+}
+
+TEST_CASE("an output that cannot be written is an error that names it") {
+  const TemporaryDirectory directory;
+  write_file(directory / "a", "");
+  CHECK(contains(failure(ErrorKind::io, [&] { AtomicFile(directory.path()); }), "Is a directory"));
+  CHECK(contains(failure(ErrorKind::io, [&] { AtomicFile(directory / "a" / "b"); }), (directory / "a").string()));
+  CHECK(contains(failure(ErrorKind::io, [&] { AtomicFile(""); }), "is not the name of a file"));
+  if (::geteuid() != 0) {   // root may write everywhere
+    ::chmod(directory.path().c_str(), 0500);
+    CHECK(contains(failure(ErrorKind::io, [&] { AtomicFile(directory / "b"); }), "Permission denied"));
+    ::chmod(directory.path().c_str(), 0700);
+  }
+}
+
+TEST_CASE("devices are written to and not replaced") {
+  {
+    AtomicFile null("/dev/null");
+    null.write("gone");
+    null.commit();
+  }
+  CHECK(fs::is_character_file("/dev/null"));
+#if defined(__linux__)
+  AtomicFile full("/dev/full");
+  CHECK(contains(failure(ErrorKind::io, [&] { full.write("x"); }), "/dev/full: cannot be written: No space left"));
+#endif
+}
+
+TEST_CASE("when the disk is full in the middle of a file no file appears") {
+  const TemporaryDirectory directory;
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    // A limit on the size of files stands in for the end of the disk: the write past it comes back short, then fails.
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{1000, 1000};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    int code = 1;
+    try {
+      AtomicFile file(directory / "a");
+      file.write(std::string(900, 'x'));
+      file.write(std::string(900, 'y'));
+      file.commit();
+    } catch (const Error& error) {
+      code = error.kind() == ErrorKind::io && contains(error.what(), "cannot be written: File too large") ? 0 : 2;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(files_in(directory.path()) == 0);
+}

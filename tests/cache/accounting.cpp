@@ -1,0 +1,137 @@
+#include "cache/accounting.h"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <string>
+
+#include "codec/side_codec.h"
+#include "tqkv/error.h"
+
+using namespace tqkv;
+using namespace tqkv::cache;
+
+namespace {
+
+ModelConfig config_35b() {
+  const std::string path = TQKV_SOURCE_DIR "/models/configs/qwen3.5-35b-a3b-4bit.json";
+  std::ifstream file(path);
+  REQUIRE(file);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return ModelConfig::parse(text, path);
+}
+
+CacheBytes bytes(std::string_view format, int tokens, StateType state = StateType::bf16) {
+  return cache_bytes(config_35b(), KvFormat::parse(format), tokens, state);
+}
+
+// Megabytes of 1,000,000 bytes with two decimals, as the published figures have them.
+double megabytes(std::uint64_t count) {
+  return static_cast<double>((count + 5000) / 10000) / 100.0;
+}
+
+}  // namespace
+
+TEST_CASE("bytes a token of the 35B shape are those of the published table") {
+  const struct {
+    const char* format;
+    std::uint64_t bytes;
+    double bits;
+  } table[] = {{"baseline", 20480, 16.0},
+               {"mlx_quant", 5760, 4.5},
+               {"mlx_quant:bits=8", 10880, 8.5},
+               {"turboquant:bits=4", 5200, 4.0625},
+               {"turboquant:bits=3.5", 4560, 3.5625},
+               {"turboquant:bits=3", 3920, 3.0625},
+               {"turboquant:bits=2.5", 3280, 2.5625},
+               {"turboquant:bits=2", 2640, 2.0625},
+               {"turboquant:bits=5", 6480, 5.0625},
+               {"turboquant:k=16:v=4", 12840, 10.03125},
+               {"rotated_quant", 5760, 4.5},
+               {"rotated_quant:bits=8", 10880, 8.5}};
+  const ModelConfig config = config_35b();
+  for (const auto& row : table) {
+    CAPTURE(row.format);
+    const KvFormat format = KvFormat::parse(row.format);
+    CHECK(bytes_per_token(config, format) == row.bytes);
+    CHECK((codec::bits_per_value(format.k, 256) + codec::bits_per_value(format.v, 256)) / 2.0 == row.bits);
+  }
+  CHECK(bytes_per_token(config, KvFormat::parse("baseline").in_f32()) == 40960);
+}
+
+TEST_CASE("the recurrent state of the 35B shape is 32,931,840 bytes in bf16 and 64,389,120 in f32") {
+  CHECK(bytes("baseline", 0).state() == 32931840);
+  CHECK(bytes("baseline", 0, StateType::f32).state() == 64389120);
+  CHECK(bytes("baseline", 0).recurrent == 31457280);
+  CHECK(bytes("baseline", 0).convolution == 1474560);
+  const CacheBytes exact = cache_bytes(config_35b(), KvFormat::parse("baseline").in_f32(), 0, StateType::f32, 32);
+  CHECK(exact.convolution == 2949120);
+  CHECK(exact.recurrent == 62914560);
+  CHECK(bytes("baseline", 0).kv_allocated == 0);
+}
+
+TEST_CASE("a prompt of 2048 and 8 more tokens cost what was published, used and allocated") {
+  const CacheBytes baseline = bytes("baseline", 2055), mlx = bytes("mlx_quant", 2055),
+                   turbo = bytes("turboquant", 2055);
+  CHECK(baseline.kv_used == 42086400);
+  CHECK(megabytes(baseline.kv_used) == 42.09);
+  CHECK(baseline.used() == 75018240);
+  CHECK(megabytes(baseline.used()) == 75.02);
+  CHECK(baseline.allocated() == 80117760);
+  CHECK(megabytes(baseline.allocated()) == 80.12);
+  CHECK(mlx.used() == 44768640);
+  CHECK(megabytes(mlx.used()) == 44.77);
+  CHECK(mlx.allocated() == 46202880);
+  CHECK(megabytes(mlx.allocated()) == 46.20);
+  CHECK(turbo.used() == 43617840);
+  CHECK(megabytes(turbo.used()) == 43.62);
+  CHECK(turbo.allocated() == 44912640);
+  CHECK(megabytes(turbo.allocated()) == 44.91);
+}
+
+TEST_CASE("a prompt of 128 and 8 more tokens cost what was published, used and allocated") {
+  CHECK(bytes("baseline", 135).used() == 35696640);
+  CHECK(bytes("baseline", 135).allocated() == 38174720);
+  CHECK(bytes("mlx_quant", 135).used() == 33709440);
+  CHECK(bytes("mlx_quant", 135).allocated() == 34406400);
+}
+
+TEST_CASE("pages hold 256 tokens") {
+  CHECK(pages_for(0) == 0);
+  CHECK(pages_for(1) == 1);
+  CHECK(pages_for(256) == 1);
+  CHECK(pages_for(257) == 2);
+  CHECK(pages_for(262144) == 1024);
+  CHECK(pages_for(std::numeric_limits<int>::max()) == 8388608);
+  CHECK_THROWS_AS(pages_for(-1), Error);
+}
+
+TEST_CASE("sizes beyond 64 bits are an error, not a small number") {
+  ModelConfig config = config_35b();
+  const int huge = std::numeric_limits<int>::max();
+  config.num_key_value_heads = huge;
+  CHECK(cache_bytes(config, KvFormat::parse("baseline"), 1000, StateType::f32).kv_used ==
+        1000u * 10240u * std::uint64_t{2147483647});
+  CHECK_THROWS_AS(cache_bytes(config, KvFormat::parse("baseline"), huge, StateType::f32), Error);
+  config = config_35b();
+  config.linear_num_value_heads = config.linear_value_head_dim = huge;
+  CHECK_THROWS_AS(cache_bytes(config, KvFormat::parse("baseline"), 1, StateType::f32), Error);
+}
+
+TEST_CASE("a format that cannot hold the heads of a model is refused") {
+  ModelConfig config = config_35b();
+  for (const char* format : {"baseline", "mlx_quant", "turboquant:bits=2", "rotated_quant:k=16"})
+    CHECK_NOTHROW(check_format(config, KvFormat::parse(format)));
+  config.head_dim = 192;
+  CHECK_NOTHROW(check_format(config, KvFormat::parse("mlx_quant")));
+  CHECK_THROWS_WITH_AS(
+      check_format(config, KvFormat::parse("turboquant:k=16:v=4")),
+      "[format] turboquant 4 bit, scalar best: the vectors have 192 channels, expected a power of two from 16 "
+      "to 1024, for the rotation: choose another format",
+      Error);
+  config.head_dim = 80;
+  CHECK_THROWS_AS(check_format(config, KvFormat::parse("mlx_quant")), Error);
+  CHECK_NOTHROW(check_format(config, KvFormat::parse("baseline")));
+}

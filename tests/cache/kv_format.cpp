@@ -1,0 +1,248 @@
+#include "tqkv/kv_format.h"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <set>
+
+#include "tqkv/error.h"
+
+using namespace tqkv;
+
+namespace {
+
+// The message of the error of `kind` that `action` throws; empty when it throws none.
+template <class Action>
+std::string error_of(ErrorKind kind, const Action& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    CHECK(name(error.kind()) == name(kind));
+    return error.what();
+  }
+  return {};
+}
+
+std::string refusal(std::string_view text) {
+  return error_of(ErrorKind::format, [&] { KvFormat::parse(text); });
+}
+
+bool says(const std::string& message, std::string_view part) {
+  return message.find(part) != std::string::npos;
+}
+
+std::string canonical(std::string_view text) {
+  return KvFormat::parse(text).canonical();
+}
+
+}  // namespace
+
+TEST_CASE("a backend's name alone is its default format") {
+  CHECK(canonical("baseline") == "baseline:bits=16");
+  CHECK(canonical("mlx_quant") == "mlx_quant:k=4:v=4:group=64");
+  CHECK(canonical("turboquant") == "turboquant:k=4:v=4:scalar=best:seed=0:table=1");
+  CHECK(canonical("rotated_quant") == "rotated_quant:k=4:v=4:group=64:seed=0");
+  for (const Backend backend : {Backend::baseline, Backend::mlx_quant, Backend::turboquant, Backend::rotated_quant}) {
+    CHECK(KvFormat::of(backend) == KvFormat::parse(name(backend)));
+    CHECK(KvFormat::of(backend).backend == backend);
+  }
+}
+
+TEST_CASE("bits shares them out to keys and values as the table of docs/formats.md says") {
+  const struct {
+    const char* bits;
+    int k, v;
+  } table[] = {{"2", 2, 2}, {"2.5", 3, 2}, {"3", 3, 3}, {"3.5", 4, 3}, {"4", 4, 4}, {"5", 5, 5}};
+  for (const auto& row : table) {
+    const KvFormat format = KvFormat::parse(std::string("turboquant:bits=") + row.bits);
+    CHECK(format.k.kind == SideFormat::Kind::turboquant);
+    CHECK(format.k.bits == row.k);
+    CHECK(format.v.bits == row.v);
+  }
+  CHECK(canonical("mlx_quant:bits=8") == "mlx_quant:k=8:v=8:group=64");
+  CHECK(canonical("rotated_quant:bits=8:seed=7") == "rotated_quant:k=8:v=8:group=64:seed=7");
+}
+
+TEST_CASE("k and v set one side, beside bits or alone") {
+  CHECK(canonical("turboquant:bits=4:v=2") == "turboquant:k=4:v=2:scalar=best:seed=0:table=1");
+  CHECK(canonical("turboquant:v=5") == "turboquant:k=4:v=5:scalar=best:seed=0:table=1");
+  CHECK(canonical("mlx_quant:k=8") == "mlx_quant:k=8:v=4:group=64");
+  const KvFormat half = KvFormat::parse("turboquant:k=16:v=3");
+  CHECK(half.k == SideFormat{});
+  CHECK(half.v.bits == 3);
+  CHECK(half.canonical() == "turboquant:k=16:v=3:scalar=best:seed=0:table=1");
+  const KvFormat affine = KvFormat::parse("rotated_quant:k=8:v=16");
+  CHECK(affine.k.kind == SideFormat::Kind::rotated_affine);
+  CHECK(affine.v == SideFormat{});
+}
+
+TEST_CASE("keys may come in any order, and every scalar and seed survives") {
+  const KvFormat format = KvFormat::parse("turboquant:table=1:seed=18446744073709551615:scalar=norm/unbiased:v=2:k=5");
+  CHECK(format.seed == ~std::uint64_t{0});
+  CHECK(format.k.scalar == KvScalar::norm);
+  CHECK(format.v.scalar == KvScalar::unbiased);
+  CHECK(format.canonical() == "turboquant:k=5:v=2:scalar=norm/unbiased:seed=18446744073709551615:table=1");
+  CHECK(canonical("turboquant:scalar=corrected/corrected") == canonical("turboquant:scalar=corrected"));
+}
+
+TEST_CASE("the canonical string of every format there is parses back to it, and no two formats share one") {
+  std::set<std::string> strings;
+  std::size_t formats = 0;
+  const auto check = [&](const KvFormat& format) {
+    CHECK(KvFormat::parse(format.canonical()) == format);
+    strings.insert(format.canonical());
+    ++formats;
+  };
+  check(KvFormat::parse("baseline"));
+  check(KvFormat::parse("baseline").in_f32());
+  for (const char* k : {"2", "3", "4", "5", "16"}) {
+    for (const char* v : {"2", "3", "4", "5", "16"}) {
+      if (std::string(k) == "16" && std::string(v) == "16") continue;
+      for (const char* scalar : {"norm", "corrected", "unbiased", "best", "norm/best", "best/norm"}) {
+        const bool pair = std::string(scalar).find('/') != std::string::npos;
+        const bool plain = std::string(k) == "16" || std::string(v) == "16";
+        if (pair && plain) continue;
+        const KvFormat format =
+            KvFormat::parse(std::string("turboquant:k=") + k + ":v=" + v + ":scalar=" + scalar + ":seed=3");
+        check(format);
+        if (plain) check(format.in_f32());
+      }
+    }
+  }
+  for (const char* backend : {"mlx_quant", "rotated_quant"}) {
+    for (const char* sides : {"k=4:v=4", "k=4:v=8", "k=8:v=4", "k=8:v=8", "k=4:v=16", "k=16:v=8"})
+      check(KvFormat::parse(std::string(backend) + ":" + sides));
+  }
+  CHECK(strings.size() == formats);
+}
+
+TEST_CASE("random formats survive their canonical string with its keys shuffled") {
+  const bool holds = rc::check([] {
+    const auto any_scalar = [] { return *rc::gen::element("norm", "corrected", "unbiased", "best"); };
+    std::vector<std::string> keys{"k=" + std::to_string(*rc::gen::inRange(2, 6)),
+                                  "v=" + std::to_string(*rc::gen::inRange(2, 6)),
+                                  std::string("scalar=") + any_scalar() + "/" + any_scalar(),
+                                  "seed=" + std::to_string(*rc::gen::arbitrary<std::uint64_t>())};
+    const auto join = [](const std::vector<std::string>& parts) {
+      std::string text = "turboquant";
+      for (const std::string& part : parts) text += ":" + part;
+      return text;
+    };
+    const KvFormat format = KvFormat::parse(join(keys));
+    for (std::size_t i = keys.size() - 1; i > 0; --i)
+      std::swap(keys[i], keys[*rc::gen::inRange(std::size_t{0}, i + 1)]);
+    RC_ASSERT(KvFormat::parse(join(keys)) == format);
+    RC_ASSERT(KvFormat::parse(format.canonical()) == format);
+  });
+  CHECK(holds);
+}
+
+TEST_CASE("under f32 precision plain sides become f32 and the others stay") {
+  CHECK(KvFormat::parse("baseline").in_f32().k.describe() == "f32");
+  CHECK(KvFormat::parse("turboquant").in_f32() == KvFormat::parse("turboquant"));
+  const KvFormat half = KvFormat::parse("turboquant:k=4:v=16").in_f32();
+  CHECK(half.k.describe() == "turboquant 4 bit, scalar best");
+  CHECK(half.v.describe() == "f32");
+}
+
+TEST_CASE("a side is described in words") {
+  CHECK(KvFormat::parse("turboquant:bits=3.5:scalar=norm").v.describe() == "turboquant 3 bit, scalar norm");
+  CHECK(KvFormat::parse("mlx_quant").k.describe() == "affine 4 bit, group 64");
+  CHECK(KvFormat::parse("rotated_quant:bits=8").k.describe() == "rotated affine 8 bit, group 64");
+  CHECK(KvFormat::parse("baseline").k.describe() == "bf16");
+}
+
+TEST_CASE("an unknown backend is refused with the names there are") {
+  for (const char* text : {"", "turbo", "Turboquant", " turboquant", "qjl:m=256", ":k=4", "=", "turboquant,baseline"})
+    CHECK(says(refusal(text), "there are baseline, mlx_quant, turboquant, rotated_quant"));
+}
+
+TEST_CASE("keys that do not exist, are empty or are given twice are refused") {
+  CHECK(says(refusal("turboquant:depth=4"), "turboquant has no key `depth`, it has bits, k, v, scalar, seed, table"));
+  CHECK(says(refusal("mlx_quant:seed=4"), "mlx_quant has no key `seed`, it has bits, k, v, group"));
+  CHECK(says(refusal("turboquant:group=64"), "no key `group`"));
+  CHECK(says(refusal("baseline:k=4"), "baseline has no key `k`"));
+  CHECK(says(refusal("turboquant:k=4:v=3:k=4"), "`k` is given twice"));
+  for (const char* text :
+       {"turboquant:", "turboquant::k=4", "turboquant:k", "turboquant:k=", "turboquant:=4", "turboquant:k=4:"})
+    CHECK(says(refusal(text), "where key=value was expected"));
+}
+
+TEST_CASE("keys of formats that are still to come say so") {
+  for (const char* text : {"turboquant:window=128", "turboquant:sink=4", "mlx_quant:boundary=2", "turboquant:split=64",
+                           "turboquant:states=16", "baseline:window=1"})
+    CHECK(says(refusal(text), "is not available in this version"));
+}
+
+TEST_CASE("values that do not exist are refused with those that do") {
+  CHECK(says(refusal("turboquant:bits=4.5"), "bits=4.5 is not a value of turboquant, there are 2, 2.5, 3, 3.5, 4, 5"));
+  CHECK(says(refusal("turboquant:bits=4.0"), "there are 2, 2.5"));
+  for (const char* text : {"turboquant:k=6", "turboquant:k=1", "turboquant:k=8", "turboquant:k=-4", "turboquant:k=4x",
+                           "turboquant:k= 4", "turboquant:k=+4", "turboquant:k=99999999999999999999"})
+    CHECK(says(refusal(text), "there are 2, 3, 4, 5, 16, 32"));
+  CHECK(says(refusal("mlx_quant:bits=3"), "there are 4, 8"));
+  CHECK(says(refusal("mlx_quant:bits=16"), "there are 4, 8"));
+  CHECK(says(refusal("mlx_quant:k=5"), "there are 4, 8, 16, 32"));
+  CHECK(says(refusal("mlx_quant:group=32"), "there are 64"));
+  CHECK(says(refusal("baseline:bits=8"), "there are 16, 32"));
+  CHECK(says(refusal("turboquant:table=2"), "there are 1"));
+  for (const char* text :
+       {"turboquant:scalar=Best", "turboquant:scalar=/", "turboquant:scalar=norm/", "turboquant:scalar=norm/best/norm"})
+    CHECK(says(refusal(text), "norm, corrected, unbiased, best"));
+  for (const char* text :
+       {"turboquant:seed=-1", "turboquant:seed=1e3", "turboquant:seed=18446744073709551616", "turboquant:seed=0x10"})
+    CHECK(says(refusal(text), "whole numbers"));
+}
+
+TEST_CASE("formats that contradict themselves are refused") {
+  CHECK(says(refusal("turboquant:k=16:v=16"), "nothing to compress: ask for baseline"));
+  CHECK(says(refusal("mlx_quant:k=16:v=16"), "nothing to compress"));
+  CHECK(says(refusal("rotated_quant:k=16:v=32"), "nothing to compress"));
+  CHECK(says(refusal("turboquant:bits=4:k=4:v=3"), "no effect"));
+  CHECK(says(refusal("turboquant:k=16:v=4:scalar=norm/best"), "one side is plain"));
+}
+
+TEST_CASE("a list of formats is split at its commas") {
+  const auto formats = parse_formats("baseline,mlx_quant:bits=8,turboquant:k=4:v=3");
+  REQUIRE(formats.size() == 3);
+  CHECK(formats[0] == KvFormat::parse("baseline"));
+  CHECK(formats[1] == KvFormat::parse("mlx_quant:bits=8"));
+  CHECK(formats[2] == KvFormat::parse("turboquant:bits=3.5"));
+  for (const char* list : {"", ",", "baseline,", ",baseline", "baseline,,turboquant"})
+    CHECK(says(error_of(ErrorKind::usage, [&] { parse_formats(list); }), "an entry is empty"));
+  CHECK(says(error_of(ErrorKind::format, [] { parse_formats("baseline,turbo"); }), "there is no backend `turbo`"));
+}
+
+TEST_CASE("keys given for a list are set in every entry") {
+  const auto formats = parse_formats("turboquant,rotated_quant:seed=9", {{"bits", "4"}, {"seed", "9"}});
+  CHECK(formats[0] == KvFormat::parse("turboquant:bits=4:seed=9"));
+  CHECK(formats[1] == KvFormat::parse("rotated_quant:bits=4:seed=9"));
+  CHECK(parse_formats("turboquant:v=3", {{"bits", "4"}})[0] == KvFormat::parse("turboquant:bits=3.5"));
+  CHECK(parse_formats("turboquant", {{"scalar", "norm/best"}, {"k", "5"}})[0] ==
+        KvFormat::parse("turboquant:scalar=norm/best:k=5"));
+  CHECK(parse_formats("mlx_quant,rotated_quant", {{"group", "64"}}).size() == 2);
+}
+
+TEST_CASE("a key given for a list is a usage error where an entry lacks it or has another value") {
+  const auto usage = [](const char* list, const std::map<std::string, std::string>& keys) {
+    return error_of(ErrorKind::usage, [&] { parse_formats(list, keys); });
+  };
+  CHECK(says(usage("turboquant,baseline", {{"bits", "4"}}), "`baseline`: baseline has no key `bits`"));
+  CHECK(says(usage("baseline", {{"bits", "16"}}), "baseline has no key `bits`"));
+  CHECK(says(usage("mlx_quant,turboquant", {{"scalar", "norm"}}), "mlx_quant has no key `scalar`"));
+  CHECK(says(usage("turboquant", {{"group", "64"}}), "turboquant has no key `group`"));
+  CHECK(says(usage("turboquant", {{"table", "1"}}), "turboquant has no key `table`"));
+  CHECK(says(usage("turboquant:bits=3", {{"bits", "4"}}), "it has bits=3, and an option sets bits=4"));
+  CHECK(says(usage("turboquant", {{"seed", ""}}), "to nothing"));
+  CHECK(says(error_of(ErrorKind::format,
+                      [] {
+                        parse_formats("turboquant", {{"window", "4"}});
+                      }),
+             "not available in this version"));
+  CHECK(says(error_of(ErrorKind::format, [] { parse_formats("turboquant:k=4:v=3", {{"bits", "2"}}); }), "no effect"));
+  CHECK(says(error_of(ErrorKind::format,
+                      [] {
+                        parse_formats("turboquant,mlx_quant", {{"bits", "3.5"}});
+                      }),
+             "bits=3.5 is not a value of mlx_quant"));
+}

@@ -1,0 +1,185 @@
+#include <doctest/doctest.h>
+#include <stdlib.h>
+
+#include <optional>
+
+#include "loaders/hub.h"
+#include "support/checkpoint_writer.h"
+#include "support/failure.h"
+#include "tqkv/checkpoint.h"
+
+using namespace tqkv;
+using namespace tqkv::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Sets an environment variable, or removes it, until the end of the scope.
+class Environment {
+ public:
+  Environment(const char* variable, const char* value) : variable_(variable) {
+    if (const char* old = ::getenv(variable)) old_ = old;
+    set(value);
+  }
+  ~Environment() { set(old_ ? old_->c_str() : nullptr); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  void set(const char* value) const {
+    if (value) {
+      ::setenv(variable_, value, 1);
+    } else {
+      ::unsetenv(variable_);
+    }
+  }
+  const char* variable_;
+  std::optional<std::string> old_;
+};
+
+/// No variable of the user's reaches a test.
+struct CleanEnvironment {
+  Environment a{"HF_HUB_CACHE", nullptr}, b{"HUGGINGFACE_HUB_CACHE", nullptr}, c{"HF_HOME", nullptr},
+      d{"XDG_CACHE_HOME", nullptr}, e{"TQKV_MODELS_DIR", nullptr};
+};
+
+/// Works in `directory` until the end of the scope.
+class WorkingDirectory {
+ public:
+  explicit WorkingDirectory(const fs::path& directory) : old_(fs::current_path()) { fs::current_path(directory); }
+  ~WorkingDirectory() { fs::current_path(old_); }
+  WorkingDirectory(const WorkingDirectory&) = delete;
+  WorkingDirectory& operator=(const WorkingDirectory&) = delete;
+
+ private:
+  fs::path old_;
+};
+
+std::string refusal(std::string_view model) {
+  return failure(ErrorKind::checkpoint, [&] { locate_model(model); });
+}
+
+constexpr const char* commit = "1e20fd8d42056f870933bf98ca6211024744f7ec";
+
+/// A repository in a hub cache: refs/main and the folder of its snapshot.
+fs::path make_repository(const fs::path& cache, const std::string& folder) {
+  const fs::path snapshot = cache / folder / "snapshots" / commit;
+  fs::create_directories(snapshot);
+  fs::create_directories(cache / folder / "refs");
+  write_file(cache / folder / "refs/main", commit);
+  return snapshot;
+}
+
+}  // namespace
+
+TEST_CASE("pocket is the bundled checkpoint, from any working directory") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const WorkingDirectory there(directory.path());
+  CHECK(fs::equivalent(locate_model("pocket"), fs::path(TQKV_SOURCE_DIR) / "models/pocket"));
+  // A directory of that name is meant only when it is written as a path.
+  fs::create_directories("pocket");
+  CHECK(fs::equivalent(locate_model("pocket"), fs::path(TQKV_SOURCE_DIR) / "models/pocket"));
+  CHECK(fs::equivalent(locate_model("./pocket"), directory / "pocket"));
+}
+
+TEST_CASE("TQKV_MODELS_DIR says where pocket lies, and when it does not lie there the place is named") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const Environment models("TQKV_MODELS_DIR", directory.path().c_str());
+  CHECK(contains(refusal("pocket"), "searched " + (directory / "pocket").string()));
+  fs::create_directories(directory / "pocket");
+  CHECK(locate_model("pocket") == directory / "pocket");
+}
+
+TEST_CASE("a directory is taken as it is, also when it looks like a name of the hub") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const Environment cache("HF_HUB_CACHE", (directory / "hub").c_str());
+  make_repository(directory / "hub", "models--org--name");
+  const WorkingDirectory there(directory.path());
+  fs::create_directories("org/name");
+  fs::create_directories("with spaces");
+  CHECK(locate_model("org/name") == "org/name");
+  CHECK(locate_model("with spaces") == "with spaces");
+  CHECK(locate_model(directory.path().string()) == directory.path());
+}
+
+TEST_CASE("org/name is the snapshot of the main branch in the hub cache, wherever that is") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const fs::path root = directory.path();
+  const auto found_in = [&](const fs::path& cache) {
+    const fs::path snapshot = make_repository(cache, "models--org--Some.Model_1-4bit");
+    const bool found = locate_model("org/Some.Model_1-4bit") == snapshot;
+    fs::remove_all(cache);
+    return found;
+  };
+  const Environment home("HOME", (root / "home").c_str());
+  CHECK(found_in(root / "home/.cache/huggingface/hub"));
+  const Environment xdg("XDG_CACHE_HOME", (root / "xdg").c_str());
+  CHECK(found_in(root / "xdg/huggingface/hub"));
+  {
+    const Environment hf("HF_HOME", "~/hf");
+    CHECK(found_in(root / "home/hf/hub"));
+  }
+  const Environment hf("HF_HOME", (root / "hf").c_str());
+  CHECK(found_in(root / "hf/hub"));
+  const Environment older("HUGGINGFACE_HUB_CACHE", (root / "older").c_str());
+  CHECK(found_in(root / "older"));
+  const Environment newer("HF_HUB_CACHE", (root / "newer").c_str());
+  CHECK(found_in(root / "newer"));
+}
+
+TEST_CASE("a model that is not in the cache: the place, the size that is known and the command that fetches it") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const Environment cache("HF_HUB_CACHE", directory.path().c_str());
+  const auto message = refusal("mlx-community/Qwen3.5-35B-A3B-4bit");
+  CHECK(contains(message, (directory / "models--mlx-community--Qwen3.5-35B-A3B-4bit").string()));
+  CHECK(contains(message, "20.4 GB needed"));
+  CHECK(contains(message, "hf download mlx-community/Qwen3.5-35B-A3B-4bit"));
+  const auto other = refusal("org/other");
+  CHECK(contains(other, "hf download org/other"));
+  CHECK(other.find("GB") == std::string::npos);
+}
+
+TEST_CASE("a repository in the cache that is incomplete or broken says so") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const Environment cache("HF_HUB_CACHE", directory.path().c_str());
+  const fs::path repository = directory / "models--org--name";
+  const fs::path snapshot = make_repository(directory.path(), "models--org--name");
+  write_file(repository / "refs/main", std::string(commit) + "\n");
+  CHECK(locate_model("org/name") == snapshot);
+  for (const char* escape : {"../../..", "..", "a/b", "", "/etc"}) {
+    write_file(repository / "refs/main", escape);
+    CHECK(contains(refusal("org/name"), "expected a commit"));
+  }
+  write_file(repository / "refs/main", "0000");
+  CHECK(contains(refusal("org/name"), "snapshots/0000 is not there: the download is incomplete"));
+  fs::remove(repository / "refs/main");
+  CHECK(contains(refusal("org/name"), "the main branch was not downloaded"));
+}
+
+TEST_CASE("what is no model is refused with what a model is") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const WorkingDirectory there(directory.path());
+  write_file("file", "");
+  CHECK(contains(refusal(""), "a model is a directory, org/name in the Hugging Face cache, or pocket"));
+  CHECK(contains(refusal("nowhere"), "there is no such directory"));
+  CHECK(contains(refusal("/nowhere/at/all"), "there is no such directory"));
+  CHECK(contains(refusal("../x/y"), "there is no such directory"));
+  CHECK(contains(refusal("org/.."), "there is no such directory"));
+  CHECK(contains(refusal("or g/name"), "there is no such directory"));
+  CHECK(contains(refusal("file"), "is a file, expected the directory of a checkpoint"));
+  CHECK(contains(refusal(std::string_view("a\0b", 3)), "zero byte"));
+  CHECK(contains(refusal("line\nbreak"), "line?break: there is no such directory"));
+}
+
+TEST_CASE("names of hub repositories") {
+  CHECK(is_hub_name("mlx-community/Qwen3.5-35B-A3B-4bit"));
+  for (const char* name : {"", "a", "a/", "/a", "a/b/c", "../b", "a/..", "a--b/c", "a/b--c", "-a/b", ".a/b", "a b/c", "a/b\n"})
+    CHECK_MESSAGE(!is_hub_name(name), name);
+}
