@@ -33,10 +33,6 @@ struct ChatOptions {
 struct Conversation {
   std::string messages;
   std::string tools;                  ///< empty: none
-
-  /// One question, after a system text unless that is empty. Invalid UTF-8 becomes U+FFFD; `replaced`, when given, is set
-  /// to the number of replacements.
-  static Conversation of(std::string_view system, std::string_view prompt, int* replaced = nullptr);
 };
 
 class ChatTemplate {
@@ -60,30 +56,5 @@ class ChatTemplate {
 std::string text_of(const std::vector<ChatPiece>& pieces);
 /// Ids of a rendered conversation: control strings inside user text stay text.
 std::vector<int> encode(const Tokenizer& tokenizer, const std::vector<ChatPiece>& pieces, int* replaced = nullptr);
-
-/// Tells thinking from answer while a reply streams in. The think block ends with the control token </think>; the line
-/// breaks around that belong to neither. Special tokens are left out. The tokenizer must outlive it.
-class ReplySplitter {
- public:
-  struct Part {
-    std::string thinking, answer;
-  };
-  /// `opened`: the prompt left a think block open (ChatTemplate::opens_thinking).
-  ReplySplitter(const Tokenizer& tokenizer, bool opened);
-  Part push(int id);     ///< the text that is complete now
-  Part finish();         ///< what is left
-  /// Inside the think block: after the last id, whether the reply ended there.
-  bool thinking() const { return thinking_; }
-
- private:
-  void route(std::string text, Part& part);
-
-  StreamingDetokenizer detokenizer_;
-  std::optional<int> begin_, end_;
-  bool thinking_;
-  bool started_ = false;       // the current part has text
-  bool strip_ = false;         // leading line breaks are left out until then
-  std::string breaks_;         // line breaks at the end of the thinking so far
-};
 
 }  // namespace tqkv

@@ -1,7 +1,5 @@
 #include "measure/kl.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -36,12 +34,13 @@ double kl_divergence(std::span<const float> p_logits, std::span<const float> q_l
 int argmax(std::span<const float> logits) {
   assert(!logits.empty());
   std::size_t best = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i) {
-    if (!(logits[i] <= logits[best])) best = i;   // a NaN wins and is found below
-    if (std::isnan(logits[best])) break;
+  bool finite = true;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    finite = finite && !std::isnan(logits[i]);
+    if (logits[i] > logits[best]) best = i;
   }
-  if (!std::isfinite(logits[best])) {
-    throw Error(ErrorKind::internal, fmt::format("logits: the largest is {}, a finite number was expected", logits[best]));
+  if (!finite || !std::isfinite(logits[best])) {
+    throw Error(ErrorKind::internal, "logits: some are not finite, which no prompt should cause");
   }
   return static_cast<int>(best);
 }

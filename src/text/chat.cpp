@@ -255,46 +255,4 @@ std::vector<int> encode(const Tokenizer& tokenizer, const std::vector<ChatPiece>
   return ids;
 }
 
-ReplySplitter::ReplySplitter(const Tokenizer& tokenizer, bool opened)
-    : detokenizer_(tokenizer, true),
-      begin_(tokenizer.control_id("<think>")),
-      end_(tokenizer.control_id("</think>")),
-      thinking_(opened) {}
-
-void ReplySplitter::route(std::string text, Part& part) {
-  if (strip_ && !started_) text = std::string(text::strip_newlines_left(text));
-  if (text.empty()) return;
-  started_ = true;
-  if (!thinking_) {
-    part.answer += text;
-    return;
-  }
-  text = breaks_ + text;
-  const std::string_view kept = text::strip_newlines_right(text);
-  part.thinking += kept;
-  breaks_ = text.substr(kept.size());
-}
-
-ReplySplitter::Part ReplySplitter::push(int id) {
-  Part part;
-  const bool closes = thinking_ && end_ && id == *end_;
-  const bool opens = !thinking_ && !started_ && !strip_ && begin_ && id == *begin_;
-  if (closes || opens) {
-    route(detokenizer_.finish(), part);
-    thinking_ = opens;
-    started_ = false;
-    strip_ = true;
-    breaks_.clear();
-    return part;
-  }
-  route(detokenizer_.push(id), part);
-  return part;
-}
-
-ReplySplitter::Part ReplySplitter::finish() {
-  Part part;
-  route(detokenizer_.finish(), part);
-  return part;
-}
-
 }  // namespace tqkv

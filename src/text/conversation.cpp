@@ -5,8 +5,7 @@
 #include "text/utf8.h"
 #include "tqkv/error.h"
 
-namespace tqkv {
-namespace text {
+namespace tqkv::text {
 namespace {
 
 using Kind = PyValue::Kind;
@@ -106,21 +105,4 @@ Dialogue read_dialogue(const Conversation& conversation) {
   return dialogue;
 }
 
-}  // namespace text
-
-Conversation Conversation::of(std::string_view system, std::string_view prompt, int* replaced) {
-  int count = 0;
-  const auto message = [&](const char* role, std::string_view content) {
-    text::PyValue value{text::PyValue::Kind::string, "", {}, {}};
-    count += text::append_lossy(value.text, content);
-    return fmt::format(R"({{"role": "{}", "content": {}}})", role, text::to_json(value));
-  };
-  Conversation conversation;
-  conversation.messages = "[";
-  if (!system.empty()) conversation.messages += message("system", system) + ", ";
-  conversation.messages += message("user", prompt) + "]";
-  if (replaced) *replaced = count;
-  return conversation;
-}
-
-}  // namespace tqkv
+}  // namespace tqkv::text

@@ -16,13 +16,16 @@ struct Packed {
   std::vector<std::byte> codes, scalars;
 };
 
-Packed room(const codec::SideCodec& codec, int n) { return {std::vector<std::byte>(size(n) * codec.code_bytes), std::vector<std::byte>(size(n) * codec.scalar_bytes)}; }
+Packed room(const codec::SideCodec& codec, int n) {
+  return {std::vector<std::byte>(size(n) * codec.code_bytes), std::vector<std::byte>(size(n) * codec.scalar_bytes)};
+}
 
 Packed reference_encode(const codec::SideCodec& codec, const std::vector<float>& x, int n) {
   auto packed = room(codec, n);
   const auto dim = size(codec.dim);
   for (std::size_t i = 0; i < size(n); ++i)
-    codec::encode(codec, {x.data() + i * dim, dim}, packed.codes.data() + i * codec.code_bytes, packed.scalars.data() + i * codec.scalar_bytes);
+    codec::encode(codec, {x.data() + i * dim, dim}, packed.codes.data() + i * codec.code_bytes,
+                  packed.scalars.data() + i * codec.scalar_bytes);
   return packed;
 }
 
@@ -30,7 +33,8 @@ std::vector<float> reference_decode(const codec::SideCodec& codec, const Packed&
   const auto dim = size(codec.dim);
   std::vector<float> x(size(n) * dim);
   for (std::size_t i = 0; i < size(n); ++i)
-    codec::decode(codec, packed.codes.data() + i * codec.code_bytes, packed.scalars.data() + i * codec.scalar_bytes, {x.data() + i * dim, dim});
+    codec::decode(codec, packed.codes.data() + i * codec.code_bytes, packed.scalars.data() + i * codec.scalar_bytes,
+                  {x.data() + i * dim, dim});
   return x;
 }
 
@@ -45,7 +49,7 @@ std::vector<codec::SideCodec> every_codec() {
       for (const int group : {16, 64, 128}) all.push_back(codec::side_codec({kind, bits, group, {}}, 256));
   for (const int bits : {4, 8}) {
     all.push_back(codec::side_codec({Kind::affine, bits, 64, {}}, 192));
-    all.push_back(codec::side_codec({Kind::affine, bits, 24, {}}, 120));   // no fast path
+    all.push_back(codec::side_codec({Kind::affine, bits, 24, {}}, 120));  // no fast path
   }
   for (const int dim : {1, 7, 40, 100, 256})
     for (const int bits : {16, 32}) all.push_back(codec::side_codec({Kind::plain, bits, 0, {}}, dim));
@@ -53,7 +57,8 @@ std::vector<codec::SideCodec> every_codec() {
 }
 
 /// Attention of one query in double over the first `visible` of the keys.
-std::vector<double> exact_attention(const float* q, const std::vector<float>& keys, const std::vector<float>& values, int dim, int visible) {
+std::vector<double> exact_attention(const float* q, const std::vector<float>& keys, const std::vector<float>& values,
+                                    int dim, int visible) {
   std::vector<double> weight(size(visible)), out(size(dim));
   double largest = -1e300, sum = 0;
   for (int j = 0; j < visible; ++j) {
@@ -64,15 +69,18 @@ std::vector<double> exact_attention(const float* q, const std::vector<float>& ke
   }
   for (double& w : weight) sum += w = std::exp(w - largest);
   for (int j = 0; j < visible; ++j)
-    for (int c = 0; c < dim; ++c) out[size(c)] += weight[size(j)] / sum * static_cast<double>(values[size(j * dim + c)]);
+    for (int c = 0; c < dim; ++c)
+      out[size(c)] += weight[size(j)] / sum * static_cast<double>(values[size(j * dim + c)]);
   return out;
 }
 
 /// Attention of all queries over tiles of the sizes given, divided by the sums. visible[i] counts over all tiles.
-std::vector<float> tiled_attention(const Kernels& kernels, const std::vector<float>& query, const std::vector<float>& keys, const std::vector<float>& values,
-                                   int dim, const std::vector<int>& visible, const std::vector<int>& tiles) {
+std::vector<float> tiled_attention(const Kernels& kernels, const std::vector<float>& query,
+                                   const std::vector<float>& keys, const std::vector<float>& values, int dim,
+                                   const std::vector<int>& visible, const std::vector<int>& tiles) {
   const int queries = static_cast<int>(visible.size());
-  std::vector<float> maximum(size(queries), -infinity), sum(size(queries), 0.0f), output(size(queries * dim), 0.0f), scratch(size(queries * 64), std::nanf(""));
+  std::vector<float> maximum(size(queries), -infinity), sum(size(queries), 0.0f), output(size(queries * dim), 0.0f),
+      scratch(size(queries * 64), std::nanf(""));
   AttentionState state{queries, dim, query.data(), maximum.data(), sum.data(), output.data()};
   int at = 0;
   for (const int n : tiles) {
@@ -99,8 +107,8 @@ TEST_CASE("Fast encoding writes the bytes of the scalar codec") {
       const int n = 13;
       const auto dim = size(codec.dim);
       auto x = Normal(21)(size(n) * dim, 2.5f);
-      std::fill_n(x.begin(), dim, 0.0f);                                        // a zero vector
-      std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(dim), dim, -3.25f);   // a constant one
+      std::fill_n(x.begin(), dim, 0.0f);                                       // a zero vector
+      std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(dim), dim, -3.25f);  // a constant one
       for (std::size_t i = 2 * dim; i < 3 * dim; ++i) x[i] *= 1e-6f;
       for (std::size_t i = 3 * dim; i < 4 * dim; ++i) x[i] *= 1e3f;
       for (std::size_t i = 4 * dim; i < 5 * dim; ++i) x[i] = std::abs(x[i]);
@@ -110,8 +118,10 @@ TEST_CASE("Fast encoding writes the bytes of the scalar codec") {
       auto got = room(codec, n);
       std::vector<float> strided(size(n) * (dim + 3));
       for (std::size_t i = 0; i < size(n); ++i)
-        std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(i * dim), dim, strided.begin() + static_cast<std::ptrdiff_t>(i * (dim + 3)));
-      kernels.attention.encode(codec, strided.data(), static_cast<std::ptrdiff_t>(dim) + 3, n, got.codes.data(), got.scalars.data());
+        std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(i * dim), dim,
+                    strided.begin() + static_cast<std::ptrdiff_t>(i * (dim + 3)));
+      kernels.attention.encode(codec, strided.data(), static_cast<std::ptrdiff_t>(dim) + 3, n, got.codes.data(),
+                               got.scalars.data());
       if (codec.format.kind != Kind::turboquant) {
         CHECK(got.codes == expected.codes);
         CHECK(got.scalars == expected.scalars);
@@ -121,7 +131,8 @@ TEST_CASE("Fast encoding writes the bytes of the scalar codec") {
       turboquant_bytes += got.codes.size();
       for (std::size_t i = 0; i < got.codes.size(); ++i) different += got.codes[i] != expected.codes[i];
       for (std::size_t i = 0; i < size(n); ++i) {
-        const auto a = load<std::uint16_t>(got.scalars.data() + 2 * i), b = load<std::uint16_t>(expected.scalars.data() + 2 * i);
+        const auto a = load<std::uint16_t>(got.scalars.data() + 2 * i),
+                   b = load<std::uint16_t>(expected.scalars.data() + 2 * i);
         CHECK(std::abs(static_cast<int>(a) - static_cast<int>(b)) <= 1);
       }
     }
@@ -141,7 +152,8 @@ TEST_CASE("Fast decoding gives the floats of the scalar codec to the bit, for an
       auto packed = reference_encode(codec, normal(size(n * codec.dim), 0.7f), n);
       if (codec.format.kind != Kind::plain)
         for (auto& byte : packed.codes) byte = static_cast<std::byte>(normal.below(256));
-      if (codec.format.kind == Kind::turboquant) store(packed.scalars.data(), std::uint16_t{0x0003});   // a subnormal f16
+      if (codec.format.kind == Kind::turboquant)
+        store(packed.scalars.data(), std::uint16_t{0x0003});  // a subnormal f16
       std::vector<float> x(size(n * codec.dim), -1.0f);
       kernels.attention.decode(codec, packed.codes.data(), packed.scalars.data(), n, x.data());
       const auto expected = reference_decode(codec, packed, n);
@@ -183,7 +195,7 @@ TEST_CASE("Tiled attention agrees with softmax in double for any number of queri
         const int n = 199;
         const auto query = normal(size(queries * dim), 3.0f / std::sqrt(static_cast<float>(dim)));
         const auto keys = normal(size(n * dim)), values = normal(size(n * dim));
-        std::vector<int> visible;   // some see one key only, some nothing of the last tiles, one all
+        std::vector<int> visible;  // some see one key only, some nothing of the last tiles, one all
         for (int i = 0; i < queries; ++i) visible.push_back(i == 0 ? n : i == 1 ? 1 : 1 + normal.below(n));
         const auto out = tiled_attention(kernels, query, keys, values, dim, visible, tiles);
         std::vector<double> expected;
@@ -202,7 +214,8 @@ TEST_CASE("What one query gets does not depend on the other queries of its block
       Normal normal(25);
       const std::vector<int> tiles{64, 64, 21};
       const int queries = 11, n = 149;
-      const auto query = normal(size(queries * dim), 0.2f), keys = normal(size(n * dim)), values = normal(size(n * dim));
+      const auto query = normal(size(queries * dim), 0.2f), keys = normal(size(n * dim)),
+                 values = normal(size(n * dim));
       std::vector<int> visible;
       for (int i = 0; i < queries; ++i) visible.push_back(1 + normal.below(n));
       const auto together = tiled_attention(kernels, query, keys, values, dim, visible, tiles);
@@ -243,7 +256,7 @@ TEST_CASE("Pages with one spike and a flat tail keep their tail, and uniform att
     query[0] = 1.0f;
     for (int j = 0; j < n; ++j) {
       const bool spike = j % page == 100;
-      keys[size(j * dim)] = spike ? 6.5f : 0.0f;   // a spike has the weight of 665 tail keys
+      keys[size(j * dim)] = spike ? 6.5f : 0.0f;  // a spike has the weight of 665 tail keys
       for (int c = 0; c < dim; ++c) values[size(j * dim + c)] = spike ? 0.0f : 1.0f + 0.1f * normal();
     }
     const auto out = tiled_attention(kernels, query, keys, values, dim, {n}, std::vector<int>(size(n / 64), 64));
@@ -252,12 +265,14 @@ TEST_CASE("Pages with one spike and a flat tail keep their tail, and uniform att
     const int long_n = 32768;
     std::vector<float> same(size(long_n * dim), 0.25f), long_values(size(long_n * dim));
     for (auto& v : long_values) v = 1.0f + normal();
-    const auto mean = tiled_attention(kernels, query, same, long_values, dim, {long_n}, std::vector<int>(size(long_n / 64), 64));
+    const auto mean =
+        tiled_attention(kernels, query, same, long_values, dim, {long_n}, std::vector<int>(size(long_n / 64), 64));
     CHECK(distance(mean, exact_attention(query.data(), same, long_values, dim, long_n)) < 1e-4);
   });
 }
 
-TEST_CASE("Attention over packed vectors is attention over the decoded ones, and rotated attention un-rotates to plain") {
+TEST_CASE(
+    "Attention over packed vectors is attention over the decoded ones, and rotated attention un-rotates to plain") {
   for_every_isa([](const Kernels& kernels) {
     for (const int bits : {2, 3, 4, 5}) {
       CAPTURE(bits);
@@ -274,7 +289,7 @@ TEST_CASE("Attention over packed vectors is attention over the decoded ones, and
         kernels.attention.decode(codec, packed.codes.data(), packed.scalars.data(), n, x.data());
         return x;
       };
-      const auto keys = through_cache(k), values = through_cache(v);   // rotated, decoded
+      const auto keys = through_cache(k), values = through_cache(v);  // rotated, decoded
 
       auto rotated_query = query;
       kernels.attention.rotate(rotated_query.data(), dim, queries, signs.data(), dim);

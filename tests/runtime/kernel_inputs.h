@@ -31,21 +31,25 @@ class Normal {
   std::normal_distribution<float> distribution_;
 };
 
-inline std::size_t size(int n) { return static_cast<std::size_t>(n); }
+inline std::size_t size(int n) {
+  return static_cast<std::size_t>(n);
+}
 
 /// The largest |a - b| over the root mean square of b.
 inline double distance(const std::vector<float>& a, const std::vector<double>& b) {
   double worst = 0, squares = 0;
   for (std::size_t i = 0; i < b.size(); ++i) {
     const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
-    worst = difference <= worst ? worst : difference;   // keeps a NaN
+    worst = difference <= worst ? worst : difference;  // keeps a NaN
     squares += b[i] * b[i];
   }
   const double root = std::sqrt(squares / static_cast<double>(b.size()));
   return root > 0 ? worst / root : worst;
 }
 
-inline std::vector<double> doubles(const std::vector<float>& x) { return {x.begin(), x.end()}; }
+inline std::vector<double> doubles(const std::vector<float>& x) {
+  return {x.begin(), x.end()};
+}
 
 /// Runs `body` with the kernels of every instruction set there is, best first.
 template <class Body>

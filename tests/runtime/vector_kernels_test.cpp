@@ -8,7 +8,9 @@ namespace {
 constexpr int odd_sizes[] = {1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 257, 1000, 2048};
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+double sigmoid(double x) {
+  return 1.0 / (1.0 + std::exp(-x));
+}
 
 }  // namespace
 
@@ -25,13 +27,16 @@ TEST_CASE("rms_norm agrees with double arithmetic at any size and stride, also i
       std::vector<double> expected(out.size(), 77.0);
       for (std::ptrdiff_t r = 0; r < rows; ++r) {
         double sum = 0;
-        for (std::ptrdiff_t i = 0; i < dim; ++i) sum += static_cast<double>(x[size(static_cast<int>(r * stride + i))]) * static_cast<double>(x[size(static_cast<int>(r * stride + i))]);
         for (std::ptrdiff_t i = 0; i < dim; ++i)
-          expected[static_cast<std::size_t>(r * out_stride + i)] = static_cast<double>(w[static_cast<std::size_t>(i)]) *
+          sum += static_cast<double>(x[size(static_cast<int>(r * stride + i))]) *
+                 static_cast<double>(x[size(static_cast<int>(r * stride + i))]);
+        for (std::ptrdiff_t i = 0; i < dim; ++i)
+          expected[static_cast<std::size_t>(r * out_stride + i)] =
+              static_cast<double>(w[static_cast<std::size_t>(i)]) *
               static_cast<double>(x[static_cast<std::size_t>(r * stride + i)]) / std::sqrt(sum / dim + 1e-6);
       }
       k.vector.rms_norm(x.data(), stride, w.data(), rows, dim, 1e-6f, out.data(), out_stride);
-      CHECK(distance(out, expected) < 2e-6);   // the gaps between rows hold their 77 too
+      CHECK(distance(out, expected) < 2e-6);  // the gaps between rows hold their 77 too
 
       const std::vector<float> before(x.begin(), x.begin() + dim);
       k.vector.rms_norm(x.data(), stride, w.data(), 1, dim, 1e-6f, x.data(), stride);
@@ -74,7 +79,8 @@ TEST_CASE("add and add_scaled touch n elements and no more") {
       k.vector.add_scaled(scaled.data(), y.data(), -1.5f, size(n));
       for (int i = 0; i < n; ++i) {
         CHECK(sum[size(i)] == x[size(i)] + y[size(i)]);
-        CHECK(scaled[size(i)] == doctest::Approx(static_cast<double>(x[size(i)]) - 1.5 * static_cast<double>(y[size(i)])).epsilon(1e-6));
+        CHECK(scaled[size(i)] ==
+              doctest::Approx(static_cast<double>(x[size(i)]) - 1.5 * static_cast<double>(y[size(i)])).epsilon(1e-6));
       }
       CHECK(sum[size(n)] == x[size(n)]);
       CHECK(scaled[size(n)] == x[size(n)]);
@@ -88,7 +94,7 @@ TEST_CASE("The gates are right to 1e-6 of themselves from -87 to 88 and do not o
     for (double x = -87.0; x <= 88.0; x += 0.0137) gate.push_back(static_cast<float>(x));
     const std::vector<float> ones(gate.size(), 1.0f);
     auto silu = gate, gated = ones;
-    k.vector.silu_multiply(silu.data(), ones.data(), silu.data(), silu.size());   // in place
+    k.vector.silu_multiply(silu.data(), ones.data(), silu.data(), silu.size());  // in place
     k.vector.sigmoid_multiply(gated.data(), gate.data(), gated.size());
     double worst = 0;
     for (std::size_t i = 0; i < gate.size(); ++i) {
@@ -117,7 +123,8 @@ TEST_CASE("silu_multiply agrees with double arithmetic at any size") {
       const auto gate = normal(size(n), 4.0f), up = normal(size(n));
       std::vector<float> out(size(n + 1), 5.0f);
       std::vector<double> expected(size(n + 1), 5.0);
-      for (std::size_t i = 0; i < size(n); ++i) expected[i] = static_cast<double>(gate[i]) * sigmoid(static_cast<double>(gate[i])) * static_cast<double>(up[i]);
+      for (std::size_t i = 0; i < size(n); ++i)
+        expected[i] = static_cast<double>(gate[i]) * sigmoid(static_cast<double>(gate[i])) * static_cast<double>(up[i]);
       k.vector.silu_multiply(gate.data(), up.data(), out.data(), size(n));
       CHECK(distance(out, expected) < 1e-6);
     }
@@ -168,14 +175,16 @@ TEST_CASE("rope turns pairs of half the rotary size apart and passes the other c
       auto expected = doubles(x);
       for (int h = 0; h < heads; ++h)
         for (int i = 0; i < half; ++i) {
-          const double a = static_cast<double>(before[size(h * dim + i)]), b = static_cast<double>(before[size(h * dim + i + half)]);
+          const double a = static_cast<double>(before[size(h * dim + i)]),
+                       b = static_cast<double>(before[size(h * dim + i + half)]);
           const double c = static_cast<double>(cosine[size(i)]), s = static_cast<double>(sine[size(i)]);
           expected[size(h * dim + i)] = a * c - b * s;
           expected[size(h * dim + i + half)] = b * c + a * s;
         }
       k.vector.rope(x.data(), dim, heads, rotary, cosine.data(), sine.data());
       CHECK(distance(x, expected) < 1e-6);
-      for (int h = 0; h < heads; ++h) CHECK(std::equal(x.begin() + h * dim + rotary, x.begin() + (h + 1) * dim, before.begin() + h * dim + rotary));
+      for (int h = 0; h < heads; ++h)
+        CHECK(std::equal(x.begin() + h * dim + rotary, x.begin() + (h + 1) * dim, before.begin() + h * dim + rotary));
     }
   });
 }

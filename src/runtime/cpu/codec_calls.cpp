@@ -12,7 +12,11 @@ void decode_reference(const codec::SideCodec& codec, const std::byte* codes, con
   codec::decode(codec, codes, scalars, {x, static_cast<std::size_t>(codec.dim)});
 }
 
-const float* centroid_table(int bits) { return codec::centroids(bits).data(); }
-const float* threshold_table(int bits) { return codec::thresholds(bits).data(); }
+const float* centroid_table(int bits) {
+  return codec::centroids(bits).data();
+}
+const float* threshold_table(int bits) {
+  return codec::thresholds(bits).data();
+}
 
 }  // namespace tqkv::cpu
