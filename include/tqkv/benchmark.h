@@ -1,7 +1,8 @@
 // Benchmark: what each cache format costs in time and memory, and what it does to the model's choices. Implemented in
 // src/measure; docs/measuring.md defines every figure.
 //
-// All formats run on the same ids. Decode is teacher-forced: the ids are given, so that every format does the same work.
+// All formats run on the same ids. Decode is teacher-forced: the ids are given, so that every format does the same
+// work.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -21,18 +22,18 @@
 namespace tqkv {
 
 struct BenchmarkOptions {
-  std::vector<KvFormat> formats;                  ///< as asked; no format twice
-  std::vector<int> prompt_tokens = {2048};        ///< P, each at least 1
-  std::vector<int> generation_tokens = {128};     ///< G, each at least 1; every P runs with every G
-  std::vector<int> depths = {0};                  ///< tokens in the cache before the prompt
+  std::vector<KvFormat> formats;               ///< as asked; no format twice
+  std::vector<int> prompt_tokens = {2048};     ///< P, each at least 1
+  std::vector<int> generation_tokens = {128};  ///< G, each at least 1; every P runs with every G
+  std::vector<int> depths = {0};               ///< tokens in the cache before the prompt
   int trials = 5;
-  bool check = false;                             ///< KL against baseline with a single format too
+  bool check = false;  ///< KL against baseline with a single format too
   StateType state = StateType::f32;
   int prefill_chunk = 2048;
-  int context = 0;                                ///< of every session; 0: what depth, P and G need
-  std::string model;                              ///< name for the report
-  std::string ids;                                ///< where the ids come from: "random, seed 0"
-  std::function<void(std::string_view)> progress; ///< called with one line before each part
+  int context = 0;                                 ///< of every session; 0: what depth, P and G need
+  std::string model;                               ///< name for the report
+  std::string ids;                                 ///< where the ids come from: "random, seed 0"
+  std::function<void(std::string_view)> progress;  ///< called with one line before each part
 };
 
 struct Spread {
@@ -41,31 +42,31 @@ struct Spread {
 
 /// One timed pass: prefill of P ids, then G - 1 decode steps. The last id is chosen but not fed.
 struct Trial {
-  int order = 0;                          ///< place among the formats of its round, from 0
-  double prompt_s = 0;                    ///< to the logits of the last prompt id
-  double decode_s = 0;                    ///< of the G - 1 steps; sampling excluded
-  double prompt_tps = 0;                  ///< P / prompt_s
-  std::optional<double> generation_tps;   ///< (G - 1) / decode_s; nothing for G = 1
-  std::optional<double> generation_tps_mlx;   ///< G / decode_s, as mlx-lm counts
-  std::uint64_t peak_anonymous = 0;       ///< bytes: largest RssAnon seen after a chunk or a step
-  CacheBytes cache;                       ///< at the end
-  std::string digest;                     ///< of the G most likely ids
+  int order = 0;                             ///< place among the formats of its round, from 0
+  double prompt_s = 0;                       ///< to the logits of the last prompt id
+  double decode_s = 0;                       ///< of the G - 1 steps; sampling excluded
+  double prompt_tps = 0;                     ///< P / prompt_s
+  std::optional<double> generation_tps;      ///< (G - 1) / decode_s; nothing for G = 1
+  std::optional<double> generation_tps_mlx;  ///< G / decode_s, as mlx-lm counts
+  std::uint64_t peak_anonymous = 0;          ///< bytes: largest RssAnon seen after a chunk or a step
+  CacheBytes cache;                          ///< at the end
+  std::string digest;                        ///< of the G most likely ids
   double gen_wall_s() const { return prompt_s + decode_s; }
 };
 
 /// Against baseline, over the G rows of logits of one pass on the same ids.
 struct Quality {
   int rows = 0;
-  double mean_kl = 0;                     ///< nats, KL(baseline || this)
-  double same_top = 0;                    ///< fraction of rows with the same most likely id
+  double mean_kl = 0;   ///< nats, KL(baseline || this)
+  double same_top = 0;  ///< fraction of rows with the same most likely id
 };
 
 struct BenchmarkRun {
-  KvFormat format;                        ///< effective
+  KvFormat format;  ///< effective
   std::vector<LayerCache> layers;
   int prompt_tokens = 0, generation_tokens = 0, depth = 0;
-  CacheBytes predicted;                   ///< from shapes, for depth + P + G - 1 tokens
-  std::string ids_digest;                 ///< of the ids in the cache and those fed
+  CacheBytes predicted;    ///< from shapes, for depth + P + G - 1 tokens
+  std::string ids_digest;  ///< of the ids in the cache and those fed
   Trial warmup;
   std::vector<Trial> trials;
   std::optional<Quality> quality;
@@ -75,12 +76,12 @@ struct BenchmarkRun {
 struct BenchmarkReport {
   std::string model, shape, fingerprint;
   DeviceReport device;
-  std::uint64_t memory = 0;               ///< of the machine or its container, bytes
-  std::uint64_t weights = 0;              ///< bytes of the text tensors
+  std::uint64_t memory = 0;   ///< of the machine or its container, bytes
+  std::uint64_t weights = 0;  ///< bytes of the text tensors
   StateType state = StateType::f32;
   int prefill_chunk = 0;
   std::string ids;
-  std::vector<BenchmarkRun> runs;         ///< by depth, P, G, then format as asked
+  std::vector<BenchmarkRun> runs;  ///< by depth, P, G, then format as asked
 };
 
 /// Ids that the benchmark needs: the longest of depth + P + G - 1. Throws Error(usage) for options that make no sense.
@@ -108,8 +109,8 @@ struct BenchmarkFile {
 struct Comparison {
   std::string table, json;
 };
-/// Throws Error(input), naming the file, for one that is no such JSON, and for files whose models, machines, settings, ids
-/// or lengths differ.
+/// Throws Error(input), naming the file, for one that is no such JSON, and for files whose models, machines, settings,
+/// ids or lengths differ.
 Comparison compare(std::span<const BenchmarkFile> files);
 
 }  // namespace tqkv

@@ -58,7 +58,7 @@ struct KvFormat {
 };
 
 /// The scalar of a turboquant side when none is named.
-inline constexpr KvScalar default_scalar = KvScalar::best;
+inline constexpr KvScalar default_scalar = KvScalar::corrected;
 /// Version of the Lloyd-Max tables (docs/formats.md): part of a turboquant format's identity.
 inline constexpr int codebook_version = 1;
 

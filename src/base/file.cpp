@@ -75,8 +75,9 @@ std::string read_text(const fs::path& path, std::size_t limit) {
     text.resize(old + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
     if (got == 0) return text;
     if (text.size() > limit)
-      throw Error(ErrorKind::io, fmt::format("{}: has more than {} bytes, which is the most that is read from such a file",
-                                             path.string(), limit));
+      throw Error(ErrorKind::io,
+                  fmt::format("{}: has more than {} bytes, which is the most that is read from such a file",
+                              path.string(), limit));
   }
 }
 
@@ -89,7 +90,7 @@ AtomicFile::AtomicFile(const fs::path& path) {
   if (path_.empty()) path_ = path;
   const fs::file_status status = fs::status(path_, error);
   if (fs::is_directory(status)) fail(path_, "cannot be written", EISDIR);
-  if (fs::exists(status) && !fs::is_regular_file(status)) {   // a device or a pipe: nothing to rename
+  if (fs::exists(status) && !fs::is_regular_file(status)) {  // a device or a pipe: nothing to rename
     descriptor_ = open_retrying(path_, O_WRONLY);
     if (descriptor_ < 0) fail(path_, "cannot be opened for writing", errno);
     return;
@@ -116,9 +117,10 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
-  if (descriptor_ < 0) throw Error(ErrorKind::internal, fmt::format("{}: written after it was complete", path_.string()));
+  if (descriptor_ < 0)
+    throw Error(ErrorKind::internal, fmt::format("{}: written after it was complete", path_.string()));
   while (!bytes.empty()) {
-    const std::size_t most = std::min(bytes.size(), std::size_t{1} << 30);   // some systems refuse 2 GiB at once
+    const std::size_t most = std::min(bytes.size(), std::size_t{1} << 30);  // some systems refuse 2 GiB at once
     const ssize_t written = ::write(descriptor_, bytes.data(), most);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail(path_, "cannot be written", errno);
@@ -126,7 +128,9 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+void AtomicFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 void AtomicFile::commit() {
   if (descriptor_ < 0) throw Error(ErrorKind::internal, fmt::format("{}: completed twice", path_.string()));

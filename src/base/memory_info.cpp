@@ -25,17 +25,25 @@ std::uint64_t total_memory(const SystemFiles& files) {
   return std::min(machine, container);
 }
 
-std::uint64_t anonymous_memory(const SystemFiles& files) { return proc_kilobytes(files, "self/status", "RssAnon"); }
+std::uint64_t anonymous_memory(const SystemFiles& files) {
+  return proc_kilobytes(files, "self/status", "RssAnon");
+}
 
-std::uint64_t available_memory() { return available_memory(SystemFiles{}); }
-std::uint64_t total_memory() { return total_memory(SystemFiles{}); }
-std::uint64_t anonymous_memory() { return anonymous_memory(SystemFiles{}); }
+std::uint64_t available_memory() {
+  return available_memory(SystemFiles{});
+}
+std::uint64_t total_memory() {
+  return total_memory(SystemFiles{});
+}
+std::uint64_t anonymous_memory() {
+  return anonymous_memory(SystemFiles{});
+}
 
 int available_cores() {
   int cores = static_cast<int>(std::thread::hardware_concurrency());
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);   // fails beyond 1024 processors
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);  // fails beyond 1024 processors
   const int quota = cgroup_cores(SystemFiles{});
   if (quota > 0) cores = std::min(cores, quota);
   return std::max(cores, 1);

@@ -6,9 +6,9 @@
 
 namespace tqkv {
 
-std::uint64_t available_memory();     ///< free for new anonymous memory, the limit of the container counted
-std::uint64_t total_memory();         ///< of the machine or its container, the smaller
-std::uint64_t anonymous_memory();     ///< of this process, resident (RssAnon)
+std::uint64_t available_memory();  ///< free for new anonymous memory, the limit of the container counted
+std::uint64_t total_memory();      ///< of the machine or its container, the smaller
+std::uint64_t anonymous_memory();  ///< of this process, resident (RssAnon)
 
 #if defined(__linux__)
 /// The same from the files of another machine.

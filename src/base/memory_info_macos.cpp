@@ -35,7 +35,9 @@ std::uint64_t anonymous_memory() {
   return info.internal;
 }
 
-int available_cores() { return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1); }
+int available_cores() {
+  return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
+}
 
 }  // namespace tqkv
 

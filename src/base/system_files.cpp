@@ -37,17 +37,17 @@ void each_line(const fs::path& path, const std::function<bool(std::string_view)>
 }
 
 struct Groups {
-  std::vector<fs::path> unified;   // version 2: own group first, then its parents
-  std::vector<fs::path> legacy;    // version 1, of one controller
+  std::vector<fs::path> unified;  // version 2: own group first, then its parents
+  std::vector<fs::path> legacy;   // version 1, of one controller
 };
 
-/// The path in /proc/self/cgroup may be the host's while the container sees its own group as the root: parents up to the
-/// root are listed too, and files that are not there are skipped by the readers.
+/// The path in /proc/self/cgroup may be the host's while the container sees its own group as the root: parents up to
+/// the root are listed too, and files that are not there are skipped by the readers.
 Groups groups_of(const SystemFiles& files, std::string_view controller) {
   Groups groups;
   const auto add = [](std::vector<fs::path>& list, const fs::path& root, std::string_view path) {
     fs::path relative = fs::path(path).relative_path().lexically_normal();
-    if (!relative.empty() && *relative.begin() == "..") relative.clear();   // a group outside this namespace
+    if (!relative.empty() && *relative.begin() == "..") relative.clear();  // a group outside this namespace
     for (; !relative.empty() && relative != "."; relative = relative.parent_path()) list.push_back(root / relative);
     list.push_back(root);
   };
@@ -85,9 +85,10 @@ struct Usage {
   std::uint64_t left = unlimited;
 };
 
-void account(Usage& usage, const fs::path& group, const char* limit_file, const char* used_file, std::string_view prefix) {
-  const auto limit = leading_number(first_line(group / limit_file));   // "max" is no number
-  if (!limit || *limit >= (std::uint64_t{1} << 62)) return;            // version 1 writes a huge number for no limit
+void account(Usage& usage, const fs::path& group, const char* limit_file, const char* used_file,
+             std::string_view prefix) {
+  const auto limit = leading_number(first_line(group / limit_file));  // "max" is no number
+  if (!limit || *limit >= (std::uint64_t{1} << 62)) return;           // version 1 writes a huge number for no limit
   const std::uint64_t used = leading_number(first_line(group / used_file)).value_or(0);
   const std::uint64_t files = statistic(group / "memory.stat", std::string(prefix) + "active_file") +
                               statistic(group / "memory.stat", std::string(prefix) + "inactive_file");
@@ -107,9 +108,13 @@ Usage memory_usage(const SystemFiles& files) {
 
 }  // namespace
 
-std::uint64_t cgroup_memory_limit(const SystemFiles& files) { return memory_usage(files).limit; }
+std::uint64_t cgroup_memory_limit(const SystemFiles& files) {
+  return memory_usage(files).limit;
+}
 
-std::uint64_t cgroup_memory_left(const SystemFiles& files) { return memory_usage(files).left; }
+std::uint64_t cgroup_memory_left(const SystemFiles& files) {
+  return memory_usage(files).left;
+}
 
 int cgroup_cores(const SystemFiles& files) {
   const Groups groups = groups_of(files, "cpu");
@@ -120,12 +125,13 @@ int cgroup_cores(const SystemFiles& files) {
     cores = cores == 0 ? whole : std::min(cores, whole);
   };
   for (const fs::path& group : groups.unified) {
-    const std::string line = first_line(group / "cpu.max");   // "200000 100000" or "max 100000"
+    const std::string line = first_line(group / "cpu.max");  // "200000 100000" or "max 100000"
     const std::size_t space = line.find(' ');
     if (space != std::string::npos) quota(leading_number(line), leading_number(std::string_view(line).substr(space)));
   }
   for (const fs::path& group : groups.legacy)
-    quota(leading_number(first_line(group / "cpu.cfs_quota_us")), leading_number(first_line(group / "cpu.cfs_period_us")));
+    quota(leading_number(first_line(group / "cpu.cfs_quota_us")),
+          leading_number(first_line(group / "cpu.cfs_period_us")));
   return static_cast<int>(cores);
 }
 

@@ -15,7 +15,8 @@ struct SystemFiles {
 
 inline constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
 
-/// Smallest memory limit of the control groups (version 1 or 2) that this process is in, in bytes; `unlimited` for none.
+/// Smallest memory limit of the control groups (version 1 or 2) that this process is in, in bytes; `unlimited` for
+/// none.
 std::uint64_t cgroup_memory_limit(const SystemFiles& files);
 /// Smallest of limit - (usage - pages of files) over those groups: pages of files can be dropped. `unlimited` for none.
 std::uint64_t cgroup_memory_left(const SystemFiles& files);

@@ -7,10 +7,10 @@
 #include <immintrin.h>
 #endif
 
-// How a region is handed over. The caller writes the task, opens the gate and takes indices itself. A worker takes indices
-// only between enter() and leave(), and can enter only while the gate is open. The caller closes the gate when no index is
-// left and waits until nobody is inside; only then may the task change. So no worker can see half a region or an old one,
-// and a worker that sleeps through a region delays nobody: progress never depends on a wake-up.
+// How a region is handed over. The caller writes the task, opens the gate and takes indices itself. A worker takes
+// indices only between enter() and leave(), and can enter only while the gate is open. The caller closes the gate when
+// no index is left and waits until nobody is inside; only then may the task change. So no worker can see half a region
+// or an old one, and a worker that sleeps through a region delays nobody: progress never depends on a wake-up.
 
 namespace tqkv {
 namespace {
@@ -45,7 +45,7 @@ ThreadPool::ThreadPool(int threads) : spin_(threads <= available_cores()) {
   workers_.reserve(static_cast<std::size_t>(std::max(threads, 1) - 1));
   try {
     for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
-  } catch (...) {   // the system refuses another thread: a vector of joinable threads must not be destroyed
+  } catch (...) {  // the system refuses another thread: a vector of joinable threads must not be destroyed
     stop_.store(true, std::memory_order_relaxed);
     region_.fetch_add(1, std::memory_order_release);
     region_.notify_all();

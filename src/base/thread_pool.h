@@ -9,8 +9,8 @@
 
 namespace tqkv {
 
-/// Runs numbered tasks on a fixed set of threads. Tasks are handed out in ascending order to whoever is free, so a task must
-/// depend on its number alone. Callers on several threads take turns.
+/// Runs numbered tasks on a fixed set of threads. Tasks are handed out in ascending order to whoever is free, so a task
+/// must depend on its number alone. Callers on several threads take turns.
 class ThreadPool {
  public:
   /// `threads` includes the calling thread; 1 runs everything inline.
@@ -20,11 +20,12 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Calls task(index, worker) for index 0..count-1 and returns when all are done; worker is in 0..size()-1 and unique among
-  /// tasks that run at the same time. Tasks must not throw and must not call run().
+  /// Calls task(index, worker) for index 0..count-1 and returns when all are done; worker is in 0..size()-1 and unique
+  /// among tasks that run at the same time. Tasks must not throw and must not call run().
   template <class Task>
   void run(int count, const Task& task) {
-    run_erased(count, [](const void* t, int index, int worker) { (*static_cast<const Task*>(t))(index, worker); }, &task);
+    run_erased(
+        count, [](const void* t, int index, int worker) { (*static_cast<const Task*>(t))(index, worker); }, &task);
   }
 
  private:
@@ -37,13 +38,14 @@ class ThreadPool {
 
   std::vector<std::thread> workers_;
   std::mutex turn_;
-  bool spin_ = true;               // workers spin before they sleep: not when there are more threads than cores
-  Call call_ = nullptr;            // these three change only while the gate is closed and nobody is inside
+  bool spin_ = true;     // workers spin before they sleep: not when there are more threads than cores
+  Call call_ = nullptr;  // these three change only while the gate is closed and nobody is inside
   const void* task_ = nullptr;
   int count_ = 0;
-  alignas(64) std::atomic<int> next_{0};                // next index to hand out
-  alignas(64) std::atomic<std::uint32_t> gate_{0};      // workers inside the region, and open_ while others may enter
-  alignas(64) std::atomic<std::uint32_t> region_{0};    // workers sleep on it: changes when a region starts or the pool stops
+  alignas(64) std::atomic<int> next_{0};            // next index to hand out
+  alignas(64) std::atomic<std::uint32_t> gate_{0};  // workers inside the region, and open_ while others may enter
+  alignas(64) std::atomic<std::uint32_t> region_{
+      0};  // workers sleep on it: changes when a region starts or the pool stops
   std::atomic<bool> stop_{false};
   static constexpr std::uint32_t open_ = 1u << 31;
 };

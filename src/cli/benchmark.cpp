@@ -57,7 +57,7 @@ void benchmark(Options& options) {
                                [](const MemoryPlan& a, const MemoryPlan& b) { return a.anonymous() < b.anonymous(); }),
              options.model.force);
   const std::vector<int> ids = ids_of(options, checkpoint, config.vocab_size, benchmark.ids);
-  std::optional<AtomicFile> file;   // opened first: a folder that cannot be written is known before the work
+  std::optional<AtomicFile> file;  // opened first: a folder that cannot be written is known before the work
   if (!options.output.empty()) file.emplace(options.output);
 
   const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
@@ -78,7 +78,8 @@ void add_benchmark(CLI::App& program) {
   CLI::App* command = program.add_subcommand("benchmark", "Measure speed, memory and agreement of cache formats");
   add_model_options(*command, options->model);
   BenchmarkOptions& benchmark_options = options->benchmark;
-  const auto lengths = [&](const char* flag, std::vector<int>& values, int least, const char* help, const char* preset) {
+  const auto lengths = [&](const char* flag, std::vector<int>& values, int least, const char* help,
+                           const char* preset) {
     command->add_option(flag, values, help)
         ->check(CLI::Range(least, 1 << 24))
         ->delimiter(',')
@@ -86,15 +87,16 @@ void add_benchmark(CLI::App& program) {
         ->default_str(preset);
   };
   lengths("--prompt-tokens", benchmark_options.prompt_tokens, 1, "Lengths of the prompt, with commas", "2048");
-  lengths("--generation-tokens", benchmark_options.generation_tokens, 1, "Generated tokens; 128 or more for a decode figure",
-          "128");
+  lengths("--generation-tokens", benchmark_options.generation_tokens, 1,
+          "Generated tokens; 128 or more for a decode figure", "128");
   lengths("--depth", benchmark_options.depths, 0, "Tokens in the cache before the prompt", "0");
   command->add_option("--trials", benchmark_options.trials, "Timed passes of each backend, after one warm-up")
       ->check(CLI::Range(1, 10'000))
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Seed of the random ids")->type_name("N")->capture_default_str();
-  command->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
+  command
+      ->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
       ->type_name("FILE");
   command->add_flag("--check", benchmark_options.check, "Compare with baseline although it is not among the backends");
   command->add_option("--output", options->output, "JSON file to write with every sample")->type_name("FILE");

@@ -51,7 +51,7 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   add("--min-p", options.min_p, "P", "Tokens this likely next to the most likely one; 0 is off")->excludes(greedy);
   add("--repetition-penalty", options.repetition_penalty, "X", "Against every token seen; 1 is off");
   add("--presence-penalty", options.presence_penalty, "X", "Against every token generated; 0 is off");
-  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)");
+  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)")->check(CLI::NonNegativeNumber);
 }
 
 /// The checkpoint's sampling with what was asked for on top. Asking how to sample turns sampling on.
@@ -118,10 +118,13 @@ void print_prompt(const Options& options, const std::filesystem::path& directory
 void say_how_it_ended(const GenerateResult& result, const Options& options) {
   if (result.ended_thinking) note("the answer ended inside thinking: give more --max-tokens, or --no-think");
   if (result.reason == FinishReason::length && !result.ended_thinking)
-    note(fmt::format("stopped after {} tokens (--max-tokens)", options.max_tokens));
+    note(fmt::format("stopped after {} token{} (--max-tokens)", options.max_tokens, options.max_tokens == 1 ? "" : "s"));
   if (result.reason == FinishReason::context)
     note(fmt::format("stopped: the context of {} tokens is full (--context)", result.cache.tokens));
-  if (result.reason == FinishReason::cancelled) note("interrupted");
+  if (result.reason == FinishReason::cancelled) {
+    if (error_is_terminal()) print_error("\n");   // after ^C or the progress
+    note("interrupted");
+  }
 }
 
 void generate(const Options& options) {
@@ -144,11 +147,11 @@ void generate(const Options& options) {
       make_prompt(options.prompt, raw ? std::nullopt : open_chat(checkpoint, tokenizer), replaced);
   warn_about(replaced);
   const std::vector<int> ids = encode(tokenizer, prompt.pieces);
-  const int context =
-      context_for(options.model, config, static_cast<int>(ids.size()), options.max_tokens);
+  const int tokens = static_cast<int>(ids.size());
+  const int context = context_for(options.model, config, tokens, options.max_tokens);
 
   const std::uint64_t weights = checkpoint.tensor_bytes();
-  const Loaded loaded = load(std::move(checkpoint), options.model, format, context);
+  const Loaded loaded = load(std::move(checkpoint), options.model, format, context, tokens);
   note(describe_cache(loaded.session->cache()));
 
   const Interrupt interrupt;
@@ -166,6 +169,7 @@ void generate(const Options& options) {
   Stream stream;
   TextSink sink;
   if (!options.json) sink = [&](Part part, std::string_view text) { stream(part, text); };
+  if (tokens > options.model.prefill_chunk) show_progress("prefill", 0, tokens);
   const GenerateResult result = tqkv::generate(*loaded.session, tokenizer, ids, generation, sink);
   if (!options.json) stream.finish();
 

@@ -5,12 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "loading.h"
+#include "measure/text_table.h"
 #include "tqkv/version.h"
 
 namespace tqkv::cli {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 std::string rate(const std::optional<double>& value) {
   return value ? fmt::format("{:.1f} tokens/s", *value) : "no rate";
@@ -31,6 +32,8 @@ std::string sampling_text(const Sampling& sampling) {
   return text;
 }
 
+std::string count(int number) { return measure::grouped(static_cast<std::uint64_t>(number)); }
+
 json optional(const std::optional<double>& value) { return value ? json(*value) : json(); }
 
 double gigabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
@@ -46,7 +49,7 @@ json sampling_json(const Sampling& sampling) {
           {"min_p", decimal(sampling.min_p)},
           {"repetition_penalty", decimal(sampling.repetition_penalty)},
           {"presence_penalty", decimal(sampling.presence_penalty)},
-          {"seed", sampling.seed}};
+          {"seed", sampling.is_greedy() ? json() : json(sampling.seed)}};
 }
 
 }  // namespace
@@ -58,19 +61,19 @@ std::string statistics_text(const GenerateReport& report) {
   std::string text;
   const auto line = [&](const char* title, const std::string& value) { text += fmt::format("  {:<12}{}\n", title, value); };
   text += "statistics\n";
-  line("prompt", fmt::format("{} tokens, {}{}", statistics.prompt_tokens, rate(statistics.prompt_tps),
+  line("prompt", fmt::format("{} tokens, {}{}", count(statistics.prompt_tokens), rate(statistics.prompt_tps),
                              statistics.time_to_first_token
                                  ? fmt::format(", first token after {:.3f} s", *statistics.time_to_first_token)
                                  : ""));
-  line("generation", fmt::format("{} tokens, {}, ended by {}", statistics.generated_tokens, rate(statistics.generation_tps),
+  line("generation", fmt::format("{} tokens, {}, ended by {}", count(statistics.generated_tokens), rate(statistics.generation_tps),
                                  name(result.reason)));
   line("wall time", fmt::format("{:.3f} s", statistics.wall));
   line("sampling", sampling_text(report.sampling));
-  line("cache", fmt::format("{} of {} tokens, {} used, {} allocated", result.cache.tokens, report.context,
+  line("cache", fmt::format("{} of {} tokens, {} used, {} allocated", count(result.cache.tokens), count(report.context),
                             megabytes(bytes.used()), megabytes(bytes.allocated())));
-  line("  KV", fmt::format("{} B used, {} B allocated", bytes.kv_used, bytes.kv_allocated));
-  line("  state", fmt::format("{} B recurrent ({}), {} B convolution", bytes.recurrent, name(result.cache.state),
-                              bytes.convolution));
+  line("  KV", fmt::format("{} B used, {} B allocated", measure::grouped(bytes.kv_used), measure::grouped(bytes.kv_allocated)));
+  line("  state", fmt::format("{} B recurrent ({}), {} B convolution", measure::grouped(bytes.recurrent), name(result.cache.state),
+                              measure::grouped(bytes.convolution)));
   line("format", describe_cache(result.cache));
   line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous",
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),

@@ -53,12 +53,16 @@ void add_inspect(CLI::App& program) {
                    "A directory, org/name in the local Hugging Face cache, pocket, or a config.json alone")
       ->required()
       ->type_name("");
-  command->add_option("--prompt-tokens", options->inspect.prompt_tokens, "Lengths of the prompt to show; several with commas")
+  command
+      ->add_option("--prompt-tokens", options->inspect.prompt_tokens,
+                   "Lengths of the prompt to show; several with commas")
       ->check(CLI::Range(1, max_count))
       ->delimiter(',')
       ->type_name("N,...")
       ->default_str("2048,128");
-  command->add_option("--generation-tokens", options->inspect.generation_tokens, "Generated tokens; every prompt with every one")
+  command
+      ->add_option("--generation-tokens", options->inspect.generation_tokens,
+                   "Generated tokens; every prompt with every one")
       ->check(CLI::Range(1, max_count))
       ->delimiter(',')
       ->type_name("N,...")

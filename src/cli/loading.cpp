@@ -45,19 +45,20 @@ void check_plan(const MemoryPlan& plan, bool force) {
   note("the memory plan does not fit; going on because of --force");
 }
 
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context) {
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt) {
   Loaded loaded;
+  SessionOptions session = options.session();
+  session.context = context;
+  session.prefill_chunk = std::min(session.prefill_chunk, prompt);   // a short prompt needs no room for a long chunk
   PlanRequest request;
   request.context = context;
   request.precision = options.device().precision;
-  request.state = options.session().state;
-  request.prefill_chunk = options.prefill_chunk;
+  request.state = session.state;
+  request.prefill_chunk = session.prefill_chunk;
   request.threads = options.threads;
   loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);
   check_plan(loaded.plan, options.force);
   loaded.engine = Engine::load(std::move(checkpoint), options.device());
-  SessionOptions session = options.session();
-  session.context = context;
   loaded.session = loaded.engine->open(format, session);
   return loaded;
 }

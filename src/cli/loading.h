@@ -24,8 +24,9 @@ struct Loaded {
   std::unique_ptr<Session> session;
 };
 
-/// Plans the memory of one session, warns or refuses (--force: warns) with the plan on standard error, and opens it.
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context);
+/// Plans the memory of one session that is fed `prompt` tokens at once at most, warns or refuses (--force: warns) with the
+/// plan on standard error, and opens it.
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt);
 
 /// The same check for a plan made elsewhere: the plan and one line on standard error, or Error(memory).
 void check_plan(const MemoryPlan& plan, bool force);

@@ -74,7 +74,7 @@ void logits(const Options& options) {
   if (options.last > tokens)
     throw Error(ErrorKind::input, fmt::format("--last: {} rows were asked for, but there are {} ids", options.last, tokens));
 
-  const Loaded loaded = load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0));
+  const Loaded loaded = load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0), tokens);
   Session& session = *loaded.session;
   const auto first = static_cast<std::size_t>(options.last > 0 ? tokens - options.last : 0);
   const std::size_t rows = ids.size() - first;

@@ -2,13 +2,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "commands.h"
 #include "output.h"
@@ -41,11 +44,31 @@ std::string one_line(std::string text) {
   return text;
 }
 
+/// Options with their argument and default, without ranges and choices: those stand in the description where they matter.
+class HelpFormatter final : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (option->get_type_size() != 0) {
+      const std::string type = option->get_type_name();
+      if (const std::string name = type.substr(0, type.find(':')); !name.empty()) text += " " + name;
+      if (!option->get_default_str().empty()) text += " [" + option->get_default_str() + "]";
+    }
+    return text;
+  }
+};
+
 std::string usage_message(const CLI::App& program, const CLI::ParseError& error) {
   const auto chosen = program.get_subcommands();
   const std::string command = chosen.empty() ? "tqkv" : "tqkv " + chosen.front()->get_name();
-  std::string hint = fmt::format("see '{} --help'", command);
-  if (error.get_name() == "ExtrasError") hint = "quote a text of several words; " + hint;
+  const std::string hint = fmt::format("see '{} --help'", command);
+  const std::vector<std::string> rest = program.remaining(true);
+  if (chosen.empty() && !rest.empty())
+    return one_line(fmt::format("tqkv: there is no {} '{}': {}", rest.front().starts_with('-') ? "option" : "command",
+                                rest.front(), hint));
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError))
+    return one_line(fmt::format("{}: not expected: {}: quote a text of several words; {}", command,
+                                fmt::join(rest, " "), hint));
   return one_line(fmt::format("{}: {}: {}", command, error.what(), hint));
 }
 
@@ -53,7 +76,9 @@ int execute(int argc, const char* const* argv) {
   CLI::App program("tqkv runs Qwen3.5 mixture-of-experts checkpoints with a compressed key-value cache.", "tqkv");
   program.set_version_flag("--version", fmt::format("tqkv {}", version), "Print the version and exit");
   program.set_help_flag("-h,--help", "Print this help and exit");
-  program.get_formatter()->column_width(32);
+  const auto formatter = std::make_shared<HelpFormatter>();   // shared by CLI11 among the commands
+  formatter->column_width(32);
+  program.formatter(formatter);
   program.require_subcommand(1);
   program.footer(examples);
   add_generate(program);
@@ -66,8 +91,7 @@ int execute(int argc, const char* const* argv) {
     program.parse(argc, argv);
     return 0;
   } catch (const CLI::CallForHelp&) {
-    const auto chosen = program.get_subcommands();
-    print(chosen.empty() ? program.help() : chosen.front()->help());
+    print(program.help());   // of the command that was named, if one was
     return 0;
   } catch (const CLI::CallForVersion& call) {
     print(std::string(call.what()) + "\n");

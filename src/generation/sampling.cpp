@@ -10,7 +10,8 @@
 namespace tqkv {
 namespace {
 
-[[noreturn]] void out_of_range(std::string_view what, double found, std::string_view expected) {
+template <class Number>
+[[noreturn]] void out_of_range(std::string_view what, Number found, std::string_view expected) {
   throw Error(ErrorKind::usage, fmt::format("sampling: {} is {}, it must be {}", what, found, expected));
 }
 

@@ -22,11 +22,13 @@ constexpr std::string_view index_file = "model.safetensors.index.json";
 constexpr std::string_view single_file = "model.safetensors";
 constexpr std::size_t longest_text = std::size_t{1} << 28;
 
-[[noreturn]] void fail(const std::string& message) { throw Error(ErrorKind::checkpoint, message); }
+[[noreturn]] void fail(const std::string& message) {
+  throw Error(ErrorKind::checkpoint, message);
+}
 
 bool present(const fs::path& path) {
   std::error_code error;
-  return fs::exists(path, error);   // false for a link to a file that was never fetched
+  return fs::exists(path, error);  // false for a link to a file that was never fetched
 }
 
 /// Shard -> names (as in the file) that the index says it holds.
@@ -41,7 +43,8 @@ Shards shards_of_index(const fs::path& path) {
   Shards shards;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !plain_file_name(shard.get_ref<const std::string&>()))
-      fail(fmt::format("{}: the shard of tensor {} is {}, expected a file name", where, shown(tensor), shown(shard.dump())));
+      fail(fmt::format("{}: the shard of tensor {} is {}, expected a file name", where, shown(tensor),
+                       shown(shard.dump())));
     shards[shard.get<std::string>()].insert(tensor);
   }
   return shards;
@@ -50,8 +53,8 @@ Shards shards_of_index(const fs::path& path) {
 Shards shards_of(const fs::path& directory) {
   if (present(directory / index_file)) return shards_of_index(directory / index_file);
   if (present(directory / single_file)) return {{std::string(single_file), {}}};
-  fail(fmt::format("{}: has neither {} nor {}: it is not a checkpoint, or the download is incomplete", directory.string(),
-                   index_file, single_file));
+  fail(fmt::format("{}: has neither {} nor {}: it is not a checkpoint, or the download is incomplete",
+                   directory.string(), index_file, single_file));
 }
 
 }  // namespace
@@ -63,9 +66,11 @@ Checkpoint::~Checkpoint() = default;
 Checkpoint Checkpoint::open_without_weights(const fs::path& directory) {
   std::error_code error;
   if (!fs::is_directory(directory, error))
-    fail(fmt::format("{}: is not a directory, expected one with config.json and safetensors files", directory.string()));
+    fail(
+        fmt::format("{}: is not a directory, expected one with config.json and safetensors files", directory.string()));
   if (!present(directory / "config.json"))
-    fail(fmt::format("{}: has no config.json: it is not a checkpoint, or the download is incomplete", directory.string()));
+    fail(fmt::format("{}: has no config.json: it is not a checkpoint, or the download is incomplete",
+                     directory.string()));
   Checkpoint checkpoint;
   checkpoint.directory_ = directory;
   return checkpoint;
@@ -96,7 +101,8 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
 }
 
 std::optional<std::string> Checkpoint::text(std::string_view file) const {
-  if (!plain_file_name(file)) throw Error(ErrorKind::internal, fmt::format("{}: is not a plain file name", shown(file)));
+  if (!plain_file_name(file))
+    throw Error(ErrorKind::internal, fmt::format("{}: is not a plain file name", shown(file)));
   const fs::path path = directory_ / file;
   if (!present(path)) return std::nullopt;
   return read_text(path, longest_text);

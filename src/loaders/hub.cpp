@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 bool is_name_part(std::string_view part) {
   if (part.empty() || part.size() > 96 || part.front() == '.' || part.front() == '-') return false;
   if (part.back() == '.' || part.back() == '-' || part.find("..") != std::string_view::npos) return false;
-  if (part.find("--") != std::string_view::npos) return false;   // the cache writes "/" so
+  if (part.find("--") != std::string_view::npos) return false;  // the cache writes "/" so
   for (const char c : part) {
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
     if (!letter && c != '.' && c != '-' && c != '_') return false;
@@ -64,7 +64,8 @@ fs::path find_in_hub_cache(std::string_view name, const fs::path& cache) {
   const auto fail = [&](const std::string& what) {
     throw Error(ErrorKind::checkpoint, fmt::format("{}: {}; {}", name, what, fetch_command(name)));
   };
-  if (cache.empty()) fail("there is no such directory here, and no Hugging Face cache: neither HF_HOME nor HOME is set");
+  if (cache.empty())
+    fail("there is no such directory here, and no Hugging Face cache: neither HF_HOME nor HOME is set");
   std::string folder = "models--" + std::string(name);
   folder.replace(folder.find('/'), 1, "--");
   const fs::path repository = cache / folder;
@@ -72,12 +73,14 @@ fs::path find_in_hub_cache(std::string_view name, const fs::path& cache) {
   if (!fs::is_directory(repository, error))
     fail(fmt::format("there is no such directory here, and the Hugging Face cache has no {}", repository.string()));
   const fs::path branch = repository / "refs" / "main";
-  if (!fs::exists(branch, error)) fail(fmt::format("{} is not there: the main branch was not downloaded", branch.string()));
+  if (!fs::exists(branch, error))
+    fail(fmt::format("{} is not there: the main branch was not downloaded", branch.string()));
   std::string commit = read_text(branch, 4096);
   while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' ')) commit.pop_back();
   if (!plain_file_name(commit)) fail(fmt::format("{} holds \"{}\", expected a commit", branch.string(), shown(commit)));
   const fs::path snapshot = repository / "snapshots" / commit;
-  if (!fs::is_directory(snapshot, error)) fail(fmt::format("{} is not there: the download is incomplete", snapshot.string()));
+  if (!fs::is_directory(snapshot, error))
+    fail(fmt::format("{} is not there: the download is incomplete", snapshot.string()));
   return snapshot;
 }
 

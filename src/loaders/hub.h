@@ -12,8 +12,8 @@ bool is_hub_name(std::string_view text);
 /// ~/.cache/huggingface/hub, the first that is set. Empty when not even $HOME is.
 std::filesystem::path hub_cache();
 
-/// The snapshot of the main branch of `name` under `cache`. Throws Error(checkpoint) with the place searched and the command
-/// that fetches the files.
+/// The snapshot of the main branch of `name` under `cache`. Throws Error(checkpoint) with the place searched and the
+/// command that fetches the files.
 std::filesystem::path find_in_hub_cache(std::string_view name, const std::filesystem::path& cache);
 
 }  // namespace tqkv

@@ -11,7 +11,7 @@ namespace tqkv {
 
 nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKind kind, int max_depth) {
   using nlohmann::json;
-  std::vector<std::set<std::string>> keys;   // of the objects that are open
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto check = [&](int depth, json::parse_event_t event, json& value) {
     switch (event) {
       case json::parse_event_t::object_start:
@@ -19,14 +19,18 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKi
         [[fallthrough]];
       case json::parse_event_t::array_start:
         if (depth >= max_depth)
-          throw Error(kind, fmt::format("{}: is nested deeper than {} levels, which no such file is", where, max_depth));
+          throw Error(kind,
+                      fmt::format("{}: is nested deeper than {} levels, which no such file is", where, max_depth));
         break;
-      case json::parse_event_t::object_end: keys.pop_back(); break;
+      case json::parse_event_t::object_end:
+        keys.pop_back();
+        break;
       case json::parse_event_t::key:
         if (!keys.back().insert(value.get<std::string>()).second)
           throw Error(kind, fmt::format("{}: names \"{}\" twice in one object", where, value.get<std::string>()));
         break;
-      default: break;
+      default:
+        break;
     }
     return true;
   };
@@ -34,7 +38,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKi
   try {
     document = json::parse(text.begin(), text.end(), check);
   } catch (const json::exception& problem) {
-    std::string_view detail = problem.what();   // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
+    std::string_view detail = problem.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
     if (const std::size_t end = detail.find("] "); end != std::string_view::npos) detail.remove_prefix(end + 2);
     throw Error(kind, fmt::format("{}: is not valid JSON: {}", where, detail));
   }

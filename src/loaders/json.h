@@ -7,8 +7,8 @@
 
 namespace tqkv {
 
-/// Parses JSON whose top is an object. Throws Error(kind) that starts with `where` for text that is no JSON, nested deeper
-/// than `max_depth`, or with a key twice in one object.
+/// Parses JSON whose top is an object. Throws Error(kind) that starts with `where` for text that is no JSON, nested
+/// deeper than `max_depth`, or with a key twice in one object.
 nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKind kind, int max_depth = 16);
 
 }  // namespace tqkv

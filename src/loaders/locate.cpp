@@ -62,8 +62,9 @@ fs::path locate_model(std::string_view model) {
       if (fs::is_directory(place, error)) return place;
       searched.push_back(place.string());
     }
-    fail(model, fmt::format("the bundled checkpoint is not there; searched {}; set TQKV_MODELS_DIR to the folder that holds it",
-                            fmt::join(searched, ", ")));
+    fail(model, fmt::format(
+                    "the bundled checkpoint is not there; searched {}; set TQKV_MODELS_DIR to the folder that holds it",
+                    fmt::join(searched, ", ")));
   }
   const fs::path path(model);
   const fs::file_status status = fs::status(path, error);

@@ -22,8 +22,19 @@ struct DTypeRow {
   std::string_view name;
   std::size_t size;
 };
-constexpr std::array<DTypeRow, 13> dtypes{{{"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"U16", 2}, {"I16", 2}, {"U32", 4}, {"I32", 4},
-                                          {"U64", 8}, {"I64", 8}, {"F16", 2}, {"BF16", 2}, {"F32", 4}, {"F64", 8}}};
+constexpr std::array<DTypeRow, 13> dtypes{{{"BOOL", 1},
+                                           {"U8", 1},
+                                           {"I8", 1},
+                                           {"U16", 2},
+                                           {"I16", 2},
+                                           {"U32", 4},
+                                           {"I32", 4},
+                                           {"U64", 8},
+                                           {"I64", 8},
+                                           {"F16", 2},
+                                           {"BF16", 2},
+                                           {"F32", 4},
+                                           {"F64", 8}}};
 
 std::optional<DType> dtype_of(std::string_view text) {
   for (std::size_t i = 0; i < dtypes.size(); ++i)
@@ -44,7 +55,8 @@ std::uint64_t little_endian_u64(std::span<const std::byte> bytes) {
 SafetensorsEntry entry_of(const std::string& name, const json& value, std::uint64_t data, std::uint64_t file_size,
                           std::string_view where) {
   const std::string tensor = "tensor " + shown(name);
-  if (!value.is_object()) fail(where, fmt::format("{} is described by {}, expected an object", tensor, value.type_name()));
+  if (!value.is_object())
+    fail(where, fmt::format("{} is described by {}, expected an object", tensor, value.type_name()));
   const auto dtype_field = value.find("dtype"), shape_field = value.find("shape"), offsets = value.find("data_offsets");
   if (dtype_field == value.end() || shape_field == value.end() || offsets == value.end() || value.size() != 3)
     fail(where, tensor + " must have dtype, shape and data_offsets, and nothing else");
@@ -58,7 +70,8 @@ SafetensorsEntry entry_of(const std::string& name, const json& value, std::uint6
                             shown(dtype_field->get_ref<const std::string&>())));
   entry.dtype = *dtype;
 
-  if (!shape_field->is_array() || shape_field->size() > 8) fail(where, tensor + ": shape is not a list of at most 8 sizes");
+  if (!shape_field->is_array() || shape_field->size() > 8)
+    fail(where, tensor + ": shape is not a list of at most 8 sizes");
   std::uint64_t bytes = size_of(entry.dtype);
   for (const json& size : *shape_field) {
     if (!size.is_number_unsigned()) fail(where, tensor + ": shape has an entry that is not a size");
@@ -69,13 +82,14 @@ SafetensorsEntry entry_of(const std::string& name, const json& value, std::uint6
     entry.shape.push_back(static_cast<std::int64_t>(extent));
   }
 
-  if (!offsets->is_array() || offsets->size() != 2 || !(*offsets)[0].is_number_unsigned() || !(*offsets)[1].is_number_unsigned())
+  if (!offsets->is_array() || offsets->size() != 2 || !(*offsets)[0].is_number_unsigned() ||
+      !(*offsets)[1].is_number_unsigned())
     fail(where, tensor + ": data_offsets is not a pair of offsets");
   const auto begin = (*offsets)[0].get<std::uint64_t>(), end = (*offsets)[1].get<std::uint64_t>();
   if (begin > end) fail(where, fmt::format("{}: data_offsets go backwards, from {} to {}", tensor, begin, end));
   if (end - begin != bytes)
-    fail(where, fmt::format("{} has {} bytes of data, but {} of shape {} takes {}", tensor, end - begin, tqkv::name(entry.dtype),
-                            shape_field->dump(), bytes));
+    fail(where, fmt::format("{} has {} bytes of data, but {} of shape {} takes {}", tensor, end - begin,
+                            tqkv::name(entry.dtype), shape_field->dump(), bytes));
   if (end > file_size - data)
     fail(where, fmt::format("{} ends at byte {} but the file has {}: the download is incomplete", tensor,
                             end > std::numeric_limits<std::uint64_t>::max() - data ? end : data + end, file_size));
@@ -86,21 +100,27 @@ SafetensorsEntry entry_of(const std::string& name, const json& value, std::uint6
 
 }  // namespace
 
-std::string_view name(DType dtype) { return dtypes[static_cast<std::size_t>(dtype)].name; }
+std::string_view name(DType dtype) {
+  return dtypes[static_cast<std::size_t>(dtype)].name;
+}
 
-std::size_t size_of(DType dtype) { return dtypes[static_cast<std::size_t>(dtype)].size; }
+std::size_t size_of(DType dtype) {
+  return dtypes[static_cast<std::size_t>(dtype)].size;
+}
 
 std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view where) {
   constexpr std::string_view pointer = "version https://git-lfs";
   if (file.size() >= pointer.size() && std::memcmp(file.data(), pointer.data(), pointer.size()) == 0)
     fail(where, "is a Git LFS pointer and not the weights: fetch them with git lfs pull");
   if (file.size() < 8)
-    fail(where, fmt::format("has {} bytes, a safetensors file starts with 8 bytes of header length: the download is incomplete",
-                            file.size()));
+    fail(where, fmt::format(
+                    "has {} bytes, a safetensors file starts with 8 bytes of header length: the download is incomplete",
+                    file.size()));
   const std::uint64_t length = little_endian_u64(file.first(8));
   if (length > file.size() - 8)
-    fail(where, fmt::format("the header is said to have {} bytes but the file has {}: it is incomplete or no safetensors file",
-                            length, file.size()));
+    fail(where,
+         fmt::format("the header is said to have {} bytes but the file has {}: it is incomplete or no safetensors file",
+                     length, file.size()));
   if (length > longest_safetensors_header)
     fail(where, fmt::format("the header has {} bytes, more than the {} that a safetensors header may have", length,
                             longest_safetensors_header));
@@ -114,7 +134,7 @@ std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file,
   std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
-  const SafetensorsEntry* last = nullptr;   // of those with data
+  const SafetensorsEntry* last = nullptr;  // of those with data
   for (const SafetensorsEntry& entry : entries) {
     if (entry.begin == entry.end) continue;
     if (last && entry.begin < last->end)

@@ -13,10 +13,10 @@
 namespace tqkv {
 
 struct SafetensorsEntry {
-  std::string name;                   // as in the file
+  std::string name;  // as in the file
   DType dtype = DType::u8;
   std::vector<std::int64_t> shape;
-  std::size_t begin = 0, end = 0;     // bytes from the start of the file; end - begin == product of shape * size_of(dtype)
+  std::size_t begin = 0, end = 0;  // bytes from the start of the file; end - begin == product of shape * size_of(dtype)
 };
 
 /// Entries in the order of their data. They lie inside `file` and do not overlap; gaps between them and odd offsets are

@@ -3,9 +3,13 @@
 namespace tqkv {
 namespace {
 
-bool starts_with(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
+bool starts_with(std::string_view text, std::string_view prefix) {
+  return text.substr(0, prefix.size()) == prefix;
+}
 
-bool unprintable(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+bool unprintable(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
 
 }  // namespace
 

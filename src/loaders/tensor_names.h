@@ -6,8 +6,8 @@
 
 namespace tqkv {
 
-/// "model.language_model.X" and "model.X" become "language_model.model.X", "lm_head.X" becomes "language_model.lm_head.X";
-/// nothing for the vision tower and for multi-token prediction, which are not loaded.
+/// "model.language_model.X" and "model.X" become "language_model.model.X", "lm_head.X" becomes
+/// "language_model.lm_head.X"; nothing for the vision tower and for multi-token prediction, which are not loaded.
 std::optional<std::string> canonical_name(std::string_view name);
 
 /// Whether `name` is a file name and nothing else: no folder, not "." or "..", nothing unprintable.

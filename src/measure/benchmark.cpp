@@ -76,7 +76,8 @@ std::vector<Lengths> lengths_of(const BenchmarkOptions& options) {
   std::vector<Lengths> all;
   for (const int depth : ascending(options.depths)) {
     for (const int prompt : without_repeats(options.prompt_tokens)) {
-      for (const int generation : without_repeats(options.generation_tokens)) all.push_back({depth, prompt, generation});
+      for (const int generation : without_repeats(options.generation_tokens))
+        all.push_back({depth, prompt, generation});
     }
   }
   return all;
@@ -93,8 +94,8 @@ bool keeps_sessions(const BenchmarkOptions& options) {
 }
 
 std::size_t baseline_of(const std::vector<Lane>& lanes) {
-  const auto found =
-      std::find_if(lanes.begin(), lanes.end(), [](const Lane& lane) { return lane.format.backend == Backend::baseline; });
+  const auto found = std::find_if(lanes.begin(), lanes.end(),
+                                  [](const Lane& lane) { return lane.format.backend == Backend::baseline; });
   return static_cast<std::size_t>(found - lanes.begin());
 }
 
@@ -106,8 +107,7 @@ std::vector<Lane> lanes_of(const BenchmarkOptions& options) {
   }
   std::vector<Lane> lanes;
   for (const KvFormat& format : options.formats) {
-    const bool twice =
-        std::any_of(lanes.begin(), lanes.end(), [&](const Lane& lane) { return lane.format == format; });
+    const bool twice = std::any_of(lanes.begin(), lanes.end(), [&](const Lane& lane) { return lane.format == format; });
     if (twice) {
       throw Error(ErrorKind::usage, fmt::format("benchmark: {} was given twice: once is enough", format.canonical()));
     }
@@ -134,20 +134,23 @@ class Benchmark {
       : engine_(engine), ids_(ids), options_(options), lengths_(lengths_of(options)), lanes_(lanes_of(options)) {
     const std::size_t needed = static_cast<std::size_t>(ids_needed(options));
     if (ids.size() < needed) {
-      throw Error(ErrorKind::input,
-                  fmt::format("benchmark: {} ids were given, but the longest run feeds {}: give a longer text or ask for "
-                              "fewer tokens",
-                              ids.size(), needed));
+      throw Error(
+          ErrorKind::input,
+          fmt::format("benchmark: {} ids were given, but the longest run feeds {}: give a longer text or ask for "
+                      "fewer tokens",
+                      ids.size(), needed));
     }
     const int context = longest_context(lengths_);
     if (context > engine.config().max_position_embeddings) {
-      throw Error(ErrorKind::usage, fmt::format("benchmark: depth, prompt and generation take {} tokens, but the model was "
-                                                "made for at most {}: ask for fewer",
-                                                context, engine.config().max_position_embeddings));
+      throw Error(ErrorKind::usage,
+                  fmt::format("benchmark: depth, prompt and generation take {} tokens, but the model was "
+                              "made for at most {}: ask for fewer",
+                              context, engine.config().max_position_embeddings));
     }
     if (options.context != 0 && options.context < context) {
-      throw Error(ErrorKind::usage, fmt::format("benchmark: a context of {} tokens was asked, but the longest run takes {}",
-                                                options.context, context));
+      throw Error(ErrorKind::usage,
+                  fmt::format("benchmark: a context of {} tokens was asked, but the longest run takes {}",
+                              options.context, context));
     }
   }
 
@@ -170,7 +173,8 @@ class Benchmark {
 
   Passage passage(const Lengths& lengths) const {
     const auto depth = static_cast<std::size_t>(lengths.depth), prompt = static_cast<std::size_t>(lengths.prompt);
-    return {ids_.subspan(depth, prompt), ids_.subspan(depth + prompt, static_cast<std::size_t>(lengths.generation - 1))};
+    return {ids_.subspan(depth, prompt),
+            ids_.subspan(depth + prompt, static_cast<std::size_t>(lengths.generation - 1))};
   }
 
   std::unique_ptr<Session> open(const KvFormat& format, int context) const {
@@ -213,7 +217,7 @@ class Benchmark {
     Trial trial;
     MemoryPeak peak;
     measure::Digest digest;
-    double beside = 0;   // seconds of our own work within prefill
+    double beside = 0;  // seconds of our own work within prefill
     PrefillOptions prefill;
     prefill.progress = [&](int) {
       const Stopwatch own;
@@ -307,9 +311,9 @@ class Benchmark {
 
   void add_quality(const Lengths& lengths, std::vector<BenchmarkRun>& runs) {
     const std::size_t reference = baseline_of(lanes_);
-    for (std::size_t i = 0; i < runs.size(); ++i) {   // timed lanes come first
+    for (std::size_t i = 0; i < runs.size(); ++i) {  // timed lanes come first
       if (i == reference) {
-        runs[i].quality = Quality{lengths.generation, 0.0, 1.0};   // by definition
+        runs[i].quality = Quality{lengths.generation, 0.0, 1.0};  // by definition
         continue;
       }
       say(fmt::format("{}, {}: against baseline", label(lengths), lanes_[i].format.canonical()));
@@ -329,7 +333,9 @@ class Benchmark {
 
 }  // namespace
 
-int ids_needed(const BenchmarkOptions& options) { return longest_context(lengths_of(options)) - 1; }
+int ids_needed(const BenchmarkOptions& options) {
+  return longest_context(lengths_of(options)) - 1;
+}
 
 std::vector<MemoryPlan> plan_benchmark(const ModelConfig& config, std::uint64_t weight_bytes,
                                        const DeviceOptions& device, const BenchmarkOptions& options) {

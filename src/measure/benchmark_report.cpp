@@ -15,7 +15,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 using measure::TextTable;
 
-double gb(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+double gb(std::uint64_t bytes) {
+  return static_cast<double>(bytes) / 1e9;
+}
 
 template <class T>
 Json or_null(const std::optional<T>& value) {
@@ -39,7 +41,9 @@ std::vector<double> decode_samples(const BenchmarkRun& run) {
   return samples(run, [](const Trial& trial) { return trial.generation_tps.value_or(0); });
 }
 
-Json json_of(const Spread& spread) { return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}}; }
+Json json_of(const Spread& spread) {
+  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
+}
 
 Json json_of(const CacheBytes& bytes) {
   return {{"kv_used", bytes.kv_used},
@@ -156,8 +160,9 @@ std::string label_of(const BenchmarkReport& report, const BenchmarkRun& run) {
 std::string table_of(const BenchmarkReport& report, std::size_t first, std::size_t last) {
   const BenchmarkRun& head = report.runs[first];
   const bool decodes = head.generation_tokens > 1;
-  std::string out = measure::lengths_text(head.prompt_tokens, head.generation_tokens, head.depth) +
-                    fmt::format(", {} trial{}: median (min - max)\n", head.trials.size(), head.trials.size() == 1 ? "" : "s");
+  std::string out =
+      measure::lengths_text(head.prompt_tokens, head.generation_tokens, head.depth) +
+      fmt::format(", {} trial{}: median (min - max)\n", head.trials.size(), head.trials.size() == 1 ? "" : "s");
   TextTable speed(measure::speed_header());
   TextTable cost(measure::cost_header());
   std::vector<std::string> unexpected;
@@ -219,14 +224,16 @@ std::string to_json(const BenchmarkReport& report) {
 }
 
 std::string to_table(const BenchmarkReport& report) {
-  std::string out = measure::heading(report.model, report.shape, report.device, report.state, report.prefill_chunk, report.ids);
+  std::string out =
+      measure::heading(report.model, report.shape, report.device, report.state, report.prefill_chunk, report.ids);
   std::vector<std::string> formats;
   for (const BenchmarkRun& run : report.runs) {
     std::string layers;
     for (const LayerCache& layer : run.layers) layers += fmt::format("{}{}", layers.empty() ? "" : ",", layer.layer);
-    std::string line = run.layers.empty() ? run.format.canonical()
-                                          : fmt::format("{}: K {}, V {} in layers {}", run.format.canonical(),
-                                                        run.layers.front().k.describe(), run.layers.front().v.describe(), layers);
+    std::string line = run.layers.empty()
+                           ? run.format.canonical()
+                           : fmt::format("{}: K {}, V {} in layers {}", run.format.canonical(),
+                                         run.layers.front().k.describe(), run.layers.front().v.describe(), layers);
     if (std::find(formats.begin(), formats.end(), line) == formats.end()) formats.push_back(std::move(line));
   }
   for (const std::string& line : formats) out += line + "\n";

@@ -22,8 +22,10 @@ using Json = nlohmann::ordered_json;
 // A file comes from outside: every value is checked for its type where it is taken.
 class Reader {
  public:
-  Reader(const std::string& file, const Json& json, std::string path) : file_(file), json_(json), path_(std::move(path)) {
-    if (!json.is_object()) refuse(file_, fmt::format("{} is no JSON object: a file of 'tqkv benchmark' was expected", path_));
+  Reader(const std::string& file, const Json& json, std::string path)
+      : file_(file), json_(json), path_(std::move(path)) {
+    if (!json.is_object())
+      refuse(file_, fmt::format("{} is no JSON object: a file of 'tqkv benchmark' was expected", path_));
   }
   const std::string& file() const { return file_; }
   const Json& get(const char* key) const {
@@ -60,6 +62,11 @@ class Reader {
     if (!value.is_number()) wrong(key, "a number or null");
     return value.get<double>();
   }
+  double not_negative(const char* key) const {
+    const std::optional<double> value = number_or_null(key);
+    if (!value || !(*value >= 0)) wrong(key, "a number of 0 or more");
+    return *value;
+  }
   double positive(const char* key) const {
     const std::optional<double> value = number_or_null(key);
     if (!value || !(*value > 0)) wrong(key, "a number above 0");
@@ -83,7 +90,7 @@ struct Key {
 struct Run {
   std::string file, backend, format, ids_digest;
   Key key;
-  std::vector<double> prompt_tps, generation_tps;   // the latter empty for one generated token
+  std::vector<double> prompt_tps, generation_tps;  // the latter empty for one generated token
   std::uint64_t cache_bytes = 0, cache_bytes_used = 0;
   double weights_gb = 0, peak_anonymous_gb = 0;
   std::optional<Quality> quality;
@@ -101,7 +108,7 @@ struct File {
   int threads = 0, prefill_chunk = 0;
   std::vector<Setting> settings;
   std::vector<Run> runs;
-  std::vector<Key> keys;   // in order, each once
+  std::vector<Key> keys;  // in order, each once
 };
 
 Run read_run(const Reader& json) {
@@ -118,8 +125,8 @@ Run read_run(const Reader& json) {
     if (run.key.generation_tokens > 1) run.generation_tps.push_back(trial.positive("generation_tps"));
     run.cache_bytes = trial.count("cache_bytes");
     run.cache_bytes_used = trial.count("cache_bytes_used");
-    run.weights_gb = trial.positive("weights_gb");
-    run.peak_anonymous_gb = std::max(run.peak_anonymous_gb, trial.number_or_null("peak_anonymous_gb").value_or(0));
+    run.weights_gb = trial.not_negative("weights_gb");
+    run.peak_anonymous_gb = std::max(run.peak_anonymous_gb, trial.not_negative("peak_anonymous_gb"));
   }
   const std::optional<double> mean_kl = json.number_or_null("mean_kl"), same_top = json.number_or_null("same_top");
   if (mean_kl && same_top) run.quality = Quality{json.small_count("quality_rows"), *mean_kl, *same_top};
@@ -172,9 +179,10 @@ std::string lengths_text(const Key& key) {
 void require_comparable(const File& first, const File& other) {
   for (std::size_t i = 0; i < first.settings.size(); ++i) {
     if (first.settings[i].value == other.settings[i].value) continue;
-    refuse(other.name, fmt::format("the {} is {}, but {} in {}: only runs of one model on one machine with one setting "
-                                   "can be compared",
-                                   first.settings[i].what, other.settings[i].value, first.settings[i].value, first.name));
+    refuse(other.name,
+           fmt::format("the {} is {}, but {} in {}: only runs of one model on one machine with one setting "
+                       "can be compared",
+                       first.settings[i].what, other.settings[i].value, first.settings[i].value, first.name));
   }
   const auto missing = [](const File& from, const File& in) -> const Key* {
     for (const Key& key : from.keys) {
@@ -183,8 +191,8 @@ void require_comparable(const File& first, const File& other) {
     return nullptr;
   };
   if (const Key* key = missing(first, other)) {
-    refuse(other.name, fmt::format("has no run of {}, as {} has: only equal lengths can be compared", lengths_text(*key),
-                                   first.name));
+    refuse(other.name, fmt::format("has no run of {}, as {} has: only equal lengths can be compared",
+                                   lengths_text(*key), first.name));
   }
   if (const Key* key = missing(other, first)) {
     refuse(other.name, fmt::format("has a run of {}, which {} lacks: only equal lengths can be compared",
@@ -192,7 +200,9 @@ void require_comparable(const File& first, const File& other) {
   }
 }
 
-bool is_baseline(const Run& run) { return run.backend == name(Backend::baseline); }
+bool is_baseline(const Run& run) {
+  return run.backend == name(Backend::baseline);
+}
 
 struct Ratios {
   bool paired = false;
@@ -257,7 +267,8 @@ std::string table_of(const Group& group, Json& rows, bool& unpaired) {
     return std::count_if(group.runs.begin(), group.runs.end(),
                          [&](const Run* other) { return other->backend == run.backend; }) > 1;
   };
-  const auto reference = std::find_if(group.runs.begin(), group.runs.end(), [](const Run* run) { return is_baseline(*run); });
+  const auto reference =
+      std::find_if(group.runs.begin(), group.runs.end(), [](const Run* run) { return is_baseline(*run); });
   for (const Run* run : group.runs) {
     measure::ReportRow row;
     row.label = several(*run) ? fmt::format("{} ({})", run->format, run->file) : run->backend;
@@ -334,11 +345,13 @@ Comparison compare(std::span<const BenchmarkFile> sources) {
                        {"depth", group.key.depth},
                        {"decode_figure", group.key.generation_tokens >= 128},
                        {"rows", std::move(rows)}});
-    baseline = baseline && std::any_of(group.runs.begin(), group.runs.end(), [](const Run* run) { return is_baseline(*run); });
+    baseline =
+        baseline && std::any_of(group.runs.begin(), group.runs.end(), [](const Run* run) { return is_baseline(*run); });
   }
   if (unpaired) {
-    comparison.table += "\nunpaired: the ratios come from separate runs, so a drift of the machine between them counts as "
-                        "a difference\n";
+    comparison.table +=
+        "\nunpaired: the ratios come from separate runs, so a drift of the machine between them counts as "
+        "a difference\n";
   }
   if (!baseline) comparison.table += "\nno ratios: none of the files holds a run of the baseline backend\n";
 

@@ -22,7 +22,7 @@ class Digest {
     add(static_cast<std::uint64_t>(text.size()));
     add(std::as_bytes(std::span(text)));
   }
-  void add(std::uint64_t value) {   // little-endian on every machine
+  void add(std::uint64_t value) {  // little-endian on every machine
     for (int shift = 0; shift < 64; shift += 8) {
       const auto byte = static_cast<std::byte>(value >> shift);
       add(std::span(&byte, 1));

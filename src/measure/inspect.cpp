@@ -50,7 +50,8 @@ std::vector<int> contexts_up_to(int native) {
 std::vector<NamedFormat> listed_formats() {
   std::vector<NamedFormat> formats;
   const auto add = [&](Backend backend, std::string_view bits) {
-    formats.push_back({fmt::format("{} {}", name(backend), bits), KvFormat::parse(fmt::format("{}:bits={}", name(backend), bits))});
+    formats.push_back(
+        {fmt::format("{} {}", name(backend), bits), KvFormat::parse(fmt::format("{}:bits={}", name(backend), bits))});
   };
   formats.push_back({"baseline", KvFormat::of(Backend::baseline)});
   add(Backend::mlx_quant, "4");
@@ -92,9 +93,10 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
     for (const int generation : options.generation_tokens) {
       if (published && prompt > native / 2) continue;
       if (prompt < 1 || generation < 1 || std::int64_t{prompt} + generation - 1 > native) {
-        throw Error(ErrorKind::usage, fmt::format("inspect: {} prompt and {} generated tokens: each must be at least 1, and "
-                                                  "the context of the model is {} tokens",
-                                                  prompt, generation, native));
+        throw Error(ErrorKind::usage,
+                    fmt::format("inspect: {} prompt and {} generated tokens: each must be at least 1, and "
+                                "the context of the model is {} tokens",
+                                prompt, generation, native));
       }
       const int tokens = prompt + generation - 1;
       for (const NamedFormat& listed : inspection.formats) {

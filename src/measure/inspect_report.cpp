@@ -54,20 +54,22 @@ std::string_view verdict_name(Verdict verdict) {
 std::string architecture_text(const Inspection& inspection) {
   const ModelConfig& c = inspection.config;
   std::string out = fmt::format("{}\n", inspection.model);
-  const auto row = [&](std::string_view label, const std::string& text) { out += fmt::format("  {:<16}{}\n", label, text); };
+  const auto row = [&](std::string_view label, const std::string& text) {
+    out += fmt::format("  {:<16}{}\n", label, text);
+  };
   row("architecture", fmt::format("{}, {} layers: {} full attention, {} gated delta net", c.model_type, c.num_layers(),
                                   c.attention_layers(), c.linear_layers()));
   row("sizes", fmt::format("hidden {}, vocabulary {}{}, native context {} tokens", c.hidden_size,
-                           grouped(static_cast<std::uint64_t>(c.vocab_size)),
-                           c.tie_word_embeddings ? " (tied)" : "", grouped(static_cast<std::uint64_t>(c.max_position_embeddings))));
-  row("attention", fmt::format("{} query heads, {} key-value heads of {} channels, {} of them rotary", c.num_attention_heads,
-                               c.num_key_value_heads, c.head_dim, c.rotary_dim));
-  row("delta net", fmt::format("{} key heads of {}, {} value heads of {}, convolution of {}", c.linear_num_key_heads,
-                               c.linear_key_head_dim, c.linear_num_value_heads, c.linear_value_head_dim,
-                               c.linear_conv_kernel_dim));
+                           grouped(static_cast<std::uint64_t>(c.vocab_size)), c.tie_word_embeddings ? " (tied)" : "",
+                           grouped(static_cast<std::uint64_t>(c.max_position_embeddings))));
+  row("attention", fmt::format("{} query heads, {} key-value heads of {} channels, {} of them rotary",
+                               c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.rotary_dim));
+  row("delta net",
+      fmt::format("{} key heads of {}, {} value heads of {}, convolution of {}", c.linear_num_key_heads,
+                  c.linear_key_head_dim, c.linear_num_value_heads, c.linear_value_head_dim, c.linear_conv_kernel_dim));
   if (c.moe()) {
-    row("experts", fmt::format("{}, {} a token, each {} wide; a shared one {} wide", c.num_experts, c.num_experts_per_tok,
-                               c.moe_intermediate_size, c.shared_expert_intermediate_size));
+    row("experts", fmt::format("{}, {} a token, each {} wide; a shared one {} wide", c.num_experts,
+                               c.num_experts_per_tok, c.moe_intermediate_size, c.shared_expert_intermediate_size));
   } else {
     row("mlp", fmt::format("dense, {} wide", c.intermediate_size));
   }
@@ -76,7 +78,8 @@ std::string architecture_text(const Inspection& inspection) {
 }
 
 std::string weights_text(const Inspection& inspection) {
-  std::string out = inspection.with_weights ? "weights, as the files hold them\n" : "weights, as the config describes them\n";
+  std::string out =
+      inspection.with_weights ? "weights, as the files hold them\n" : "weights, as the config describes them\n";
   TextTable table({"kind", "tensors", "MB", "bytes"});
   int tensors = 0;
   for (const WeightKind& kind : inspection.weights) {
@@ -86,7 +89,8 @@ std::string weights_text(const Inspection& inspection) {
   table.add({"total", std::to_string(tensors), megabytes(inspection.weight_bytes), grouped(inspection.weight_bytes)});
   out += table.text("  ");
   if (!inspection.missing.empty()) {
-    out += fmt::format("  {} expected tensors are missing, {} first\n", inspection.missing.size(), inspection.missing.front());
+    out += fmt::format("  {} expected tensors are missing, {} first\n", inspection.missing.size(),
+                       inspection.missing.front());
   }
   return out;
 }
@@ -96,16 +100,18 @@ std::string formats_text(const Inspection& inspection) {
   TextTable table({"backend", "bits a value", "bytes a token", "x smaller", "format"});
   for (std::size_t i = 0; i < inspection.formats.size(); ++i) {
     const std::uint64_t bytes = inspection.bytes_per_token[i];
-    const double smaller = bytes > 0 ? static_cast<double>(inspection.bytes_per_token.front()) / static_cast<double>(bytes) : 0;
-    table.add({inspection.formats[i].label, fmt::format("{:.4f}", bits_per_value(inspection.config, bytes)), grouped(bytes),
-               fmt::format("{:.2f}", smaller), inspection.formats[i].format.canonical()});
+    const double smaller =
+        bytes > 0 ? static_cast<double>(inspection.bytes_per_token.front()) / static_cast<double>(bytes) : 0;
+    table.add({inspection.formats[i].label, fmt::format("{:.4f}", bits_per_value(inspection.config, bytes)),
+               grouped(bytes), fmt::format("{:.2f}", smaller), inspection.formats[i].format.canonical()});
   }
   out += table.text("  ");
   const auto state = [](const CacheBytes& bytes) {
     return fmt::format("{} MB ({} B: {} recurrent, {} convolution)", megabytes(bytes.state()), grouped(bytes.state()),
                        grouped(bytes.recurrent), grouped(bytes.convolution));
   };
-  out += fmt::format("  state in bf16  {}\n  state in f32   {}\n", state(inspection.state_bf16), state(inspection.state_f32));
+  out += fmt::format("  state in bf16  {}\n  state in f32   {}\n", state(inspection.state_bf16),
+                     state(inspection.state_f32));
   return out;
 }
 
@@ -115,15 +121,17 @@ std::string stored_text(const Inspection& inspection) {
   for (std::size_t first = 0; first < inspection.stored.size(); first += formats) {
     const StoredCache& head = inspection.stored[first];
     out += fmt::format("{}cache after {} prompt + {} generated tokens: {} are stored, the last is not fed\n",
-                       first == 0 ? "" : "\n", head.prompt, head.generation, grouped(static_cast<std::uint64_t>(head.tokens)));
+                       first == 0 ? "" : "\n", head.prompt, head.generation,
+                       grouped(static_cast<std::uint64_t>(head.tokens)));
     TextTable table({"backend, bf16 state", "used MB", "(KV MB)", "used bytes", "alloc. MB", "(KV MB)", "alloc. bytes",
                      "| f32 state: used", "alloc. MB"});
     for (std::size_t i = first; i < first + formats; ++i) {
       const StoredCache& cache = inspection.stored[i];
-      table.add({cache.label, megabytes(cache.bf16_state.used()), fmt::format("({})", megabytes(cache.bf16_state.kv_used)),
-                 grouped(cache.bf16_state.used()), megabytes(cache.bf16_state.allocated()),
-                 fmt::format("({})", megabytes(cache.bf16_state.kv_allocated)), grouped(cache.bf16_state.allocated()),
-                 fmt::format("| {:>15}", megabytes(cache.f32_state.used())), megabytes(cache.f32_state.allocated())});
+      table.add({cache.label, megabytes(cache.bf16_state.used()),
+                 fmt::format("({})", megabytes(cache.bf16_state.kv_used)), grouped(cache.bf16_state.used()),
+                 megabytes(cache.bf16_state.allocated()), fmt::format("({})", megabytes(cache.bf16_state.kv_allocated)),
+                 grouped(cache.bf16_state.allocated()), fmt::format("| {:>15}", megabytes(cache.f32_state.used())),
+                 megabytes(cache.f32_state.allocated())});
     }
     out += table.text("  ");
   }
@@ -140,7 +148,8 @@ std::string by_context(const Inspection& inspection, const char* last_header, co
   for (std::size_t i = 0; i < inspection.formats.size(); ++i) {
     std::vector<std::string> row = {inspection.formats[i].label};
     for (const MemoryPlan& plan : inspection.plans[i]) row.push_back(cell(plan));
-    if (last_header != nullptr) row.push_back(grouped(static_cast<std::uint64_t>(inspection.plans[i].front().largest_context)));
+    if (last_header != nullptr)
+      row.push_back(grouped(static_cast<std::uint64_t>(inspection.plans[i].front().largest_context)));
     table.add(std::move(row));
   }
   return table.text("  ");
@@ -166,8 +175,9 @@ std::string plans_text(const Inspection& inspection) {
 }
 
 Json json_of(const CacheBytes& bytes) {
-  return {{"kv_used", bytes.kv_used},       {"kv_allocated", bytes.kv_allocated}, {"recurrent", bytes.recurrent},
-          {"convolution", bytes.convolution}, {"state", bytes.state()},           {"used", bytes.used()},
+  return {{"kv_used", bytes.kv_used},      {"kv_allocated", bytes.kv_allocated},
+          {"recurrent", bytes.recurrent},  {"convolution", bytes.convolution},
+          {"state", bytes.state()},        {"used", bytes.used()},
           {"allocated", bytes.allocated()}};
 }
 

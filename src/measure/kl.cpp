@@ -24,11 +24,11 @@ double kl_divergence(std::span<const float> p_logits, std::span<const float> q_l
   double sum = 0;
   for (std::size_t i = 0; i < p_logits.size(); ++i) {
     const double log_p = static_cast<double>(p_logits[i]) - p_norm;
-    if (std::isinf(log_p)) continue;   // p log p is 0 there
+    if (std::isinf(log_p)) continue;  // p log p is 0 there
     const double log_q = static_cast<double>(q_logits[i]) - q_norm;
     sum += std::exp(log_p) * (log_p - log_q);
   }
-  return std::max(sum, 0.0);   // rounding may leave a tiny negative sum
+  return std::max(sum, 0.0);  // rounding may leave a tiny negative sum
 }
 
 int argmax(std::span<const float> logits) {

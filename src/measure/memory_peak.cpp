@@ -9,7 +9,9 @@
 
 namespace tqkv::measure {
 
-void MemoryPeak::sample() { bytes_ = std::max(bytes_, anonymous_memory()); }
+void MemoryPeak::sample() {
+  bytes_ = std::max(bytes_, anonymous_memory());
+}
 
 void release_freed_memory() {
 #ifdef __GLIBC__

@@ -22,9 +22,9 @@ std::string ratio_text(const std::optional<Spread>& ratio) {
 
 std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,
                     int prefill_chunk, std::string_view ids) {
-  return fmt::format("{} ({})\n{}, {}, {} thread{}, {} precision, {} state, chunks of {}, {}\n", model, shape, device.name,
-                     device.isa, device.threads, device.threads == 1 ? "" : "s", name(device.precision), name(state),
-                     prefill_chunk, ids);
+  return fmt::format("{} ({})\n{}, {}, {} thread{}, {} precision, {} state, chunks of {}, {}\n", model, shape,
+                     device.name, device.isa, device.threads, device.threads == 1 ? "" : "s", name(device.precision),
+                     name(state), prefill_chunk, ids);
 }
 
 std::string lengths_text(int prompt_tokens, int generation_tokens, int depth) {
@@ -47,7 +47,8 @@ std::vector<std::string> cost_header() {
 std::vector<std::string> cost_row(const ReportRow& row) {
   std::string smaller = "-";
   if (row.baseline_cache_bytes && row.cache_bytes > 0) {
-    smaller = fmt::format("{:.2f}", static_cast<double>(*row.baseline_cache_bytes) / static_cast<double>(row.cache_bytes));
+    smaller =
+        fmt::format("{:.2f}", static_cast<double>(*row.baseline_cache_bytes) / static_cast<double>(row.cache_bytes));
   }
   return {row.label,
           megabytes(row.cache_bytes),

@@ -12,9 +12,9 @@ namespace tqkv::measure {
 
 struct ReportRow {
   std::string label;
-  Spread prompt_tps;                                       // tokens/s
+  Spread prompt_tps;  // tokens/s
   std::optional<Spread> generation_tps;
-  std::optional<Spread> prompt_ratio, generation_ratio;    // to baseline
+  std::optional<Spread> prompt_ratio, generation_ratio;  // to baseline
   std::uint64_t cache_bytes = 0, cache_bytes_used = 0;
   std::optional<std::uint64_t> baseline_cache_bytes;
   double weights_gb = 0, peak_anonymous_gb = 0;

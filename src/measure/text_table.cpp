@@ -7,9 +7,13 @@
 
 namespace tqkv::measure {
 
-TextTable::TextTable(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+TextTable::TextTable(std::vector<std::string> header) {
+  rows_.push_back(std::move(header));
+}
 
-void TextTable::add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+void TextTable::add(std::vector<std::string> row) {
+  rows_.push_back(std::move(row));
+}
 
 std::string TextTable::text(std::string_view indent) const {
   std::vector<std::size_t> widths;
@@ -35,9 +39,13 @@ std::string grouped(std::uint64_t number) {
   return digits;
 }
 
-std::string megabytes(std::uint64_t bytes) { return fmt::format("{:.2f}", static_cast<double>(bytes) / 1e6); }
+std::string megabytes(std::uint64_t bytes) {
+  return fmt::format("{:.2f}", static_cast<double>(bytes) / 1e6);
+}
 
-std::string gigabytes(std::uint64_t bytes) { return fmt::format("{:.3f}", static_cast<double>(bytes) / 1e9); }
+std::string gigabytes(std::uint64_t bytes) {
+  return fmt::format("{:.3f}", static_cast<double>(bytes) / 1e9);
+}
 
 std::string rounded(double value) {
   const double size = std::abs(value);

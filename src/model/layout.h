@@ -1,5 +1,5 @@
-// Where every tensor of the architecture stands: the one list of names and shapes. bind_weights() and expected_tensors()
-// walk it with visitors of their own.
+// Where every tensor of the architecture stands: the one list of names and shapes. bind_weights() and
+// expected_tensors() walk it with visitors of their own.
 #pragma once
 #include <fmt/format.h>
 
@@ -12,9 +12,11 @@ namespace tqkv {
 /// Visitor:
 ///   void matrix(Matrix& to, const std::string& module, const char* kind, int out, int in);
 ///   void experts(Matrix& to, const std::string& module, const char* kind, int count, int out, int in);
-///   void vector(Vector& to, const std::string& tensor, const char* kind, std::vector<std::int64_t> shape, DType usual);
+///   void vector(Vector& to, const std::string& tensor, const char* kind, std::vector<std::int64_t> shape, DType
+///   usual);
 template <class Visitor>
-void visit_mlp(const std::string& at, const char* kind, int hidden, int intermediate, MlpWeights& mlp, Visitor& visitor) {
+void visit_mlp(const std::string& at, const char* kind, int hidden, int intermediate, MlpWeights& mlp,
+               Visitor& visitor) {
   visitor.matrix(mlp.gate_proj, at + "gate_proj", kind, intermediate, hidden);
   visitor.matrix(mlp.up_proj, at + "up_proj", kind, intermediate, hidden);
   visitor.matrix(mlp.down_proj, at + "down_proj", kind, hidden, intermediate);
@@ -60,7 +62,8 @@ void visit_layer(const ModelConfig& c, int index, LayerWeights& layer, Visitor& 
   visitor.experts(layer.experts.gate_proj, mlp + "switch_mlp.gate_proj", "experts", E, I, H);
   visitor.experts(layer.experts.up_proj, mlp + "switch_mlp.up_proj", "experts", E, I, H);
   visitor.experts(layer.experts.down_proj, mlp + "switch_mlp.down_proj", "experts", E, H, I);
-  visit_mlp(mlp + "shared_expert.", "shared expert", H, c.shared_expert_intermediate_size, layer.shared_expert, visitor);
+  visit_mlp(mlp + "shared_expert.", "shared expert", H, c.shared_expert_intermediate_size, layer.shared_expert,
+            visitor);
   visitor.matrix(layer.shared_expert_gate, mlp + "shared_expert_gate", "shared expert", 1, H);
 }
 

@@ -19,8 +19,8 @@ namespace {
 
 using nlohmann::json;
 
-// Bounds far above any model of this architecture: no product of two or three of these overflows 64 bits, and none of the
-// derived widths (conv_dim and its like) overflows an int.
+// Bounds far above any model of this architecture: no product of two or three of these overflows 64 bits, and none of
+// the derived widths (conv_dim and its like) overflows an int.
 constexpr int most_layers = 1024, most_heads = 1024, most_head_dim = 1024, most_experts = 4096, most_width = 1 << 18;
 constexpr int most_vocab = 1 << 22, most_context = 1 << 24, most_taps = 16;
 
@@ -61,7 +61,8 @@ class Reader {
   int checked_integer(const json& value, const char* key, int least, int most) const {
     // A number beyond 64 bits is a double in nlohmann's eyes and is refused with the fractions.
     const bool integral = value.is_number_unsigned() || value.is_number_integer();
-    const bool fits = integral && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)) &&
+    const bool fits = integral &&
+                      (!value.is_number_unsigned() || value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)) &&
                       value.get<std::int64_t>() >= least && value.get<std::int64_t>() <= most;
     if (!fits) fail(fmt::format("{} is {}, expected an integer from {} to {}", key, shown(value.dump()), least, most));
     return value.get<int>();
@@ -77,8 +78,8 @@ class Reader {
 };
 
 struct Architecture {
-  std::string model_type;   // without "_text"
-  const json* text;         // the object with the sizes
+  std::string model_type;  // without "_text"
+  const json* text;        // the object with the sizes
 };
 
 constexpr const char* supported = "tqkv runs qwen3_5_moe and qwen3_5 (Qwen3.5 and Qwen3.6)";
@@ -101,8 +102,10 @@ Architecture architecture_of(const Reader& top, const json& document) {
 void refuse_other_variants(const Reader& text) {
   if (const std::string act = text.string_or("hidden_act", "silu"); act != "silu")
     text.fail(fmt::format("hidden_act is \"{}\", only silu is supported", shown(act)));
-  if (text.boolean_or("attention_bias", false)) text.fail("attention_bias is true, only attention without biases is supported");
-  if (!text.boolean_or("attn_output_gate", true)) text.fail("attn_output_gate is false, only gated attention is supported");
+  if (text.boolean_or("attention_bias", false))
+    text.fail("attention_bias is true, only attention without biases is supported");
+  if (!text.boolean_or("attn_output_gate", true))
+    text.fail("attn_output_gate is false, only gated attention is supported");
   if (const std::string gate = text.string_or("output_gate_type", "swish"); gate != "swish" && gate != "silu")
     text.fail(fmt::format("output_gate_type is \"{}\", only swish is supported", shown(gate)));
   if (const json* dense = text.find("mlp_only_layers"); dense && !(dense->is_array() && dense->empty()))
@@ -118,8 +121,8 @@ std::vector<LayerKind> layers_of(const Reader& text) {
   std::vector<LayerKind> layers;
   if (types) {
     if (!types->is_array() || types->size() != static_cast<std::size_t>(count))
-      text.fail(fmt::format("layer_types has {} entries, but num_hidden_layers is {}", types->is_array() ? types->size() : 0,
-                            count));
+      text.fail(fmt::format("layer_types has {} entries, but num_hidden_layers is {}",
+                            types->is_array() ? types->size() : 0, count));
     for (const json& type : *types) {
       if (type == "full_attention") {
         layers.push_back(LayerKind::full_attention);
@@ -151,9 +154,10 @@ void read_rope(const Reader& text, ModelConfig& config) {
   const Reader rope(found ? *found : none, text.where() + ": rope_parameters");
   const std::string type = rope.string_or("rope_type", rope.string_or("type", "default").c_str());
   if (type != "default" && type != "mrope")
-    rope.fail(fmt::format("rope_type is \"{}\", only \"default\" is supported: contexts beyond max_position_embeddings ({}) "
-                          "cannot be run",
-                          shown(type), config.max_position_embeddings));
+    rope.fail(
+        fmt::format("rope_type is \"{}\", only \"default\" is supported: contexts beyond max_position_embeddings ({}) "
+                    "cannot be run",
+                    shown(type), config.max_position_embeddings));
   const json* theta = rope.find("rope_theta") ? rope.find("rope_theta") : text.find("rope_theta");
   if (!theta) rope.fail("rope_theta is missing");
   config.rope_theta = rope.number(*theta, "rope_theta");
@@ -169,8 +173,8 @@ void read_rope(const Reader& text, ModelConfig& config) {
   if (!(factor > 0 && factor <= 1)) rope.fail(fmt::format("partial_rotary_factor is {}, expected 0 to 1", factor));
   config.rotary_dim = static_cast<int>(std::floor(config.head_dim * factor + 1e-6));
   if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0)
-    rope.fail(fmt::format("partial_rotary_factor {} of head_dim {} gives {} rotary channels, expected an even number", factor,
-                          config.head_dim, config.rotary_dim));
+    rope.fail(fmt::format("partial_rotary_factor {} of head_dim {} gives {} rotary channels, expected an even number",
+                          factor, config.head_dim, config.rotary_dim));
 }
 
 std::vector<int> eos_of(const Reader& top, const Reader& text, int vocab) {
@@ -195,7 +199,9 @@ int ModelConfig::attention_layers() const {
   return static_cast<int>(std::count(layers.begin(), layers.end(), LayerKind::full_attention));
 }
 
-int ModelConfig::linear_layers() const { return num_layers() - attention_layers(); }
+int ModelConfig::linear_layers() const {
+  return num_layers() - attention_layers();
+}
 
 ModelConfig ModelConfig::parse(std::string_view json_text, std::string_view where) {
   const json document = parse_json(json_text, where, ErrorKind::config);
@@ -219,7 +225,8 @@ ModelConfig ModelConfig::parse(std::string_view json_text, std::string_view wher
   config.num_attention_heads = text.integer("num_attention_heads", 1, most_heads);
   config.num_key_value_heads = text.integer("num_key_value_heads", 1, most_heads);
   config.head_dim = text.integer("head_dim", 2, most_head_dim);
-  check_multiple(text, "num_attention_heads", config.num_attention_heads, "num_key_value_heads", config.num_key_value_heads);
+  check_multiple(text, "num_attention_heads", config.num_attention_heads, "num_key_value_heads",
+                 config.num_key_value_heads);
   read_rope(text, config);
 
   config.linear_num_key_heads = text.integer("linear_num_key_heads", 1, most_heads);

@@ -51,7 +51,7 @@ void read_quantization(const json& document, const std::string& where, ModelConf
     if (!found) place = fmt::format("{}: {}", where, key);
     found = &*entry;
   }
-  if (!found) return;   // not quantized: bits stay 0
+  if (!found) return;  // not quantized: bits stay 0
   if (const auto method = found->find("quant_method"); method != found->end())
     fail(place, fmt::format("quant_method is {}, only MLX affine quantization is supported", shown(method->dump())));
   if (!found->contains("bits") || !found->contains("group_size")) fail(place, "has no bits or no group_size");

@@ -15,8 +15,12 @@ namespace {
 
 using Shape = std::vector<std::int64_t>;
 
-std::string describe(DType dtype, const Shape& shape) { return fmt::format("{} [{}]", name(dtype), fmt::join(shape, ", ")); }
-std::string describe(const Tensor& tensor) { return describe(tensor.dtype, tensor.shape); }
+std::string describe(DType dtype, const Shape& shape) {
+  return fmt::format("{} [{}]", name(dtype), fmt::join(shape, ", "));
+}
+std::string describe(const Tensor& tensor) {
+  return describe(tensor.dtype, tensor.shape);
+}
 
 /// Binds names to bytes.
 class Binder {
@@ -55,8 +59,9 @@ class Binder {
 
   [[noreturn]] void fail(const std::string& tensor_name, const Tensor& found, const std::string& expected,
                          const std::string& hint = "") const {
-    throw Error(ErrorKind::checkpoint, fmt::format("{}: tensor {} is {}, expected {}{}", checkpoint_.directory().string(),
-                                                   tensor_name, describe(found), expected, hint));
+    throw Error(ErrorKind::checkpoint,
+                fmt::format("{}: tensor {} is {}, expected {}{}", checkpoint_.directory().string(), tensor_name,
+                            describe(found), expected, hint));
   }
 
   [[noreturn]] void contradiction(const std::string& module, const std::string& what) const {
@@ -74,12 +79,14 @@ class Binder {
     const Tensor& weight = need(module + ".weight");
     if (weight.dtype == DType::u32)
       fail(module + ".weight", weight, "a tensor " + module + ".scales beside it, which is missing");
-    if (!floating(weight.dtype) || weight.shape != shape) fail(module + ".weight", weight, describe(DType::bf16, shape));
-    // Without scales a module is not quantized, whatever the default says (as mlx-lm has it); an entry of its own must hold.
+    if (!floating(weight.dtype) || weight.shape != shape)
+      fail(module + ".weight", weight, describe(DType::bf16, shape));
+    // Without scales a module is not quantized, whatever the default says (as mlx-lm has it); an entry of its own must
+    // hold.
     const auto own = config_.overrides.find(module);
     if (own != config_.overrides.end() && own->second.bits != 0)
-      contradiction(module, fmt::format("is said to have {} bits, but its weight is {} without scales", own->second.bits,
-                                        describe(weight)));
+      contradiction(module, fmt::format("is said to have {} bits, but its weight is {} without scales",
+                                        own->second.bits, describe(weight)));
     to.storage = weight.dtype == DType::bf16  ? Matrix::Storage::bf16
                  : weight.dtype == DType::f16 ? Matrix::Storage::f16
                                               : Matrix::Storage::f32;
@@ -87,13 +94,14 @@ class Binder {
   }
 
   void bind_quantized(Matrix& to, const std::string& module, const Shape& shape) const {
-    const std::string weight_name = module + ".weight", scales_name = module + ".scales", biases_name = module + ".biases";
+    const std::string weight_name = module + ".weight", scales_name = module + ".scales",
+                      biases_name = module + ".biases";
     const Tensor &weight = need(weight_name), &scales = need(scales_name), &biases = need(biases_name);
     Shape groups = shape;
     groups.back() = shape.back() / Matrix::group;
     if (shape.back() % Matrix::group != 0)
-      fail(scales_name, scales, fmt::format("no scales: {} inputs are no multiple of the group of {}", shape.back(),
-                                            Matrix::group));
+      fail(scales_name, scales,
+           fmt::format("no scales: {} inputs are no multiple of the group of {}", shape.back(), Matrix::group));
     if (scales.dtype != DType::bf16 || scales.shape != groups) fail(scales_name, scales, describe(DType::bf16, groups));
     if (biases.dtype != DType::bf16 || biases.shape != groups) fail(biases_name, biases, describe(DType::bf16, groups));
 
@@ -109,12 +117,13 @@ class Binder {
       if (weight.dtype == DType::u32 && weight.shape == packed(candidate)) bits = candidate;
     if (bits == 0) fail(weight_name, weight, describe(DType::u32, packed(said.bits == 0 ? 4 : said.bits)));
     if (said.bits != bits)
-      contradiction(module, said.bits == 0 ? fmt::format("is said not to be quantized, but its weight {} and scales {} are {} "
-                                                         "bits a value",
-                                                         describe(weight), describe(scales), bits)
-                                           : fmt::format("is said to have {} bits, but its weight {} and scales {} are {} bits "
-                                                         "a value",
-                                                         said.bits, describe(weight), describe(scales), bits));
+      contradiction(module, said.bits == 0
+                                ? fmt::format("is said not to be quantized, but its weight {} and scales {} are {} "
+                                              "bits a value",
+                                              describe(weight), describe(scales), bits)
+                                : fmt::format("is said to have {} bits, but its weight {} and scales {} are {} bits "
+                                              "a value",
+                                              said.bits, describe(weight), describe(scales), bits));
     to.storage = bits == 4 ? Matrix::Storage::q4 : Matrix::Storage::q8;
     to.weight = weight.bytes.data();
     to.scales = scales.bytes.data();
@@ -142,7 +151,8 @@ class Lister {
  private:
   void list(const std::string& module, const char* kind, const Shape& shape) {
     const Quantization quantization = quantization_of(config_, module);
-    if (quantization.bits == 0 || shape.back() % Matrix::group != 0) return add(module + ".weight", DType::bf16, shape, kind);
+    if (quantization.bits == 0 || shape.back() % Matrix::group != 0)
+      return add(module + ".weight", DType::bf16, shape, kind);
     Shape words = shape, groups = shape;
     words.back() = shape.back() * quantization.bits / 32;
     groups.back() = shape.back() / Matrix::group;
@@ -165,11 +175,15 @@ class Lister {
 std::size_t Matrix::row_bytes() const {
   const auto values = static_cast<std::size_t>(in);
   switch (storage) {
-    case Storage::q4: return values / 2;
-    case Storage::q8: return values;
+    case Storage::q4:
+      return values / 2;
+    case Storage::q8:
+      return values;
     case Storage::bf16:
-    case Storage::f16: return values * 2;
-    case Storage::f32: return values * 4;
+    case Storage::f16:
+      return values * 2;
+    case Storage::f32:
+      return values * 4;
   }
   return 0;
 }

@@ -43,7 +43,7 @@ void AddedTokenFinder::add(const AddedToken& token, std::string_view content) {
 std::vector<AddedMatch> AddedTokenFinder::find(std::string_view text) const {
   std::vector<AddedMatch> found;
   if (tokens_.empty()) return found;
-  std::size_t taken = 0;   // end of the last match, blanks included
+  std::size_t taken = 0;  // end of the last match, blanks included
   for (std::size_t at = 0; at < text.size();) {
     const Token* token = nullptr;
     std::size_t length = 0;

@@ -15,13 +15,13 @@ struct AddedToken {
   int id = 0;
   std::string content;
   bool special = false;
-  bool normalized = false;   // looked for after NFC, in what the others leave
-  bool lstrip = false;       // takes the blanks before it too
+  bool normalized = false;  // looked for after NFC, in what the others leave
+  bool lstrip = false;      // takes the blanks before it too
   bool rstrip = false;
 };
 
 struct AddedMatch {
-  std::size_t begin, end;    // bytes, blanks that were taken included
+  std::size_t begin, end;  // bytes, blanks that were taken included
   int id;
 };
 
@@ -39,7 +39,7 @@ class AddedTokenFinder {
   };
   std::vector<Token> tokens_;
   std::map<std::string, std::size_t, std::less<>> by_content_;
-  std::array<std::vector<std::size_t>, 256> lengths_;   // of the contents that start with a byte, longest first
+  std::array<std::vector<std::size_t>, 256> lengths_;  // of the contents that start with a byte, longest first
 };
 
 }  // namespace tqkv::text

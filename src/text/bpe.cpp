@@ -42,7 +42,9 @@ std::optional<std::string> bytes_of(std::string_view token) {
   return bytes;
 }
 
-void Bpe::reserve(std::size_t merges) { slots_.assign(std::bit_ceil(std::max<std::size_t>(merges * 2, 16)), Slot{}); }
+void Bpe::reserve(std::size_t merges) {
+  slots_.assign(std::bit_ceil(std::max<std::size_t>(merges * 2, 16)), Slot{});
+}
 
 std::size_t Bpe::slot_of(std::uint64_t pair) const {
   const std::size_t mask = slots_.size() - 1;
@@ -61,7 +63,8 @@ void Bpe::add(int left, int right, int merged) {
 }
 
 void Bpe::encode(std::string_view word, Scratch& scratch, std::vector<int>& ids) const {
-  auto& [symbols, heap] = scratch;
+  std::vector<Scratch::Symbol>& symbols = scratch.symbols;
+  std::vector<std::uint64_t>& heap = scratch.heap;
   symbols.clear();
   heap.clear();
   const auto count = static_cast<std::int32_t>(word.size());

@@ -19,18 +19,18 @@ class Bpe {
  public:
   void set_byte(std::uint8_t byte, int id) { byte_ids_[byte] = id; }
   void reserve(std::size_t merges);
-  /// Merge of `left` and `right` into `merged`; merges are added in the order of their rank, a later one replaces an equal
-  /// pair.
+  /// Merge of `left` and `right` into `merged`; merges are added in the order of their rank, a later one replaces an
+  /// equal pair.
   void add(int left, int right, int merged);
 
   /// Buffers that encode() works in; one a caller.
   struct Scratch {
     struct Symbol {
       int id;
-      std::int32_t previous, next;   // index, or -1
+      std::int32_t previous, next;  // index, or -1
     };
     std::vector<Symbol> symbols;
-    std::vector<std::uint64_t> heap;   // rank in the high half, index of the left symbol in the low half
+    std::vector<std::uint64_t> heap;  // rank in the high half, index of the left symbol in the low half
   };
   /// Appends the ids of `word` (at most 2^31 - 1 bytes). O(n log n).
   void encode(std::string_view word, Scratch& scratch, std::vector<int>& ids) const;
@@ -49,7 +49,7 @@ class Bpe {
   const Slot* find(int left, int right) const;
 
   std::array<int, 256> byte_ids_{};
-  std::vector<Slot> slots_;   // open addressing, a power of two, at most half full
+  std::vector<Slot> slots_;  // open addressing, a power of two, at most half full
   std::uint32_t ranks_ = 0;
 };
 

@@ -49,11 +49,14 @@ class Writer {
   std::vector<ChatPiece> pieces_;
 };
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 /// Whether `text` has these words with any blanks between them.
 bool contains_words(std::string_view text, std::initializer_list<std::string_view> words) {
-  for (std::size_t at = text.find(*words.begin()); at != std::string_view::npos; at = text.find(*words.begin(), at + 1)) {
+  for (std::size_t at = text.find(*words.begin()); at != std::string_view::npos;
+       at = text.find(*words.begin(), at + 1)) {
     std::size_t end = at;
     bool all = true;
     for (const std::string_view word : words) {
@@ -105,7 +108,11 @@ void write_tool_calls(Writer& out, const std::vector<ToolCall>& calls, bool afte
   for (const ToolCall& call : calls) {
     out.markup(before).markup("<tool_call>\n<function=").plain(call.name).markup(">\n");
     for (const auto& [key, value] : call.arguments) {
-      out.markup("<parameter=").plain(key).markup(">\n").plain(argument_text(value, variant)).markup("\n</parameter>\n");
+      out.markup("<parameter=")
+          .plain(key)
+          .markup(">\n")
+          .plain(argument_text(value, variant))
+          .markup("\n</parameter>\n");
     }
     out.markup("</function>\n</tool_call>");
     before = "\n";
@@ -228,7 +235,7 @@ std::string text_of(const std::vector<ChatPiece>& pieces) {
 
 std::vector<int> encode(const Tokenizer& tokenizer, const std::vector<ChatPiece>& pieces, int* replaced) {
   std::vector<int> ids;
-  std::string stretch;   // text between two control tokens: words may span pieces
+  std::string stretch;  // text between two control tokens: words may span pieces
   int total = 0;
   const auto flush = [&] {
     int count = 0;

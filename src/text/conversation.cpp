@@ -10,10 +10,13 @@ namespace {
 
 using Kind = PyValue::Kind;
 
-[[noreturn]] void fail(const std::string& message) { throw Error(ErrorKind::chat, message); }
+[[noreturn]] void fail(const std::string& message) {
+  throw Error(ErrorKind::chat, message);
+}
 
 [[noreturn]] void expected(const std::string& where, const PyValue* found, std::string_view what) {
-  fail(fmt::format("{}: {}, expected {}", where, found ? fmt::format("found {}", found->kind_name()) : "missing", what));
+  fail(
+      fmt::format("{}: {}, expected {}", where, found ? fmt::format("found {}", found->kind_name()) : "missing", what));
 }
 
 std::string read_part(const PyValue& part, bool system, const std::string& where) {

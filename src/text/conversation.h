@@ -18,8 +18,8 @@ struct ToolCall {
 
 struct Message {
   std::string role;
-  std::string content;                    // parts joined, not trimmed
-  std::optional<std::string> reasoning;   // reasoning_content, where it is a string
+  std::string content;                   // parts joined, not trimmed
+  std::optional<std::string> reasoning;  // reasoning_content, where it is a string
   std::vector<ToolCall> tool_calls;
 };
 

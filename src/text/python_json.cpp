@@ -61,7 +61,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   struct Open {
-    PyValue* value;   // stays where it is: only the innermost value grows
+    PyValue* value;  // stays where it is: only the innermost value grows
     std::unordered_map<std::string, std::size_t> places;
     std::size_t place = 0;
   };
@@ -98,13 +98,27 @@ void append_string(std::string& out, std::string_view text) {
   out.push_back('"');
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\f': out += "\\f"; break;
-      case '\b': out += "\\b"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
@@ -119,11 +133,19 @@ void append_string(std::string& out, std::string_view text) {
 void append_json(std::string& out, const PyValue& value) {
   const char* between = "";
   switch (value.kind) {
-    case PyValue::Kind::null: out += "null"; break;
-    case PyValue::Kind::boolean: out += value.text == "True" ? "true" : "false"; break;
+    case PyValue::Kind::null:
+      out += "null";
+      break;
+    case PyValue::Kind::boolean:
+      out += value.text == "True" ? "true" : "false";
+      break;
     case PyValue::Kind::integer:
-    case PyValue::Kind::real: out += value.text; break;
-    case PyValue::Kind::string: append_string(out, value.text); break;
+    case PyValue::Kind::real:
+      out += value.text;
+      break;
+    case PyValue::Kind::string:
+      append_string(out, value.text);
+      break;
     case PyValue::Kind::array:
       out.push_back('[');
       for (const PyValue& item : value.items) {
@@ -158,13 +180,19 @@ const PyValue* PyValue::find(std::string_view key) const {
 
 std::string_view PyValue::kind_name() const {
   switch (kind) {
-    case Kind::null: return "null";
-    case Kind::boolean: return "a boolean";
+    case Kind::null:
+      return "null";
+    case Kind::boolean:
+      return "a boolean";
     case Kind::integer:
-    case Kind::real: return "a number";
-    case Kind::string: return "a string";
-    case Kind::array: return "an array";
-    case Kind::object: return "an object";
+    case Kind::real:
+      return "a number";
+    case Kind::string:
+      return "a string";
+    case Kind::array:
+      return "an array";
+    case Kind::object:
+      return "an object";
   }
   return "";
 }
@@ -183,6 +211,8 @@ std::string to_json(const PyValue& value) {
   return out;
 }
 
-std::string to_str(const PyValue& value) { return value.kind == PyValue::Kind::null ? "None" : value.text; }
+std::string to_str(const PyValue& value) {
+  return value.kind == PyValue::Kind::null ? "None" : value.text;
+}
 
 }  // namespace tqkv::text

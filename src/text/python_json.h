@@ -9,9 +9,9 @@ namespace tqkv::text {
 struct PyValue {
   enum class Kind { null, boolean, integer, real, string, array, object };
   Kind kind = Kind::null;
-  std::string text;              // of a string; True, False, digits, or repr() of a float
-  std::vector<PyValue> items;    // of an array, or the values of an object
-  std::vector<std::string> keys; // of an object
+  std::string text;               // of a string; True, False, digits, or repr() of a float
+  std::vector<PyValue> items;     // of an array, or the values of an object
+  std::vector<std::string> keys;  // of an object
 
   const PyValue* find(std::string_view key) const;
   bool is(Kind other) const { return kind == other; }

@@ -27,7 +27,7 @@ using MatchContext = std::unique_ptr<pcre2_match_context, Free<pcre2_match_conte
 using MatchData = std::unique_ptr<pcre2_match_data, Free<pcre2_match_data_free>>;
 using JitStack = std::unique_ptr<pcre2_jit_stack, Free<pcre2_jit_stack_free>>;
 
-constexpr std::size_t longest_pattern = 1 << 14;   // bytes
+constexpr std::size_t longest_pattern = 1 << 14;  // bytes
 
 std::string message_of(int code) {
   std::array<PCRE2_UCHAR, 256> buffer{};
@@ -78,8 +78,8 @@ Splitter::Splitter(std::string pattern, std::string_view where)
   code_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern_.data()), pattern_.size(),
                                   PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &at, context.get()));
   if (!code_->code) {
-    throw Error(ErrorKind::tokenizer,
-                fmt::format("{}: the split pattern cannot be compiled: {} at its byte {}", where, message_of(error), at));
+    throw Error(ErrorKind::tokenizer, fmt::format("{}: the split pattern cannot be compiled: {} at its byte {}", where,
+                                                  message_of(error), at));
   }
   code_->jit = pcre2_jit_compile(code_->code.get(), PCRE2_JIT_COMPLETE) == 0;
 }
@@ -99,7 +99,7 @@ std::vector<std::size_t> Splitter::ends(std::string_view text) const {
   // Backtracking out of one long run of blanks takes a step a blank; a pattern that needs more than a few is hostile.
   const std::size_t steps = std::min<std::size_t>(10'000'000 + 4 * text.size(), UINT32_MAX);
   pcre2_set_match_limit(context.get(), static_cast<std::uint32_t>(steps));
-  pcre2_set_heap_limit(context.get(), 256 * 1024);   // KiB
+  pcre2_set_heap_limit(context.get(), 256 * 1024);  // KiB
   JitStack stack;
   if (code_->jit) {
     stack.reset(pcre2_jit_stack_create(32 * 1024, 64 * 1024 * 1024, nullptr));
@@ -110,7 +110,7 @@ std::vector<std::size_t> Splitter::ends(std::string_view text) const {
                        context.get());
   };
   const PCRE2_SIZE* found = pcre2_get_ovector_pointer(data.get());
-  std::size_t done = 0;   // end of the last piece
+  std::size_t done = 0;  // end of the last piece
   for (std::size_t from = 0; from < text.size();) {
     int status = match(from, 0);
     if (status == PCRE2_ERROR_JIT_STACKLIMIT) status = match(from, PCRE2_NO_JIT);
@@ -120,7 +120,7 @@ std::vector<std::size_t> Splitter::ends(std::string_view text) const {
                                                     text.size(), message_of(status)));
     }
     const std::size_t begin = found[0], end = found[1];
-    if (end <= begin || begin < from) {   // empty, or moved about by \K: no piece
+    if (end <= begin || begin < from) {  // empty, or moved about by \K: no piece
       from += next_character(text, from).length;
       continue;
     }

@@ -16,12 +16,13 @@ class Splitter {
   Splitter& operator=(Splitter&&) noexcept;
   ~Splitter();
 
-  /// Ends of the pieces of `text` (valid UTF-8) in ascending order, the last one text.size(): every match is a piece, and
-  /// so is what lies between two matches. Throws Error(tokenizer) when matching exceeds its limits.
+  /// Ends of the pieces of `text` (valid UTF-8) in ascending order, the last one text.size(): every match is a piece,
+  /// and so is what lies between two matches. Throws Error(tokenizer) when matching exceeds its limits.
   std::vector<std::size_t> ends(std::string_view text) const;
 
   const std::string& pattern() const { return pattern_; }
-  /// Whether the pattern sees characters beyond ASCII only through \p{L}, \p{M}, \p{N} and \s, so that stand_ins() applies.
+  /// Whether the pattern sees characters beyond ASCII only through \p{L}, \p{M}, \p{N} and \s, so that stand_ins()
+  /// applies.
   bool by_class() const { return by_class_; }
 
  private:

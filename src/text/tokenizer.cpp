@@ -67,7 +67,8 @@ void Tokenizer::Impl::encode_stretch(std::string_view text, bool controls, std::
 
 std::vector<int> Tokenizer::encode(std::string_view text, ControlStrings control, int* replaced) const {
   if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) / 4) {
-    throw Error(ErrorKind::input, fmt::format("text: it has {} bytes, at most 536870911 can be tokenized", text.size()));
+    throw Error(ErrorKind::input,
+                fmt::format("text: it has {} bytes, at most 536870911 can be tokenized", text.size()));
   }
   std::string repaired;
   int count = 0;
@@ -138,9 +139,13 @@ std::optional<int> Tokenizer::control_id(std::string_view text) const {
   return found == impl_->added.end() ? std::nullopt : std::optional<int>(found->second);
 }
 
-int Tokenizer::size() const { return static_cast<int>(impl_->tokens.size()); }
+int Tokenizer::size() const {
+  return static_cast<int>(impl_->tokens.size());
+}
 
-const std::vector<std::string>& Tokenizer::warnings() const { return impl_->warnings; }
+const std::vector<std::string>& Tokenizer::warnings() const {
+  return impl_->warnings;
+}
 
 StreamingDetokenizer::StreamingDetokenizer(const Tokenizer& tokenizer, bool skip_special)
     : tokenizer_(&tokenizer), skip_special_(skip_special) {}

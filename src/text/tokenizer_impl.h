@@ -16,17 +16,17 @@ namespace tqkv {
 
 struct Tokenizer::Impl {
   struct Token {
-    std::uint32_t begin = 0, size = 0;   // of its bytes
+    std::uint32_t begin = 0, size = 0;  // of its bytes
     bool present = false;
     bool special = false;
   };
 
-  std::string bytes;                     // of all tokens, one behind the other
-  std::vector<Token> tokens;             // by id
-  std::map<std::string, int, std::less<>> added;   // content -> id
+  std::string bytes;                              // of all tokens, one behind the other
+  std::vector<Token> tokens;                      // by id
+  std::map<std::string, int, std::less<>> added;  // content -> id
   text::Bpe bpe;
   std::optional<text::Splitter> splitter;
-  bool normalize = false;                // NFC
+  bool normalize = false;  // NFC
   text::AddedTokenFinder raw, normalized;
   std::vector<std::string> warnings;
 

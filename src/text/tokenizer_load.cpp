@@ -1,5 +1,5 @@
-// Reading tokenizer.json and tokenizer_config.json: the one pipeline there is (NFC, split, byte-level BPE), checked part by
-// part; anything that would give other ids is refused by name.
+// Reading tokenizer.json and tokenizer_config.json: the one pipeline there is (NFC, split, byte-level BPE), checked
+// part by part; anything that would give other ids is refused by name.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ using Json = nlohmann::json;
 using text::AddedToken;
 
 constexpr int id_limit = 1 << 24;
-constexpr std::size_t longest_added = 1024;   // bytes of an added token
+constexpr std::size_t longest_added = 1024;  // bytes of an added token
 
 /// The reader of one file: knows its name for the messages.
 struct Reader {
@@ -67,7 +67,8 @@ struct Reader {
 
   int id(const Json& value, std::string_view token) const {
     const bool fits = value.is_number_unsigned() && value.get<std::uint64_t>() < id_limit;
-    if (!fits) fail(fmt::format("the id of {} is {}, expected 0 to {}", shown(Json(token)), shown(value), id_limit - 1));
+    if (!fits)
+      fail(fmt::format("the id of {} is {}, expected 0 to {}", shown(Json(token)), shown(value), id_limit - 1));
     return value.get<int>();
   }
 };
@@ -89,7 +90,8 @@ bool read_normalizer(const Reader& in, const Json& part) {
 
 /// The split pattern.
 std::string read_pre_tokenizer(const Reader& in, const Json& part) {
-  static constexpr const char* expected = "expected a Sequence of Split by a Regex (Isolated) and ByteLevel without one";
+  static constexpr const char* expected =
+      "expected a Sequence of Split by a Regex (Isolated) and ByteLevel without one";
   if (part.is_null() || in.type_of(part, "pre_tokenizer") != "Sequence") {
     in.fail(fmt::format("unsupported pre_tokenizer {}, {}", Reader::shown(part), expected));
   }
@@ -141,7 +143,7 @@ void check_model(const Reader& in, const Json& model) {
   }
 }
 
-using Vocabulary = std::unordered_map<std::string_view, int>;   // keys live in the JSON
+using Vocabulary = std::unordered_map<std::string_view, int>;  // keys live in the JSON
 
 Vocabulary read_vocabulary(const Reader& in, const Json& model) {
   const Json& vocab = Reader::member(model, "vocab");
@@ -229,7 +231,8 @@ std::vector<AddedToken> read_added_tokens(const Reader& in, const Json& tokenize
   std::vector<AddedToken> result;
   const Json& listed = Reader::member(tokenizer, "added_tokens");
   if (!listed.is_null() && !listed.is_array()) in.fail("added_tokens is not an array");
-  for (const Json& entry : listed) result.push_back(read_added(in, entry, in.id(Reader::member(entry, "id"), "an added token")));
+  for (const Json& entry : listed)
+    result.push_back(read_added(in, entry, in.id(Reader::member(entry, "id"), "an added token")));
   std::unordered_map<int, std::string> known;
   for (const AddedToken& token : result) {
     if (!known.emplace(token.id, token.content).second) in.fail(fmt::format("id {} has two added tokens", token.id));
@@ -241,7 +244,8 @@ std::vector<AddedToken> read_added_tokens(const Reader& in, const Json& tokenize
     int id = -1;
     const auto [end, status] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (status != std::errc{} || end != key.data() + key.size() || id < 0 || id >= id_limit) {
-      config_in.fail(fmt::format("added_tokens_decoder has the id {}, expected 0 to {}", Reader::shown(key), id_limit - 1));
+      config_in.fail(
+          fmt::format("added_tokens_decoder has the id {}, expected 0 to {}", Reader::shown(key), id_limit - 1));
     }
     AddedToken token = read_added(config_in, entry.value(), id);
     const auto [place, is_new] = known.emplace(id, token.content);
@@ -267,7 +271,8 @@ void take_added_tokens(const Reader& in, const std::vector<AddedToken>& added, c
     if (!out.added.emplace(token.content, token.id).second) {
       in.fail(fmt::format("the added token {} has two ids", Reader::shown(token.content)));
     }
-    if (out.tokens.size() <= static_cast<std::size_t>(token.id)) out.tokens.resize(static_cast<std::size_t>(token.id) + 1);
+    if (out.tokens.size() <= static_cast<std::size_t>(token.id))
+      out.tokens.resize(static_cast<std::size_t>(token.id) + 1);
     if (!taken) out.put(token.id, text::bytes_of(token.content).value_or(token.content));
     out.tokens[static_cast<std::size_t>(token.id)].special = token.special;
     if (!token.normalized) {
@@ -289,8 +294,8 @@ void check_complete(const Reader& in, const Vocabulary& vocabulary, const Tokeni
     first = id;
   }
   if (missing > 0) {
-    in.fail(fmt::format("{} of the ids 0 to {} have no token, the first is {}: the file is incomplete", missing, largest,
-                        first));
+    in.fail(fmt::format("{} of the ids 0 to {} have no token, the first is {}: the file is incomplete", missing,
+                        largest, first));
   }
 }
 

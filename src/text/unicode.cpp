@@ -47,8 +47,8 @@ const Table& table() {
   return instance;
 }
 
-/// NFC of a run that holds nothing but characters Hugging Face normalizes: utf8proc knows them all and agrees. The marks are
-/// sorted here because utf8proc's own sort is quadratic.
+/// NFC of a run that holds nothing but characters Hugging Face normalizes: utf8proc knows them all and agrees. The
+/// marks are sorted here because utf8proc's own sort is quadratic.
 void compose(std::vector<utf8proc_int32_t>& run, std::string& out) {
   constexpr auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
   std::vector<utf8proc_int32_t> apart;
@@ -56,8 +56,8 @@ void compose(std::vector<utf8proc_int32_t>& run, std::string& out) {
   for (const utf8proc_int32_t c : run) {
     std::array<utf8proc_int32_t, 32> parts{};
     int boundary = 0;
-    const utf8proc_ssize_t count = utf8proc_decompose_char(c, parts.data(), static_cast<utf8proc_ssize_t>(parts.size()),
-                                                           options, &boundary);
+    const utf8proc_ssize_t count =
+        utf8proc_decompose_char(c, parts.data(), static_cast<utf8proc_ssize_t>(parts.size()), options, &boundary);
     if (count < 1 || count > static_cast<utf8proc_ssize_t>(parts.size())) {
       apart.push_back(c);
     } else {
@@ -81,7 +81,9 @@ void compose(std::vector<utf8proc_int32_t>& run, std::string& out) {
 
 }  // namespace
 
-std::uint8_t character_bits(std::uint32_t code_point) { return code_point < 0x110000 ? table()[code_point] : 0; }
+std::uint8_t character_bits(std::uint32_t code_point) {
+  return code_point < 0x110000 ? table()[code_point] : 0;
+}
 
 bool surely_nfc(std::string_view text) {
   const Table& bits = table();
@@ -101,7 +103,7 @@ std::string nfc(std::string_view text) {
   const Table& bits = table();
   std::string out;
   out.reserve(text.size());
-  std::vector<utf8proc_int32_t> run;   // one starter and the active characters behind it
+  std::vector<utf8proc_int32_t> run;  // one starter and the active characters behind it
   const auto flush = [&] {
     if (run.size() == 1 && !(bits[static_cast<std::uint32_t>(run[0])] & nfc_active)) {
       append_character(out, static_cast<std::uint32_t>(run[0]));
@@ -130,7 +132,7 @@ std::string stand_ins(std::string_view text) {
   static constexpr std::string_view letters[] = {"\u00aa", "\u4e00", "\U00020000"};
   static constexpr std::string_view marks[] = {"\u0300", "\u20d0", "\U000e0100"};
   static constexpr std::string_view numbers[] = {"\u00b2", "\u2460", "\U0001d7ce"};
-  static constexpr std::string_view spaces[] = {"\u00a0", "\u3000"};   // there is none of four bytes
+  static constexpr std::string_view spaces[] = {"\u00a0", "\u3000"};  // there is none of four bytes
   static constexpr std::string_view others[] = {"\u00a7", "\u2014", "\U0001f600"};
   const Table& bits = table();
   std::string out;

@@ -1,5 +1,5 @@
-// UTF-8: one character at a time, with the replacement of invalid bytes that the Unicode standard recommends (one U+FFFD
-// for each maximal subpart), as Python's errors="replace" and Rust's from_utf8_lossy do it.
+// UTF-8: one character at a time, with the replacement of invalid bytes that the Unicode standard recommends (one
+// U+FFFD for each maximal subpart), as Python's errors="replace" and Rust's from_utf8_lossy do it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -9,10 +9,10 @@
 namespace tqkv::text {
 
 struct Utf8Step {
-  enum class Kind { character, invalid, incomplete };   // incomplete: the text ends inside a character
+  enum class Kind { character, invalid, incomplete };  // incomplete: the text ends inside a character
   Kind kind;
-  std::uint32_t code_point;                             // of a character
-  std::size_t length;                                   // bytes of the character, or of the subpart to replace
+  std::uint32_t code_point;  // of a character
+  std::size_t length;        // bytes of the character, or of the subpart to replace
 };
 
 /// The character that starts at `at` < text.size().

@@ -20,9 +20,10 @@ TEST_CASE("every f16 number survives the way to f32 and back") {
 }
 
 TEST_CASE("rounding to f16 takes the nearest number, and the even one of two") {
-  for (std::uint32_t bits = 0; bits < 0x7bff; ++bits) {   // all pairs of neighbours, subnormal ones too
-    const float low = f16_to_f32(static_cast<std::uint16_t>(bits)), high = f16_to_f32(static_cast<std::uint16_t>(bits + 1));
-    const float middle = 0.5f * (low + high);   // exact in f32
+  for (std::uint32_t bits = 0; bits < 0x7bff; ++bits) {  // all pairs of neighbours, subnormal ones too
+    const float low = f16_to_f32(static_cast<std::uint16_t>(bits)),
+                high = f16_to_f32(static_cast<std::uint16_t>(bits + 1));
+    const float middle = 0.5f * (low + high);  // exact in f32
     const std::uint32_t even = bits + (bits & 1u);
     if (f32_to_f16(middle) != even || f32_to_f16(std::nextafter(middle, low)) != bits ||
         f32_to_f16(std::nextafter(middle, high)) != bits + 1 || f32_to_f16(-middle) != (even | 0x8000u))

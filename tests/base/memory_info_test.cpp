@@ -85,7 +85,7 @@ TEST_CASE("limits of version 1 count, also when the path is that of the host") {
                                        std::to_string(100 * MiB) + "\n");
   CHECK(total_memory(files) == 1000 * MiB);
   CHECK(available_memory(files) == 500 * MiB);
-  write_file(root / "memory.limit_in_bytes", "9223372036854771712");   // version 1's way to say none
+  write_file(root / "memory.limit_in_bytes", "9223372036854771712");  // version 1's way to say none
   CHECK(total_memory(files) == 8000 * MiB);
   write_file(directory / "cgroup/cpu/box/cpu.cfs_quota_us", "300000");
   write_file(directory / "cgroup/cpu/box/cpu.cfs_period_us", "100000");

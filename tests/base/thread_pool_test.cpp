@@ -10,7 +10,7 @@ namespace {
 
 /// Runs `regions` regions of different sizes and counts every task; true when each ran exactly once.
 bool each_task_runs_once(ThreadPool& pool, int regions) {
-  std::vector<int> runs;   // not atomic: two runs of a task at once are a data race that sanitizers see
+  std::vector<int> runs;  // not atomic: two runs of a task at once are a data race that sanitizers see
   for (int region = 0; region < regions; ++region) {
     const int count = (region * 7) % 41;
     runs.assign(static_cast<std::size_t>(count), 0);
@@ -49,7 +49,7 @@ TEST_CASE("two tasks that run at the same time never have the same worker number
   std::atomic<int> clashes{0}, out_of_range{0};
   const auto region = [&] {
     for (int round = 0; round < 200; ++round)
-      for (const int count : {1, 2, 16})   // one task runs inline: on the caller's number too
+      for (const int count : {1, 2, 16})  // one task runs inline: on the caller's number too
         pool.run(count, [&](int, int worker) {
           if (worker < 0 || worker >= 4) return void(++out_of_range);
           if (busy[static_cast<std::size_t>(worker)].fetch_add(1) != 0) ++clashes;

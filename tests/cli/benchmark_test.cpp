@@ -15,9 +15,8 @@ using test::run_tqkv;
 TEST_CASE("benchmark runs three backends on pocket and writes every sample") {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "results" / "out.json";
-  const auto result =
-      run_tqkv({"benchmark", "pocket", "--backend", "baseline,mlx_quant,turboquant", "--prompt-tokens", "32",
-                "--generation-tokens", "4", "--trials", "2", "--output", path.string()});
+  const auto result = run_tqkv({"benchmark", "pocket", "--backend", "baseline,mlx_quant,turboquant", "--prompt-tokens",
+                                "32", "--generation-tokens", "4", "--trials", "2", "--output", path.string()});
   CHECK(result.exit_code == 0);
   CHECK(result.error.empty());
   CHECK(contains(result.output, "32 prompt + 4 generated tokens at depth 0, 2 trials"));
@@ -46,8 +45,8 @@ TEST_CASE("benchmark runs three backends on pocket and writes every sample") {
 TEST_CASE("benchmark of one backend has its trials and summary at the top level too") {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "one.json";
-  const auto result = run_tqkv({"benchmark", "pocket", "--prompt-tokens", "8", "--generation-tokens", "2", "--trials", "1",
-                                "--kv-bits", "3", "--depth", "16", "--check", "--output", path.string()});
+  const auto result = run_tqkv({"benchmark", "pocket", "--prompt-tokens", "8", "--generation-tokens", "2", "--trials",
+                                "1", "--kv-bits", "3", "--depth", "16", "--check", "--output", path.string()});
   CHECK(result.exit_code == 0);
   const json report = json::parse(read_text(path));
   CHECK(report["backend"] == "turboquant");
@@ -59,9 +58,10 @@ TEST_CASE("benchmark of one backend has its trials and summary at the top level 
 
 TEST_CASE("benchmark takes its ids from a text, and refuses one that is too short") {
   const test::TemporaryFolder folder;
-  const std::string text = folder.write("text.txt", "The compiler reads the header once and keeps what it found there.");
-  const std::vector<std::string> command{"benchmark", "pocket", "--text", text, "--generation-tokens", "2",
-                                         "--trials", "1", "--prompt-tokens"};
+  const std::string text =
+      folder.write("text.txt", "The compiler reads the header once and keeps what it found there.");
+  const std::vector<std::string> command{"benchmark", "pocket", "--text",         text, "--generation-tokens", "2",
+                                         "--trials",  "1",      "--prompt-tokens"};
   const auto with = [&](const char* tokens) {
     auto arguments = command;
     arguments.emplace_back(tokens);

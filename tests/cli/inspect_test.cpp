@@ -21,8 +21,8 @@ TEST_CASE("inspect shows every published figure of the 35B shape from its config
   const auto result = run_tqkv({"inspect", large_config});
   CHECK(result.exit_code == 0);
   CHECK(result.error.empty());
-  for (const char* figure : {"80.12", "75.02", "(42.09)", "44.77", "46.20", "43.62", "44.91", "38,174,720", "35,696,640",
-                             "33,709,440", "34,406,400", "20,480", "5,760", "5,200", "262,144"}) {
+  for (const char* figure : {"80.12", "75.02", "(42.09)", "44.77", "46.20", "43.62", "44.91", "38,174,720",
+                             "35,696,640", "33,709,440", "34,406,400", "20,480", "5,760", "5,200", "262,144"}) {
     CHECK(contains(result.output, figure));
   }
 }
@@ -30,8 +30,8 @@ TEST_CASE("inspect shows every published figure of the 35B shape from its config
 TEST_CASE("inspect takes other lengths and gives its figures as JSON in a file that it makes the folder for") {
   const test::TemporaryFolder folder;
   const auto path = folder.path() / "new" / "figures.json";
-  const auto result = run_tqkv({"inspect", "pocket", "--prompt-tokens", "64,300", "--generation-tokens", "1,4", "--json",
-                                "--output", path.string()});
+  const auto result = run_tqkv({"inspect", "pocket", "--prompt-tokens", "64,300", "--generation-tokens", "1,4",
+                                "--json", "--output", path.string()});
   CHECK(result.exit_code == 0);
   CHECK(result.output.empty());
   const json figures = json::parse(read_text(path));

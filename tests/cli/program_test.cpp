@@ -66,10 +66,11 @@ TEST_CASE("tqkv --version prints the version of the project") {
 TEST_CASE("a wrong command line is one line on standard error and exit code 2") {
   for (const Refusal& refusal : std::vector<Refusal>{
            {{}, {"tqkv --help"}},
-           {{"chat"}, {"chat"}},
+           {{"chat"}, {"there is no command 'chat'"}},
+           {{"--bogus"}, {"there is no option '--bogus'"}},
            {{"generate"}, {"MODEL", "tqkv generate --help"}},
            {{"generate", "pocket", "Hi", "--bogus"}, {"--bogus"}},
-           {{"generate", "pocket", "what", "is", "this"}, {"is", "quote a text of several words"}},
+           {{"generate", "pocket", "what", "is", "this"}, {"is this", "quote a text of several words"}},
            {{"generate", "pocket", "Hi", "--max-tokens", "0"}, {"--max-tokens", "0"}},
            {{"generate", "pocket", "Hi", "--max-tokens", "-5"}, {"--max-tokens"}},
            {{"generate", "pocket", "Hi", "--max-tokens", "many"}, {"--max-tokens", "many"}},

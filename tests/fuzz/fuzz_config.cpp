@@ -1,4 +1,5 @@
-// A config.json of any bytes: parsed, or refused with an Error(config). What is parsed must give shapes that can be counted.
+// A config.json of any bytes: parsed, or refused with an Error(config). What is parsed must give shapes that can be
+// counted.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

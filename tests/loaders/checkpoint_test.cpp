@@ -99,7 +99,8 @@ TEST_CASE("a missing shard is named") {
   const auto message = refusal(directory.path());
   CHECK(contains(message, std::string(second_shard) + ": model.safetensors.index.json names it, but it is not there"));
   CHECK(contains(message, "the download is incomplete"));
-  fs::create_symlink("../../blobs/never-fetched", directory / second_shard);   // as an interrupted hub download leaves it
+  fs::create_symlink("../../blobs/never-fetched",
+                     directory / second_shard);  // as an interrupted hub download leaves it
   CHECK(contains(refusal(directory.path()), "the download is incomplete"));
 }
 
@@ -144,7 +145,8 @@ TEST_CASE("a tensor that stands in two shards, or under two spellings, is refuse
 TEST_CASE("an index cannot name files outside its directory") {
   const TemporaryDirectory directory;
   write_checkpoint(small(), directory.path());
-  for (const char* shard : {"\"../secret.safetensors\"", "\"/etc/passwd\"", "\"..\"", "\"a/b\"", "\"\"", "3", "\"a\\u0000b\""}) {
+  for (const char* shard :
+       {"\"../secret.safetensors\"", "\"/etc/passwd\"", "\"..\"", "\"a/b\"", "\"\"", "3", "\"a\\u0000b\""}) {
     write_file(directory / index_file, std::string(R"({"weight_map":{"t":)") + shard + "}}");
     CHECK(contains(refusal(directory.path()), "expected a file name"));
   }

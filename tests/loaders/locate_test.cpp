@@ -180,6 +180,7 @@ TEST_CASE("what is no model is refused with what a model is") {
 
 TEST_CASE("names of hub repositories") {
   CHECK(is_hub_name("mlx-community/Qwen3.5-35B-A3B-4bit"));
-  for (const char* name : {"", "a", "a/", "/a", "a/b/c", "../b", "a/..", "a--b/c", "a/b--c", "-a/b", ".a/b", "a b/c", "a/b\n"})
+  for (const char* name :
+       {"", "a", "a/", "/a", "a/b/c", "../b", "a/..", "a--b/c", "a/b--c", "-a/b", ".a/b", "a b/c", "a/b\n"})
     CHECK_MESSAGE(!is_hub_name(name), name);
 }

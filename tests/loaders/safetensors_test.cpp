@@ -17,13 +17,17 @@ std::string length_bytes(std::uint64_t value) {
   return text;
 }
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 std::string file_of(const std::string& header, std::size_t data) {
   return length_bytes(header.size()) + header + std::string(data, 'x');
 }
 
-std::vector<SafetensorsEntry> parse(const std::string& file) { return parse_safetensors(bytes_of(file), "f"); }
+std::vector<SafetensorsEntry> parse(const std::string& file) {
+  return parse_safetensors(bytes_of(file), "f");
+}
 
 std::string refusal(const std::string& header, std::size_t data) {
   const std::string file = file_of(header, data);
@@ -37,8 +41,9 @@ std::string one(const char* dtype, const char* shape, const char* offsets) {
 }  // namespace
 
 TEST_CASE("entries come in the order of their data, with offsets from the start of the file") {
-  const std::string header = R"({"__metadata__":{"format":"mlx"},"b":{"dtype":"BF16","shape":[2,3],"data_offsets":[4,16]},)"
-                             R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"none":{"dtype":"U8","shape":[0,7],"data_offsets":[9,9]}})";
+  const std::string header =
+      R"({"__metadata__":{"format":"mlx"},"b":{"dtype":"BF16","shape":[2,3],"data_offsets":[4,16]},)"
+      R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"none":{"dtype":"U8","shape":[0,7],"data_offsets":[9,9]}})";
   const auto entries = parse(file_of(header, 16));
   REQUIRE(entries.size() == 3);
   CHECK(entries[0].name == "a");
@@ -61,7 +66,8 @@ TEST_CASE("every dtype of the format has its name and size") {
     CHECK(name(entries[0].dtype) == text);
     CHECK(size_of(entries[0].dtype) == size);
   }
-  CHECK(contains(refusal(one("F8_E4M3", "[1]", "[0,1]"), 1), "tensor t has the dtype F8_E4M3, which tqkv does not read"));
+  CHECK(
+      contains(refusal(one("F8_E4M3", "[1]", "[0,1]"), 1), "tensor t has the dtype F8_E4M3, which tqkv does not read"));
 }
 
 TEST_CASE("a header length beyond the file is refused with both numbers") {
@@ -75,8 +81,9 @@ TEST_CASE("a header length beyond the file is refused with both numbers") {
 }
 
 TEST_CASE("a file that git left as a pointer is recognised") {
-  CHECK(contains(failure(ErrorKind::checkpoint, [] { parse("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"); }),
-                 "is a Git LFS pointer"));
+  CHECK(contains(
+      failure(ErrorKind::checkpoint, [] { parse("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"); }),
+      "is a Git LFS pointer"));
 }
 
 TEST_CASE("data that ends beyond the file means an incomplete download") {
@@ -98,7 +105,8 @@ TEST_CASE("data that overlaps is refused, gaps are not") {
 }
 
 TEST_CASE("byte counts that do not follow from dtype and shape are refused") {
-  CHECK(contains(refusal(one("F32", "[2,3]", "[0,20]"), 24), "tensor t has 20 bytes of data, but F32 of shape [2,3] takes 24"));
+  CHECK(contains(refusal(one("F32", "[2,3]", "[0,20]"), 24),
+                 "tensor t has 20 bytes of data, but F32 of shape [2,3] takes 24"));
   CHECK(contains(refusal(one("U8", "[4]", "[4,0]"), 4), "go backwards, from 4 to 0"));
 }
 
@@ -111,7 +119,8 @@ TEST_CASE("shapes whose product overflows are refused") {
 }
 
 TEST_CASE("offsets near the end of 64 bits do not wrap") {
-  CHECK(contains(refusal(one("U8", "[1]", "[18446744073709551614,18446744073709551615]"), 8), "the download is incomplete"));
+  CHECK(contains(refusal(one("U8", "[1]", "[18446744073709551614,18446744073709551615]"), 8),
+                 "the download is incomplete"));
   CHECK(contains(refusal(one("U8", "[1]", "[18446744073709551615,0]"), 8), "go backwards"));
 }
 
@@ -132,8 +141,11 @@ TEST_CASE("headers that are no description of tensors are refused") {
 }
 
 TEST_CASE("a tensor that is named twice is refused") {
-  CHECK(contains(refusal(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2),
-                 "names \"t\" twice"));
+  CHECK(contains(
+      refusal(
+          R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"t":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+          2),
+      "names \"t\" twice"));
 }
 
 TEST_CASE("control characters of a name do not reach a message") {

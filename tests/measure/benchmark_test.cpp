@@ -60,7 +60,7 @@ TEST_CASE("the order of backends is rotated between trials, after a warm-up of e
   BenchmarkOptions options = options_of({"turboquant", "mlx_quant", "rotated_quant"});
   const BenchmarkReport report = run(engine, options);
   const std::vector<std::string> t{"turboquant open"}, order = events_with(engine.log, "open");
-  const std::vector<std::string> expected{"turboquant open",    "mlx_quant open",     "rotated_quant open",   // warm-up
+  const std::vector<std::string> expected{"turboquant open",    "mlx_quant open",     "rotated_quant open",  // warm-up
                                           "turboquant open",    "mlx_quant open",     "rotated_quant open",
                                           "mlx_quant open",     "rotated_quant open", "turboquant open",
                                           "rotated_quant open", "turboquant open",    "mlx_quant open"};
@@ -85,7 +85,7 @@ TEST_CASE("without depths one session lives at a time, and with one backend noth
   CHECK(!report.runs.front().quality);
 
   const test::FakeEngine several(pocket);
-  run(several, options_of({"turboquant", "mlx_quant"}));   // no baseline: nothing to compare with
+  run(several, options_of({"turboquant", "mlx_quant"}));  // no baseline: nothing to compare with
   CHECK(several.log.most_alive == 1);
 }
 
@@ -256,8 +256,8 @@ TEST_CASE("options that make no sense are refused before anything is opened") {
   const auto refused = [&](BenchmarkOptions options) {
     return kind_thrown([&] { run_benchmark(engine, some_ids(200'000), options); });
   };
-  BenchmarkOptions twice = options_of({"baseline", "baseline"}), none = options_of({}), no_trials = options_of({"baseline"}),
-                   no_prompt = no_trials, deep = no_trials, narrow = no_trials;
+  BenchmarkOptions twice = options_of({"baseline", "baseline"}), none = options_of({}),
+                   no_trials = options_of({"baseline"}), no_prompt = no_trials, deep = no_trials, narrow = no_trials;
   no_trials.trials = 0;
   no_prompt.prompt_tokens = {0};
   deep.depths = {32768};

@@ -104,8 +104,10 @@ TEST_CASE("files of other models, machines, threads, precision, state or ids are
     other[json::json_pointer(pointer)] = value;
     return refusal_of({baseline, other});
   };
-  CHECK(refusal("/model/fingerprint", "0123456789abcdef").find("file1.json: the model fingerprint is 0123") != std::string::npos);
-  CHECK(refusal("/machine/cpu", "another").find("the processor is another, but fake processor in file0.json") != std::string::npos);
+  CHECK(refusal("/model/fingerprint", "0123456789abcdef").find("file1.json: the model fingerprint is 0123") !=
+        std::string::npos);
+  CHECK(refusal("/machine/cpu", "another").find("the processor is another, but fake processor in file0.json") !=
+        std::string::npos);
   CHECK(refusal("/machine/isa", "avx2").find("instruction set") != std::string::npos);
   CHECK(refusal("/machine/threads", 7).find("number of threads is 7") != std::string::npos);
   CHECK(refusal("/settings/precision", "f32").find("precision is f32") != std::string::npos);
@@ -149,7 +151,7 @@ TEST_CASE("a file in which a value is missing or of another type is refused and 
       bad[place] = value;
       CAPTURE(place.to_string());
       CAPTURE(value.dump());
-      if (place.to_string() == "/runs/0/trials/1/prompt_tps" && value == json(1e300)) continue;   // a fast machine
+      if (place.to_string() == "/runs/0/trials/1/prompt_tps" && value == json(1e300)) continue;  // a fast machine
       CHECK(!refusal_of({good, bad}).empty());
       ++refused;
     }

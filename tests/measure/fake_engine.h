@@ -12,8 +12,8 @@
 namespace tqkv::test {
 
 struct FakeLog {
-  std::vector<std::string> events;            // "baseline open", "baseline prefill 0+32", "baseline restore 0" …
-  std::vector<std::vector<int>> fed;          // ids of each session since its last restore, when it ends or is restored
+  std::vector<std::string> events;    // "baseline open", "baseline prefill 0+32", "baseline restore 0" …
+  std::vector<std::vector<int>> fed;  // ids of each session since its last restore, when it ends or is restored
   int alive = 0, most_alive = 0;
 };
 

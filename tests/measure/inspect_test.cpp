@@ -60,9 +60,9 @@ TEST_CASE("bytes and bits a value of every listed format are those of the format
   const Inspection inspection = of_config("configs/qwen3.5-35b-a3b-4bit.json");
   const json figures = json::parse(to_json(inspection));
   const std::vector<std::tuple<const char*, int, double>> expected{
-      {"baseline", 20480, 16},       {"mlx_quant 4", 5760, 4.5},      {"mlx_quant 8", 10880, 8.5},
-      {"turboquant 4", 5200, 4.0625}, {"turboquant 3.5", 4560, 3.5625}, {"turboquant 3", 3920, 3.0625},
-      {"turboquant 2.5", 3280, 2.5625}, {"turboquant 2", 2640, 2.0625}, {"rotated_quant 4", 5760, 4.5}};
+      {"baseline", 20480, 16},          {"mlx_quant 4", 5760, 4.5},       {"mlx_quant 8", 10880, 8.5},
+      {"turboquant 4", 5200, 4.0625},   {"turboquant 3.5", 4560, 3.5625}, {"turboquant 3", 3920, 3.0625},
+      {"turboquant 2.5", 3280, 2.5625}, {"turboquant 2", 2640, 2.0625},   {"rotated_quant 4", 5760, 4.5}};
   REQUIRE(figures["formats"].size() == expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const auto& [label, bytes, bits] = expected[i];
@@ -100,7 +100,8 @@ TEST_CASE("no line of the text is wider than 120 columns") {
 TEST_CASE("the weights that the config of pocket describes are those its files hold") {
   const Checkpoint checkpoint = Checkpoint::open(source + "/models/pocket");
   const ModelConfig config = ModelConfig::parse(*checkpoint.text("config.json"), "config.json");
-  const Inspection files = inspect(config, "pocket", &checkpoint, {}), expected = inspect(config, "pocket", nullptr, {});
+  const Inspection files = inspect(config, "pocket", &checkpoint, {}),
+                   expected = inspect(config, "pocket", nullptr, {});
   CHECK(files.missing.empty());
   CHECK(files.weight_bytes == checkpoint.tensor_bytes());
   REQUIRE(files.weights.size() == expected.weights.size());

@@ -20,7 +20,9 @@ ModelConfig config_of(const std::string& file) {
   return ModelConfig::parse(read_text(path), path);
 }
 
-ModelConfig large() { return config_of("configs/qwen3.5-35b-a3b-4bit.json"); }
+ModelConfig large() {
+  return config_of("configs/qwen3.5-35b-a3b-4bit.json");
+}
 
 PlanRequest request(int context, std::uint64_t available) {
   PlanRequest request;
@@ -119,7 +121,9 @@ TEST_CASE("weights that do not fit beside the cache are a warning with the bytes
   std::uint64_t weights = 0;
   for (const WeightKind& kind : expected_weights(config)) weights += kind.bytes;
   const KvFormat format = KvFormat::of(Backend::turboquant);
-  const auto plan_at = [&](std::uint64_t available) { return plan_memory(config, weights, format, request(8192, available)); };
+  const auto plan_at = [&](std::uint64_t available) {
+    return plan_memory(config, weights, format, request(8192, available));
+  };
 
   const MemoryPlan roomy = plan_at(64'000'000'000);
   CHECK(roomy.verdict == Verdict::fits);
@@ -164,7 +168,8 @@ TEST_CASE("where the system does not tell what is free, nothing is refused") {
 }
 
 TEST_CASE("the table of a plan names every kind of memory with its bytes") {
-  const MemoryPlan plan = plan_memory(large(), 20'000'000'000, KvFormat::of(Backend::turboquant), request(32768, 24'000'000'000));
+  const MemoryPlan plan =
+      plan_memory(large(), 20'000'000'000, KvFormat::of(Backend::turboquant), request(32768, 24'000'000'000));
   const std::string text = describe(plan);
   for (const char* part : {"turboquant:k=4:v=4", "context 32,768 of 262,144 tokens", "20.00 GB", "170.39 MB",
                            "5,200 B a token, pages of 256 tokens", "62.91 MB", "1.47 MB", "24.00 GB", "fits"}) {

@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <rapidcheck.h>
 #include <cmath>
 #include <limits>
-#include <rapidcheck.h>
 
 #include "measure/hash.h"
 #include "measure/kl.h"
@@ -71,7 +71,7 @@ TEST_CASE("a digest is FNV-1a and tells ids, their order and their number apart"
   Digest a;
   const std::byte letter{'a'};
   a.add(std::span(&letter, 1));
-  CHECK(a.hex() == "af63dc4c8601ec8c");   // published test vector of FNV-1a
+  CHECK(a.hex() == "af63dc4c8601ec8c");  // published test vector of FNV-1a
   CHECK(digest_of(std::vector<int>{1, 2}) != digest_of(std::vector<int>{2, 1}));
   CHECK(digest_of(std::vector<int>{0}) != digest_of(std::vector<int>{0, 0}));
   CHECK(digest_of(std::vector<int>{1, 2}) == digest_of(std::vector<int>{1, 2}));

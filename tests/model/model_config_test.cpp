@@ -15,7 +15,9 @@ using nlohmann::json;
 
 namespace {
 
-ModelConfig parse(const json& config) { return ModelConfig::parse(config.dump(), "config.json"); }
+ModelConfig parse(const json& config) {
+  return ModelConfig::parse(config.dump(), "config.json");
+}
 
 json moe() {
   TinyModel model;
@@ -49,7 +51,8 @@ std::string top_refusal(json base, const char* key, const json& value) {
 }  // namespace
 
 TEST_CASE("the published config of Qwen3.5-35B-A3B is read") {
-  const auto c = ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
+  const auto c =
+      ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
   CHECK(c.model_type == "qwen3_5_moe");
   CHECK(c.vocab_size == 248320);
   CHECK(c.hidden_size == 2048);
@@ -111,7 +114,8 @@ TEST_CASE("dense models, text-only configs and other head ratios are read") {
 TEST_CASE("what a config may leave out has its default") {
   json config = moe();
   json& text = config["text_config"];
-  for (const char* key : {"rms_norm_eps", "hidden_act", "attention_bias", "attn_output_gate", "layer_types", "tie_word_embeddings"})
+  for (const char* key :
+       {"rms_norm_eps", "hidden_act", "attention_bias", "attn_output_gate", "layer_types", "tie_word_embeddings"})
     text.erase(key);
   config.erase("tie_word_embeddings");
   config.erase("eos_token_id");
@@ -162,28 +166,32 @@ TEST_CASE("variants of the architecture that tqkv does not run are refused") {
   CHECK(contains(refusal(moe(), "mlp_only_layers", json::array({0})), "mlp_only_layers is not empty"));
   CHECK(contains(refusal(moe(), "decoder_sparse_step", 2), "decoder_sparse_step is 2"));
   CHECK(contains(refusal(moe(), "output_gate_type", "tanh"), "output_gate_type is \"tanh\""));
-  CHECK(contains(refusal(moe(), "rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 1e7}}), "rope_type is \"yarn\""));
+  CHECK(contains(refusal(moe(), "rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 1e7}}),
+                 "rope_type is \"yarn\""));
 }
 
 TEST_CASE("layers must be described once and without contradiction") {
   CHECK(contains(refusal(moe(), "num_hidden_layers", 5), "layer_types has 4 entries, but num_hidden_layers is 5"));
   CHECK(contains(refusal(moe(), "full_attention_interval", 2), "disagree about layer 1"));
-  CHECK(contains(refusal(moe(), "layer_types", json::array({"a", "b", "c", "d"})), "expected linear_attention or full_attention"));
+  CHECK(contains(refusal(moe(), "layer_types", json::array({"a", "b", "c", "d"})),
+                 "expected linear_attention or full_attention"));
   json neither = moe();
   neither["text_config"].erase("layer_types");
   CHECK(contains(refusal_without(neither, "full_attention_interval"), "are both missing"));
 }
 
 TEST_CASE("every size must be there, an integer and in range") {
-  for (const char* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-                          "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim",
-                          "linear_conv_kernel_dim", "max_position_embeddings", "num_experts", "num_experts_per_tok",
-                          "moe_intermediate_size", "shared_expert_intermediate_size"}) {
+  for (const char* key :
+       {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim",
+        "linear_conv_kernel_dim", "max_position_embeddings", "num_experts", "num_experts_per_tok",
+        "moe_intermediate_size", "shared_expert_intermediate_size"}) {
     CAPTURE(key);
     CHECK(contains(refusal_without(moe(), key), std::string(key) + " is missing"));
-    for (const json& value : {json(0), json(-1), json(1.5), json("4"), json(2147483647), json(4294967297), json(18446744073709551615u),
-                              json(1e30), json(true), json::array()})
-      CHECK(contains(refusal(moe(), key, value), std::string(key) + " is " + value.dump() + ", expected an integer from"));
+    for (const json& value : {json(0), json(-1), json(1.5), json("4"), json(2147483647), json(4294967297),
+                              json(18446744073709551615u), json(1e30), json(true), json::array()})
+      CHECK(contains(refusal(moe(), key, value),
+                     std::string(key) + " is " + value.dump() + ", expected an integer from"));
   }
   CHECK(contains(refusal_without(dense(), "intermediate_size"), "intermediate_size is missing"));
   CHECK(contains(refusal(moe(), "num_experts_per_tok", 5), "expected an integer from 1 to 4"));
@@ -191,8 +199,10 @@ TEST_CASE("every size must be there, an integer and in range") {
 }
 
 TEST_CASE("heads must divide and rotary channels be even") {
-  CHECK(contains(refusal(moe(), "linear_num_value_heads", 3), "linear_num_value_heads is 3, expected a multiple of linear_num_key_heads (2)"));
-  CHECK(contains(refusal(moe(), "num_key_value_heads", 3), "num_attention_heads is 4, expected a multiple of num_key_value_heads (3)"));
+  CHECK(contains(refusal(moe(), "linear_num_value_heads", 3),
+                 "linear_num_value_heads is 3, expected a multiple of linear_num_key_heads (2)"));
+  CHECK(contains(refusal(moe(), "num_key_value_heads", 3),
+                 "num_attention_heads is 4, expected a multiple of num_key_value_heads (3)"));
   const auto rope = [](json factor) {
     return refusal(moe(), "rope_parameters", {{"rope_theta", 1e7}, {"partial_rotary_factor", factor}});
   };
@@ -200,7 +210,8 @@ TEST_CASE("heads must divide and rotary channels be even") {
   CHECK(contains(rope(0), "partial_rotary_factor is 0"));
   CHECK(contains(rope(1.5), "partial_rotary_factor is 1.5"));
   CHECK(contains(rope("x"), "expected a number"));
-  CHECK(contains(refusal(moe(), "partial_rotary_factor", 0.5), "partial_rotary_factor is 0.5 here and 0.25 in rope_parameters"));
+  CHECK(contains(refusal(moe(), "partial_rotary_factor", 0.5),
+                 "partial_rotary_factor is 0.5 here and 0.25 in rope_parameters"));
 }
 
 TEST_CASE("numbers that make no sense are refused") {
@@ -216,7 +227,8 @@ TEST_CASE("text that is no config is refused") {
   const auto broken = [](const std::string& text) {
     return failure(ErrorKind::config, [&] { ModelConfig::parse(text, "dir/config.json"); });
   };
-  CHECK(contains(broken("{\"model_type\": \"qwen3_5_moe\","), "dir/config.json: is not valid JSON: parse error at line 1"));
+  CHECK(contains(broken("{\"model_type\": \"qwen3_5_moe\","),
+                 "dir/config.json: is not valid JSON: parse error at line 1"));
   CHECK(contains(broken(""), "is not valid JSON"));
   CHECK(contains(broken("[1]"), "holds array at the top"));
   CHECK(contains(broken(R"({"model_type":"a","model_type":"b"})"), "names \"model_type\" twice"));
@@ -256,11 +268,16 @@ TEST_CASE("quantization that tqkv does not read is refused by name") {
   CHECK(contains(quantized({{"bits", 4}, {"group_size", 32}}), "in groups of 32, only groups of 64"));
   CHECK(contains(quantized({{"bits", 4}}), "has no bits or no group_size"));
   CHECK(contains(quantized({{"bits", -4}, {"group_size", 64}}), "bits is -4"));
-  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", {{"bits", 6}}}}), "lm_head: the weights have 6 bits"));
-  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", {{"mode", "nvfp4"}}}}), "lm_head: the quantization mode is \"nvfp4\""));
-  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", "no"}}), "lm_head: is \"no\", expected an object or false"));
+  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", {{"bits", 6}}}}),
+                 "lm_head: the weights have 6 bits"));
+  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", {{"mode", "nvfp4"}}}}),
+                 "lm_head: the quantization mode is \"nvfp4\""));
+  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", "no"}}),
+                 "lm_head: is \"no\", expected an object or false"));
   CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"quant_method", "awq"}}), "quant_method is \"awq\""));
-  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", false}, {"language_model.lm_head", false}}), "names a module twice"));
+  CHECK(contains(quantized({{"bits", 4}, {"group_size", 64}, {"lm_head", false}, {"language_model.lm_head", false}}),
+                 "names a module twice"));
   CHECK(contains(quantized(json::array()), "quantization is not an object"));
-  CHECK(contains(top_refusal(moe(), "quantization", {{"bits", 8}, {"group_size", 64}}), "quantization and quantization_config differ"));
+  CHECK(contains(top_refusal(moe(), "quantization", {{"bits", 8}, {"group_size", 64}}),
+                 "quantization and quantization_config differ"));
 }

@@ -80,7 +80,8 @@ std::uint64_t bytes_of(const std::vector<ExpectedTensor>& tensors, std::string_v
 }  // namespace
 
 TEST_CASE("the 35B config gives the published number of tensors and bytes") {
-  const auto config = ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
+  const auto config =
+      ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
   const auto tensors = expected_tensors(config);
   CHECK(tensors.size() == 1757);
   CHECK(bytes_of(tensors, "experts") == 18119393280);
@@ -137,7 +138,7 @@ TEST_CASE("an expert is the slice of its matrix") {
     TinyModel model = small();
     model.bits = bits;
     const Bound bound(model);
-    const Matrix& all = bound.weights.layers[0].experts.down_proj;   // [4, 128, 64]
+    const Matrix& all = bound.weights.layers[0].experts.down_proj;  // [4, 128, 64]
     const Matrix one = all.expert(3);
     CHECK(one.count == 1);
     CHECK(one.out == 128);
@@ -162,7 +163,8 @@ TEST_CASE("storage follows the checkpoint: 4 and 8 bits, modules left alone, bf1
   CHECK(mixed.weights.layers[0].router.storage == Matrix::Storage::f16);
   CHECK(mixed.weights.norm.dtype == DType::f16);
   CHECK(mixed.weights.norm.element(0) > 0.6f);
-  const std::pair<const char*, Matrix::Storage> plain[] = {{"BF16", Matrix::Storage::bf16}, {"F32", Matrix::Storage::f32}};
+  const std::pair<const char*, Matrix::Storage> plain[] = {{"BF16", Matrix::Storage::bf16},
+                                                           {"F32", Matrix::Storage::f32}};
   for (const auto& [dtype, storage] : plain) {
     model = small();
     model.bits = 0;
@@ -203,38 +205,66 @@ TEST_CASE("ratios of heads, kernel sizes and spellings other than the usual ones
 TEST_CASE("a missing tensor is named") {
   CHECK(contains(refusal(small(), [](auto& t) { drop(t, "layers.1.self_attn.k_norm.weight"); }),
                  "tensor language_model.model.layers.1.self_attn.k_norm.weight is missing"));
-  CHECK(contains(refusal(small(), [](auto& t) { drop(t, "lm_head.biases"); }), "tensor language_model.lm_head.biases is missing"));
-  CHECK(contains(refusal(small(), [](auto& t) {
-    for (const char* part : {".weight", ".scales", ".biases"}) drop(t, std::string("lm_head") + part);
-  }), "tensor language_model.lm_head.weight is missing"));
+  CHECK(contains(refusal(small(), [](auto& t) { drop(t, "lm_head.biases"); }),
+                 "tensor language_model.lm_head.biases is missing"));
+  CHECK(contains(refusal(small(),
+                         [](auto& t) {
+                           for (const char* part : {".weight", ".scales", ".biases"})
+                             drop(t, std::string("lm_head") + part);
+                         }),
+                 "tensor language_model.lm_head.weight is missing"));
 }
 
 TEST_CASE("a tensor of another dtype or shape is named with both") {
   CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "model.norm.weight"), "BF16", {64}, 2); }),
                  "tensor language_model.model.norm.weight is BF16 [64], expected BF16 [128]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "model.norm.weight"), "I16", {128}, 2); }), "is I16 [128], expected BF16 [128]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "lm_head.weight"), "U32", {320, 17}, 4); }),
+  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "model.norm.weight"), "I16", {128}, 2); }),
+                 "is I16 [128], expected BF16 [128]"));
+  CHECK(contains(refusal(small(),
+                         [](auto& t) {
+                           become(named(t, "lm_head.weight"), "U32", {320, 17}, 4);
+                         }),
                  "tensor language_model.lm_head.weight is U32 [320, 17], expected U32 [320, 16]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "lm_head.weight"), "I32", {320, 16}, 4); }), "is I32 [320, 16], expected U32 [320, 16]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "lm_head.scales"), "BF16", {320, 1}, 2); }), "is BF16 [320, 1], expected BF16 [320, 2]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "lm_head.biases"), "F32", {320, 2}, 4); }),
+  CHECK(contains(refusal(small(),
+                         [](auto& t) {
+                           become(named(t, "lm_head.weight"), "I32", {320, 16}, 4);
+                         }),
+                 "is I32 [320, 16], expected U32 [320, 16]"));
+  CHECK(contains(refusal(small(),
+                         [](auto& t) {
+                           become(named(t, "lm_head.scales"), "BF16", {320, 1}, 2);
+                         }),
+                 "is BF16 [320, 1], expected BF16 [320, 2]"));
+  CHECK(contains(refusal(small(),
+                         [](auto& t) {
+                           become(named(t, "lm_head.biases"), "F32", {320, 2}, 4);
+                         }),
                  "language_model.lm_head.biases is F32 [320, 2], expected BF16 [320, 2]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "layers.0.mlp.switch_mlp.up_proj.weight"), "U32", {3, 64, 16}, 4); }),
+  CHECK(contains(refusal(small(),
+                         [](auto& t) {
+                           become(named(t, "layers.0.mlp.switch_mlp.up_proj.weight"), "U32", {3, 64, 16}, 4);
+                         }),
                  "is U32 [3, 64, 16], expected U32 [4, 64, 16]"));
   TinyModel plain = small();
   plain.bits = 0;
-  CHECK(contains(refusal(plain, [](auto& t) { become(named(t, "lm_head.weight"), "BF16", {320, 64}, 2); }), "is BF16 [320, 64], expected BF16 [320, 128]"));
+  CHECK(contains(refusal(plain,
+                         [](auto& t) {
+                           become(named(t, "lm_head.weight"), "BF16", {320, 64}, 2);
+                         }),
+                 "is BF16 [320, 64], expected BF16 [320, 128]"));
 }
 
 TEST_CASE("a packed weight without its scales is refused") {
   CHECK(contains(refusal(small(), [](auto& t) { drop(t, "lm_head.scales"); }),
-                 "tensor language_model.lm_head.weight is U32 [320, 16], expected a tensor language_model.lm_head.scales beside it"));
+                 "tensor language_model.lm_head.weight is U32 [320, 16], expected a tensor "
+                 "language_model.lm_head.scales beside it"));
 }
 
 TEST_CASE("bits that the shapes contradict are a contradiction of the config") {
   const auto widen = [](auto& t) { become(named(t, "lm_head.weight"), "U32", {320, 32}, 4); };
   CHECK(contains(refusal(small(), widen, ErrorKind::config),
-                 "language_model.lm_head: is said to have 4 bits, but its weight U32 [320, 32] and scales BF16 [320, 2] are 8 bits"));
+                 "language_model.lm_head: is said to have 4 bits, but its weight U32 [320, 32] and scales BF16 [320, "
+                 "2] are 8 bits"));
   TinyModel model = small();
   const TinyModel quantized = model;
   model.module_bits = {{"language_model.lm_head", 8}};
@@ -244,17 +274,28 @@ TEST_CASE("bits that the shapes contradict are a contradiction of the config") {
   CHECK(contains(refusal(model, replace, ErrorKind::config), "language_model.lm_head: is said not to be quantized"));
   const TinyModel left_alone = model;
   model.module_bits = {{"language_model.lm_head", 8}};
-  CHECK(contains(refusal(model, [&](auto& t) { t = make_tensors(left_alone); }, ErrorKind::config),
+  CHECK(contains(refusal(
+                     model, [&](auto& t) { t = make_tensors(left_alone); }, ErrorKind::config),
                  "is said to have 8 bits, but its weight is BF16 [320, 128] without scales"));
 }
 
 TEST_CASE("a checkpoint as Hugging Face has it, not converted, is recognised") {
   TinyModel plain = small();
   plain.bits = 0;
-  CHECK(contains(refusal(plain, [](auto& t) { become(named(t, "conv1d.weight"), "BF16", {512, 1, 4}, 2); }), "is not in MLX format"));
-  CHECK(contains(refusal(plain, [](auto& t) {
-    for (const char* part : {"gate_proj", "up_proj", "down_proj"}) drop(t, std::string("layers.0.mlp.switch_mlp.") + part + ".weight");
-    become(named(t, "conv1d.weight"), "BF16", {512, 4, 1}, 2);
-    t.push_back({"language_model.model.layers.0.mlp.experts.gate_up_proj", "BF16", {4, 128, 128}, std::vector<std::byte>(4 * 128 * 128 * 2)});
-  }), "is not in MLX format"));
+  CHECK(contains(refusal(plain,
+                         [](auto& t) {
+                           become(named(t, "conv1d.weight"), "BF16", {512, 1, 4}, 2);
+                         }),
+                 "is not in MLX format"));
+  CHECK(contains(refusal(plain,
+                         [](auto& t) {
+                           for (const char* part : {"gate_proj", "up_proj", "down_proj"})
+                             drop(t, std::string("layers.0.mlp.switch_mlp.") + part + ".weight");
+                           become(named(t, "conv1d.weight"), "BF16", {512, 4, 1}, 2);
+                           t.push_back({"language_model.model.layers.0.mlp.experts.gate_up_proj",
+                                        "BF16",
+                                        {4, 128, 128},
+                                        std::vector<std::byte>(4 * 128 * 128 * 2)});
+                         }),
+                 "is not in MLX format"));
 }

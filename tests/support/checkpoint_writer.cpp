@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int pocket_vocab = 8192;   // rows of the pocket model's embedding
+constexpr int pocket_vocab = 8192;  // rows of the pocket model's embedding
 
 /// splitmix64 and sums of it: no distribution of the standard library, whose results differ between implementations.
 class Random {
@@ -35,7 +35,7 @@ class Random {
     return z ^ (z >> 31);
   }
   double uniform(double low, double high) { return low + (high - low) * static_cast<double>(bits() >> 11) * 0x1p-53; }
-  double normal() {   // the sum of twelve uniform numbers is near enough
+  double normal() {  // the sum of twelve uniform numbers is near enough
     double sum = -6;
     for (int i = 0; i < 12; ++i) sum += uniform(0, 1);
     return sum;
@@ -55,7 +55,8 @@ std::string spelled(const std::string& canonical, NameStyle style) {
   if (style == NameStyle::mlx) return canonical;
   if (name.substr(0, head.size()) == head) return std::string(name.substr(std::string_view("language_model.").size()));
   if (name.substr(0, model.size()) != model) return canonical;
-  return (style == NameStyle::hugging_face ? "model.language_model." : "model.") + std::string(name.substr(model.size()));
+  return (style == NameStyle::hugging_face ? "model.language_model." : "model.") +
+         std::string(name.substr(model.size()));
 }
 
 void append(std::vector<std::byte>& bytes, const std::string& dtype, double value) {
@@ -80,7 +81,8 @@ std::size_t count_of(const std::vector<std::int64_t>& shape) {
   return count;
 }
 
-/// Values of a tensor that is not packed. Matrices have a standard deviation of 1/sqrt(in): outputs are as large as inputs.
+/// Values of a tensor that is not packed. Matrices have a standard deviation of 1/sqrt(in): outputs are as large as
+/// inputs.
 double plain_value(const ExpectedTensor& tensor, Random& random) {
   if (ends_with(tensor.name, "A_log")) return std::log(random.uniform(0.5, 8));
   if (ends_with(tensor.name, "dt_bias")) return random.uniform(-4, 0);
@@ -89,8 +91,8 @@ double plain_value(const ExpectedTensor& tensor, Random& random) {
   return random.normal() / std::sqrt(static_cast<double>(tensor.shape.back()));
 }
 
-/// The indices of a quantized module are uniform; scale and bias make them zero-mean with a deviation near 1/sqrt(in). The
-/// scale is negative for a third of the groups, as MLX writes it.
+/// The indices of a quantized module are uniform; scale and bias make them zero-mean with a deviation near 1/sqrt(in).
+/// The scale is negative for a third of the groups, as MLX writes it.
 void append_group(std::vector<std::byte>& scales, std::vector<std::byte>& biases, int bits, double in, Random& random) {
   const double levels = std::exp2(bits) - 1;
   const double sign = random.uniform(0, 3) < 1 ? -1 : 1;
@@ -143,7 +145,8 @@ json tokenizer_json(int vocab) {
   tokenizer["model"]["merges"] = json::array();
   int next = 256;
   for (json& added : tokenizer["added_tokens"]) added["id"] = next++;
-  if (next > vocab) throw std::runtime_error(fmt::format("a vocabulary of {} is too small, {} are needed", vocab, next));
+  if (next > vocab)
+    throw std::runtime_error(fmt::format("a vocabulary of {} is too small, {} are needed", vocab, next));
   return tokenizer;
 }
 
@@ -175,27 +178,29 @@ std::string config_json(const TinyModel& m) {
   const bool text_only = m.names == NameStyle::text_only;
   const std::string type = m.experts > 0 ? "qwen3_5_moe" : "qwen3_5";
   json layer_types = json::array();
-  for (int i = 0; i < m.layers; ++i) layer_types.push_back((i + 1) % m.interval == 0 ? "full_attention" : "linear_attention");
-  json text = {{"model_type", type + "_text"},
-               {"vocab_size", m.vocab},
-               {"hidden_size", m.hidden},
-               {"num_hidden_layers", m.layers},
-               {"layer_types", layer_types},
-               {"full_attention_interval", m.interval},
-               {"num_attention_heads", m.heads},
-               {"num_key_value_heads", m.kv_heads},
-               {"head_dim", m.head_dim},
-               {"linear_num_key_heads", m.linear_key_heads},
-               {"linear_num_value_heads", m.linear_value_heads},
-               {"linear_key_head_dim", m.linear_key_dim},
-               {"linear_value_head_dim", m.linear_value_dim},
-               {"linear_conv_kernel_dim", m.taps},
-               {"rms_norm_eps", 1e-6},
-               {"hidden_act", "silu"},
-               {"attention_bias", false},
-               {"attn_output_gate", true},
-               {"max_position_embeddings", m.context},
-               {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e7}, {"partial_rotary_factor", m.rotary}}}};
+  for (int i = 0; i < m.layers; ++i)
+    layer_types.push_back((i + 1) % m.interval == 0 ? "full_attention" : "linear_attention");
+  json text = {
+      {"model_type", type + "_text"},
+      {"vocab_size", m.vocab},
+      {"hidden_size", m.hidden},
+      {"num_hidden_layers", m.layers},
+      {"layer_types", layer_types},
+      {"full_attention_interval", m.interval},
+      {"num_attention_heads", m.heads},
+      {"num_key_value_heads", m.kv_heads},
+      {"head_dim", m.head_dim},
+      {"linear_num_key_heads", m.linear_key_heads},
+      {"linear_num_value_heads", m.linear_value_heads},
+      {"linear_key_head_dim", m.linear_key_dim},
+      {"linear_value_head_dim", m.linear_value_dim},
+      {"linear_conv_kernel_dim", m.taps},
+      {"rms_norm_eps", 1e-6},
+      {"hidden_act", "silu"},
+      {"attention_bias", false},
+      {"attn_output_gate", true},
+      {"max_position_embeddings", m.context},
+      {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e7}, {"partial_rotary_factor", m.rotary}}}};
   if (m.experts > 0) {
     text["num_experts"] = m.experts;
     text["num_experts_per_tok"] = m.experts_per_token;
@@ -229,7 +234,7 @@ std::vector<RawTensor> make_tensors(const TinyModel& model) {
   const std::vector<ExpectedTensor> expected = expected_tensors(config);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const ExpectedTensor& tensor = expected[i];
-    if (ends_with(tensor.name, ".scales") || ends_with(tensor.name, ".biases")) continue;   // written with their weight
+    if (ends_with(tensor.name, ".scales") || ends_with(tensor.name, ".biases")) continue;  // written with their weight
     RawTensor raw{spelled(tensor.name, model.names), std::string(name(tensor.dtype)), tensor.shape, {}};
     if (tensor.dtype == DType::u32) {
       raw.bytes.resize(tensor.bytes);
@@ -267,9 +272,8 @@ void write_safetensors(const fs::path& path, std::span<const RawTensor> tensors,
   json header = {{"__metadata__", {{"format", "mlx"}}}};
   std::size_t offset = 0;
   for (const RawTensor& tensor : tensors) {
-    header[tensor.name] = {{"dtype", tensor.dtype},
-                           {"shape", tensor.shape},
-                           {"data_offsets", {offset, offset + tensor.bytes.size()}}};
+    header[tensor.name] = {
+        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes.size()}}};
     offset += tensor.bytes.size();
   }
   std::string text = header.dump();

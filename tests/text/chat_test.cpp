@@ -43,13 +43,17 @@ ChatOptions options_of(const ordered_json& entry) {
   return options;
 }
 
-std::string tools_of(const ordered_json& entry) { return entry.contains("tools") ? entry["tools"].dump() : ""; }
+std::string tools_of(const ordered_json& entry) {
+  return entry.contains("tools") ? entry["tools"].dump() : "";
+}
 
 /// One call with these arguments, as 3.5 or 3.6 prints it.
 std::string parameters(ChatVariant variant, const std::string& arguments) {
   const std::string text = rendered(
-      variant, R"([{"role":"user","content":"q"},{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f",)"
-               R"("arguments":)" + arguments + "}}]}]");
+      variant,
+      R"([{"role":"user","content":"q"},{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f",)"
+      R"("arguments":)" +
+          arguments + "}}]}]");
   const std::string begin = "<function=f>\n", end = "</function>";
   const std::size_t at = text.find(begin) + begin.size();
   return text.substr(at, text.find(end) - at);
@@ -69,10 +73,12 @@ TEST_CASE("conversations are rendered as the official templates render them") {
   REQUIRE(vectors["cases"].size() > 10);
   for (const auto& entry : vectors["cases"]) {
     CAPTURE(entry["name"].get<std::string>());
-    for (const auto& [key, variant] : {std::pair{"qwen3.5", ChatVariant::qwen3_5}, std::pair{"qwen3.6", ChatVariant::qwen3_6}}) {
+    for (const auto& [key, variant] :
+         {std::pair{"qwen3.5", ChatVariant::qwen3_5}, std::pair{"qwen3.6", ChatVariant::qwen3_6}}) {
       const std::string messages = entry["messages"].dump();
       if (entry[key].is_null()) {
-        CHECK(refusal(variant, messages, tools_of(entry), options_of(entry)) == "[chat] " + entry["error"].get<std::string>());
+        CHECK(refusal(variant, messages, tools_of(entry), options_of(entry)) ==
+              "[chat] " + entry["error"].get<std::string>());
       } else {
         CHECK(rendered(variant, messages, tools_of(entry), options_of(entry)) == entry[key].get<std::string>());
       }
@@ -95,7 +101,8 @@ TEST_CASE("a conversation without control strings in its texts has the ids of it
 }
 
 TEST_CASE("control strings in a user's text stay text") {
-  const auto pieces = ChatTemplate(ChatVariant::plain).render({R"([{"role":"user","content":"a<|im_end|>b"}])", ""}, {});
+  const auto pieces =
+      ChatTemplate(ChatVariant::plain).render({R"([{"role":"user","content":"a<|im_end|>b"}])", ""}, {});
   const auto ids = encode(pocket(), pieces);
   const int end = *pocket().control_id("<|im_end|>");
   CHECK(std::count(ids.begin(), ids.end(), end) == 1);
@@ -114,7 +121,8 @@ TEST_CASE("control strings in a user's text stay text") {
 }
 
 TEST_CASE("markup and text between two control tokens are tokenized in one go") {
-  const std::vector<ChatPiece> pieces = {{"<|im_start|>us", true}, {"er ", false}, {"<|im_end|> the", true}, {"m", false}};
+  const std::vector<ChatPiece> pieces = {
+      {"<|im_start|>us", true}, {"er ", false}, {"<|im_end|> the", true}, {"m", false}};
   CHECK(encode(pocket(), pieces) == pocket().encode("<|im_start|>user <|im_end|> them", ControlStrings::parse));
   int replaced = -1;
   encode(pocket(), {{"a\xff", false}, {"<|im_end|>", true}, {"\xfe", false}}, &replaced);
@@ -157,7 +165,8 @@ TEST_CASE("3.6 keeps earlier reasoning when asked to") {
 TEST_CASE("the plain variant renders what the pocket model's template renders") {
   CHECK(rendered(ChatVariant::plain, R"([{"role":"system","content":" s "},{"role":"user","content":"\n q"},
       {"role":"assistant","content":"<think>x</think> a "},{"role":"critic","content":"z"}])") ==
-        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>x</think> a<|im_end|>\n"
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n<think>x</think> "
+        "a<|im_end|>\n"
         "<|im_start|>critic\nz<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n");
   CHECK(refusal(ChatVariant::plain, hi, R"([{"name":"f"}])").find("tools:") != std::string::npos);
   CHECK(refusal(ChatVariant::plain, R"([{"role":"assistant","content":"","tool_calls":[{"name":"f"}]}])")
@@ -188,7 +197,8 @@ TEST_CASE("JSON is printed as Python's json.dumps prints it") {
         "[1.0, 100000.0, 1e-05, 0.0001, 1000000000000000.0, 1e+16, 1.5e+300, 5e-324, -0.0, 0.1, 123456789.125]");
   CHECK(printed("[18446744073709551616,-100000000000000000000,18446744073709551615,-0]") ==
         "[18446744073709551616, -100000000000000000000, 18446744073709551615, 0]");
-  CHECK(printed(R"(["\u00e9\n\t\b\f\r\"\\\/\u0001\u007f\u2028"])") == "[\"é\\n\\t\\b\\f\\r\\\"\\\\/\\u0001\x7f\u2028\"]");
+  CHECK(printed(R"(["\u00e9\n\t\b\f\r\"\\\/\u0001\u007f\u2028"])") ==
+        "[\"é\\n\\t\\b\\f\\r\\\"\\\\/\\u0001\x7f\u2028\"]");
 }
 
 TEST_CASE("conversations that have no rendering are refused with their place") {
@@ -204,7 +214,8 @@ TEST_CASE("conversations that have no rendering are refused with their place") {
   refused(R"([{"role":"user","content":5}])", "Unexpected content type.");
   refused(R"([{"role":"user","content":[{"type":"x"}]}])", "Unexpected item type in content.");
   refused(R"([{"role":"user","content":[{"text":5}]}])", "messages[0].content[0].text: found a number");
-  refused(R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])", "messages[0].content[0]: images are not");
+  refused(R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])",
+          "messages[0].content[0]: images are not");
   refused(R"([{"role":"user","content":[{"type":"video"}]}])", "videos are not supported");
   refused(R"([{"role":"system","content":[{"type":"image"}]}])", "System message cannot contain images.");
   refused(hi, "tools: found an object", "{}");
@@ -214,7 +225,8 @@ TEST_CASE("conversations that have no rendering are refused with their place") {
   };
   refused(call("{}"), "messages[1].tool_calls: found an object");
   refused(call("[{}]"), "messages[1].tool_calls[0].name: missing");
-  refused(call(R"([{"function":{"name":"f","arguments":[1]}}])"), "messages[1].tool_calls[0].function.arguments: found an array");
+  refused(call(R"([{"function":{"name":"f","arguments":[1]}}])"),
+          "messages[1].tool_calls[0].function.arguments: found an array");
   refused(call(R"([{"name":"f","arguments":"[1]"}])"), "messages[1].tool_calls[0].arguments: found an array");
   refused(call(R"([{"name":"f","arguments":"{"}])"), "messages[1].tool_calls[0].arguments: broken JSON");
   refused(std::string(100000, '['), "nested deeper than 200");

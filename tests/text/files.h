@@ -20,8 +20,8 @@ inline const std::string& pocket_json() {
   return text;
 }
 inline const Tokenizer& pocket() {
-  static const Tokenizer tokenizer = Tokenizer::parse(
-      pocket_json(), source_text("models/pocket/tokenizer_config.json"), "models/pocket/tokenizer.json");
+  static const Tokenizer tokenizer = Tokenizer::parse(pocket_json(), source_text("models/pocket/tokenizer_config.json"),
+                                                      "models/pocket/tokenizer.json");
   return tokenizer;
 }
 

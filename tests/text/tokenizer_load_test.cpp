@@ -78,7 +78,8 @@ TEST_CASE("merges may be strings or pairs and apply by rank") {
   CHECK(parse(tokenizer).encode("abcbc", ControlStrings::plain) == Ids{257, 258});
   CHECK(parse(tokenizer).size() == 259);
   const json strings = tokenizer["model"]["merges"];
-  tokenizer["model"]["merges"] = json::array({json::array({"a", "b"}), json::array({"ab", "c"}), json::array({"b", "c"})});
+  tokenizer["model"]["merges"] =
+      json::array({json::array({"a", "b"}), json::array({"ab", "c"}), json::array({"b", "c"})});
   CHECK(parse(tokenizer).encode("abcbc", ControlStrings::plain) == Ids{257, 258});
   tokenizer["model"]["merges"] = {"b c", "a b", "ab c"};
   CHECK(parse(tokenizer).encode("abc", ControlStrings::plain) == Ids{'a', 258});
@@ -130,7 +131,8 @@ TEST_CASE("added tokens that only tokenizer_config.json lists are taken") {
 TEST_CASE("a tokenizer that lacks ids is refused") {
   has(refusal_of([](json& t) { t["model"]["vocab"].erase("bc"); }), "merge 2");
   has(refusal_of([](json& t) { t["model"]["vocab"].erase("!"); }), "the byte 0x21");
-  has(refusal_of([](json& t) { t["model"]["vocab"]["xyz"] = 300; }), "41 of the ids 0 to 300 have no token, the first is 259");
+  has(refusal_of([](json& t) { t["model"]["vocab"]["xyz"] = 300; }),
+      "41 of the ids 0 to 300 have no token, the first is 259");
   has(refusal_of([](json& t) { t["model"].erase("vocab"); }), "model.vocab");
   has(refusal_of([](json& t) { t["model"].erase("merges"); }), "model.merges");
   has(refusal_of([](json& t) { t["added_tokens"] = {{{"content", "<a>"}}}; }), "the id of");
@@ -155,7 +157,10 @@ TEST_CASE("parts that would give other ids are refused by name") {
   has(refusal_of([](json& t) { t["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Removed"; }), "unsupported Split");
   has(refusal_of([](json& t) { t["decoder"] = {{"type", "WordPiece"}}; }), "unsupported decoder");
   has(refusal_of([](json& t) { t.erase("decoder"); }), "decoder has no type");
-  has(refusal_of([](json& t) { t["post_processor"] = {{"type", "TemplateProcessing"}}; }), "unsupported post_processor");
+  has(refusal_of([](json& t) {
+        t["post_processor"] = {{"type", "TemplateProcessing"}};
+      }),
+      "unsupported post_processor");
   has(refusal_of([](json& t) { t["model"]["type"] = "Unigram"; }), "unsupported model \"Unigram\"");
   has(refusal_of([](json& t) { t["model"]["ignore_merges"] = true; }), "ignore_merges is true");
   has(refusal_of([](json& t) { t["model"]["dropout"] = 0.1; }), "dropout is 0.1");
@@ -178,13 +183,15 @@ TEST_CASE("files that are no tokenizer are refused") {
   has(refusal_of([](json& t) { t["model"]["merges"] = {"a b c"}; }), "merge 0 is");
   has(refusal_of([](json& t) { t["model"]["merges"] = json::array({json::array({"a"})}); }), "merge 0 is");
   has(refusal_of([](json& t) { t["model"]["merges"] = {"ab a"}; }), "that model.vocab lacks");
-  has(refusal_of([](json& t) { t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(?<"; }), "cannot be compiled");
+  has(refusal_of([](json& t) { t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(?<"; }),
+      "cannot be compiled");
   has(refusal(test::pocket_json().substr(0, test::pocket_json().size() / 2)), "broken JSON");
 }
 
 TEST_CASE("a pattern that backtracks without end gives up with an error") {
   json tokenizer = small();
-  tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a+)+b";
+  tokenizer["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a+)+[bc]";
   const Tokenizer hostile = parse(tokenizer);
-  CHECK_THROWS_WITH_AS(hostile.encode(std::string(64, 'a'), ControlStrings::plain), doctest::Contains("gave up"), Error);
+  CHECK_THROWS_WITH_AS(hostile.encode(std::string(64, 'a'), ControlStrings::plain), doctest::Contains("gave up"),
+                       Error);
 }

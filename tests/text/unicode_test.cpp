@@ -29,7 +29,8 @@ TEST_CASE("blanks of the split pattern are those of Hugging Face: no U+180E and 
   std::size_t count = 0;
   for (std::uint32_t c = 0; c < 0x110000; ++c) count += (character_bits(c) & class_space) != 0;
   CHECK(count == 25);
-  for (const std::uint32_t c : {0x09u, 0x0bu, 0x0du, 0x20u, 0x85u, 0xa0u, 0x1680u, 0x2028u, 0x2029u, 0x202fu, 0x3000u}) {
+  for (const std::uint32_t c :
+       {0x09u, 0x0bu, 0x0du, 0x20u, 0x85u, 0xa0u, 0x1680u, 0x2028u, 0x2029u, 0x202fu, 0x3000u}) {
     CHECK((character_bits(c) & class_space) != 0);
   }
   for (const std::uint32_t c : {0x1cu, 0x180eu, 0x200bu, 0x2060u, 0xfeffu}) CHECK(character_bits(c) == 0);
@@ -93,9 +94,13 @@ TEST_CASE("stand-ins have the class and the length of what they stand for") {
 
 TEST_CASE("invalid UTF-8 is replaced as Python replaces it") {
   const std::string r = "\xef\xbf\xbd";
-  CHECK(lossy("a\xff" "b", 1) == "a" + r + "b");
+  CHECK(lossy("a\xff"
+              "b",
+              1) == "a" + r + "b");
   CHECK(lossy("\xe2\x82", 1) == r);
-  CHECK(lossy("\xe2\x82" "a", 1) == r + "a");
+  CHECK(lossy("\xe2\x82"
+              "a",
+              1) == r + "a");
   CHECK(lossy("\xc0\xaf", 2) == r + r);
   CHECK(lossy("\xed\xa0\x80", 3) == r + r + r);
   CHECK(lossy("\xf4\x90\x80\x80", 4) == r + r + r + r);

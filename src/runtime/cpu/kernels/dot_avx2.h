@@ -1,20 +1,26 @@
-// Integer dot products with AVX2. vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits, saturating: weights
-// of 4 bits keep eight such sums below 8 * 2 * 15 * 127 < 2^15; weights of 8 bits are taken as two halves of 4 bits.
+// Integer dot products with AVX2. vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits, saturating:
+// weights of 4 bits keep eight such sums below 8 * 2 * 15 * 127 < 2^15; weights of 8 bits are taken as two halves of 4
+// bits.
 
-// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by fours.
-// For 64 channels of 8 rows and one token 16 vpmaddubsw, 14 additions, and about nine operations more (8-bit weights: twice).
+// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by
+// fours. For 64 channels of 8 rows and one token 16 vpmaddubsw, 14 additions, and about nine operations more (8-bit
+// weights: twice).
 
 constexpr int kTileRows = 16;
 constexpr int kTileTokens = 4;
 
 struct Tile {
-  alignas(64) std::uint8_t q[kBlock / 4][kTileRows][4];   // [four channels, row, channel]
+  alignas(64) std::uint8_t q[kBlock / 4][kTileRows][4];  // [four channels, row, channel]
   alignas(64) float scale[kBlockGroups][kTileRows];
   alignas(64) float bias[kBlockGroups][kTileRows];
 };
 
-HWY_INLINE __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-HWY_INLINE void store32(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+HWY_INLINE __m256i load32(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+HWY_INLINE void store32(void* p, __m256i v) {
+  _mm256_storeu_si256(static_cast<__m256i*>(p), v);
+}
 
 /// Transposes 8 x 8 lanes of 32 bits.
 HWY_INLINE void transpose(__m256i (&v)[8]) {
@@ -54,17 +60,21 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
     for (int at = 0; at < groups * group_bytes; at += 32) {
       __m256i v[8];
       for (int r = 0; r < 8; ++r) v[r] = load32(row[r] + at);
-      if (at % 64 == 0)   // the next rows, in the order of addresses
+      if (at % 64 == 0)  // the next rows, in the order of addresses
         for (int r = 0; r < 8; ++r)
-          _mm_prefetch(reinterpret_cast<const char*>(rows.weight) + kTileRows * (rows.weight_stride + group * group_bytes) + 8 * (half / 8 * groups * group_bytes + at) + 64 * r,
+          _mm_prefetch(reinterpret_cast<const char*>(rows.weight) +
+                           kTileRows * (rows.weight_stride + group * group_bytes) +
+                           8 * (half / 8 * groups * group_bytes + at) + 64 * r,
                        _MM_HINT_T1);
       transpose(v);
       for (const __m256i& lanes : v) {
         if constexpr (q4) {
-          const __m256i even = _mm256_and_si256(lanes, nibble), odd = _mm256_and_si256(_mm256_srli_epi16(lanes, 4), nibble);
-          const __m256 low = _mm256_castsi256_ps(_mm256_unpacklo_epi8(even, odd)), high = _mm256_castsi256_ps(_mm256_unpackhi_epi8(even, odd));
-          store32(to, _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)));        // channels 0 to 3 of eight
-          store32(to + 64, _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd)));   // 4 to 7
+          const __m256i even = _mm256_and_si256(lanes, nibble),
+                        odd = _mm256_and_si256(_mm256_srli_epi16(lanes, 4), nibble);
+          const __m256 low = _mm256_castsi256_ps(_mm256_unpacklo_epi8(even, odd)),
+                       high = _mm256_castsi256_ps(_mm256_unpackhi_epi8(even, odd));
+          store32(to, _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)));       // channels 0 to 3 of eight
+          store32(to + 64, _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd)));  // 4 to 7
           to += 128;
         } else {
           store32(to, lanes);
@@ -83,13 +93,14 @@ HWY_INLINE __m256i broadcast_four(const std::int8_t* p) {
 
 /// sum[n][half] = sums of a group: of 4-bit weights, or (plane 0, 1) of the low or high halves of 8-bit ones.
 template <bool q4, int N>
-HWY_INLINE void sum_group(const std::uint8_t* q, const Tokens8<N>& tokens, std::ptrdiff_t at, int plane, __m256i (&sum)[N][2]) {
+HWY_INLINE void sum_group(const std::uint8_t* q, const Tokens8<N>& tokens, std::ptrdiff_t at, int plane,
+                          __m256i (&sum)[N][2]) {
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   for (int n = 0; n < N; ++n) sum[n][0] = sum[n][1] = _mm256_setzero_si256();
-  for (int part = 0; part < 2; ++part) {   // eight sums of pairs fit 16 bits
+  for (int part = 0; part < 2; ++part) {  // eight sums of pairs fit 16 bits
     __m256i pairs[N][2];
     for (int n = 0; n < N; ++n) pairs[n][0] = pairs[n][1] = _mm256_setzero_si256();
-#pragma GCC unroll 8
+#pragma GCC unroll 2
     for (int i = 0; i < 8; ++i) {
       const int four = 8 * part + i;
       __m256i w0 = load32(q + 64 * four), w1 = load32(q + 64 * four + 32);
@@ -109,10 +120,12 @@ HWY_INLINE void sum_group(const std::uint8_t* q, const Tokens8<N>& tokens, std::
 }
 
 template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y, std::ptrdiff_t stride) {
+HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
+                              std::ptrdiff_t stride) {
   __m256 total[N][2];
   for (int n = 0; n < N; ++n)
-    for (int h = 0; h < 2; ++h) total[n][h] = accumulate ? _mm256_loadu_ps(y + n * stride + 8 * h) : _mm256_setzero_ps();
+    for (int h = 0; h < 2; ++h)
+      total[n][h] = accumulate ? _mm256_loadu_ps(y + n * stride + 8 * h) : _mm256_setzero_ps();
   for (int g = 0; g < groups; ++g) {
     const std::uint8_t* q = tile.q[g * (kGroup / 4)][0];
     __m256i sum[N][2];
@@ -136,8 +149,8 @@ HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& to
     for (int h = 0; h < 2; ++h) _mm256_storeu_ps(y + n * stride + 8 * h, total[n][h]);
 }
 
-// multiply16: a lane is four channels of one row, 32 bytes a load. 4-bit weights: four vpmaddubsw and about 13 other operations
-// for 64 weights. 8-bit weights are widened to 16 bits for vpmaddwd.
+// multiply16: a lane is four channels of one row, 32 bytes a load. 4-bit weights: four vpmaddubsw and about 13 other
+// operations for 64 weights. 8-bit weights are widened to 16 bits for vpmaddwd.
 
 constexpr int kDotRows = 4;
 
@@ -162,12 +175,17 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
         const std::uint8_t* from = rows.weight + r * rows.weight_stride + (q4 ? channel / 2 : channel);
         // Rows side by side in one page are no streams to the hardware: ask in the order of addresses, a page ahead.
         if (!q4 || g % 2 == 0)
-          _mm_prefetch(reinterpret_cast<const char*>(rows.weight) + 4096 + ((q4 ? channel / 128 : channel / 64) * R + r) * 64, _MM_HINT_T0);
+          _mm_prefetch(
+              reinterpret_cast<const char*>(rows.weight) + 4096 + ((q4 ? channel / 128 : channel / 64) * R + r) * 64,
+              _MM_HINT_T0);
         __m256i sum;
         if constexpr (q4) {
-          const __m256i w = load32(from), even = _mm256_and_si256(w, nibble), odd = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
-          const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.high + channel)), _mm256_maddubs_epi16(odd, load32(x.high + channel + 32)));
-          const __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.low + channel)), _mm256_maddubs_epi16(odd, load32(x.low + channel + 32)));
+          const __m256i w = load32(from), even = _mm256_and_si256(w, nibble),
+                        odd = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
+          const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.high + channel)),
+                                                _mm256_maddubs_epi16(odd, load32(x.high + channel + 32)));
+          const __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.low + channel)),
+                                               _mm256_maddubs_epi16(odd, load32(x.low + channel + 32)));
           sum = _mm256_add_epi32(_mm256_madd_epi16(high, places), _mm256_madd_epi16(low, ones));
         } else {
           sum = _mm256_setzero_si256();

@@ -1,19 +1,23 @@
 // Integer dot products with AVX-512 VNNI: vpdpbusd multiplies 64 unsigned by 64 signed bytes and adds them up by fours.
 
-// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by fours.
-// 16 vpdpbusd and four float operations for 64 channels of 16 rows and one token.
+// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by
+// fours. 16 vpdpbusd and four float operations for 64 channels of 16 rows and one token.
 
 constexpr int kTileRows = 16;
 constexpr int kTileTokens = 8;
 
 struct Tile {
-  alignas(64) std::uint8_t q[kBlock / 4][kTileRows][4];   // [four channels, row, channel]
+  alignas(64) std::uint8_t q[kBlock / 4][kTileRows][4];  // [four channels, row, channel]
   alignas(64) float scale[kBlockGroups][kTileRows];
   alignas(64) float bias[kBlockGroups][kTileRows];
 };
 
-HWY_INLINE __m512 bf16_to_f32(__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); }
-HWY_INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
+HWY_INLINE __m512 bf16_to_f32(__m256i halves) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+HWY_INLINE __mmask16 first_lanes(int n) {
+  return static_cast<__mmask16>((1u << n) - 1);
+}
 
 /// Transposes 16 x 16 lanes of 32 bits.
 HWY_INLINE void transpose(__m512i (&v)[16]) {
@@ -28,9 +32,11 @@ HWY_INLINE void transpose(__m512i (&v)[16]) {
     v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
     v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
-  for (int i = 0; i < 4; ++i) {   // v[4 b + i]: lanes i, 4 + i, 8 + i, 12 + i of rows 4 b to 4 b + 3
-    const __m512i low01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0x88), high01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0xdd);
-    const __m512i low23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0x88), high23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0xdd);
+  for (int i = 0; i < 4; ++i) {  // v[4 b + i]: lanes i, 4 + i, 8 + i, 12 + i of rows 4 b to 4 b + 3
+    const __m512i low01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0x88),
+                  high01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0xdd);
+    const __m512i low23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0x88),
+                  high23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0xdd);
     t[i] = _mm512_shuffle_i32x4(low01, low23, 0x88);
     t[8 + i] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
     t[4 + i] = _mm512_shuffle_i32x4(high01, high23, 0x88);
@@ -48,15 +54,18 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
   for (int bias = 0; bias < 2; ++bias) {
     const std::uint8_t* from = (bias ? rows.biases : rows.scales) + 2 * group;
     for (int r = 0; r < kTileRows; ++r)
-      v[r] = _mm512_castps_si512(bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(r, count - 1) * rows.scale_stride)));
+      v[r] = _mm512_castps_si512(
+          bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(r, count - 1) * rows.scale_stride)));
     transpose(v);
     for (int g = 0; g < groups; ++g) _mm512_store_ps(bias ? tile.bias[g] : tile.scale[g], _mm512_castsi512_ps(v[g]));
   }
   // Weights: 64 bytes of 16 rows at a time.
   constexpr int group_bytes = q4 ? kGroup / 2 : kGroup;
-  for (int r = 0; r < kTileRows; ++r) row[r] = rows.weight + smaller(r, count - 1) * rows.weight_stride + group * group_bytes;
+  for (int r = 0; r < kTileRows; ++r)
+    row[r] = rows.weight + smaller(r, count - 1) * rows.weight_stride + group * group_bytes;
   const __m512i nibble = _mm512_set1_epi8(15);
-  const __m512i first_four = _mm512_set1_epi64(0x2c2824200c080400);   // bit offsets of nibbles 0 to 3 of each half of 64 bits
+  const __m512i first_four =
+      _mm512_set1_epi64(0x2c2824200c080400);  // bit offsets of nibbles 0 to 3 of each half of 64 bits
   const __m512i last_four = _mm512_set1_epi64(0x3c3834301c181410);
   std::uint8_t* to = tile.q[0][0];
   for (int at = 0; at < groups * group_bytes; at += 64) {
@@ -65,7 +74,9 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
     for (int r = 0; r < kTileRows; ++r) {
       v[r] = _mm512_maskz_loadu_epi32(mask, row[r] + at);
       // The next tile, in the order of addresses: doubles the speed for few tokens and cold weights.
-      _mm_prefetch(reinterpret_cast<const char*>(rows.weight) + kTileRows * (rows.weight_stride + group * group_bytes + at) + 64 * r, _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(rows.weight) +
+                       kTileRows * (rows.weight_stride + group * group_bytes + at) + 64 * r,
+                   _MM_HINT_T1);
     }
     transpose(v);
     for (int i = 0; i < lanes; ++i) {
@@ -88,8 +99,9 @@ HWY_INLINE __m512i broadcast_four(const std::int8_t* p) {
 }
 
 template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y, std::ptrdiff_t stride) {
-  constexpr int chains = N >= 4 ? 1 : 4 / N;   // enough independent sums to hide the latency
+HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
+                              std::ptrdiff_t stride) {
+  constexpr int chains = N >= 4 ? 1 : 4 / N;  // enough independent sums to hide the latency
   __m512 total[N];
   for (int n = 0; n < N; ++n) total[n] = accumulate ? _mm512_loadu_ps(y + n * stride) : _mm512_setzero_ps();
   for (int g = 0; g < groups; ++g) {
@@ -101,7 +113,8 @@ HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& to
 #pragma GCC unroll 16
     for (int i = 0; i < kGroup / 4; ++i) {
       const __m512i w = _mm512_load_si512(q + 64 * i);
-      for (int n = 0; n < N; ++n) sum[n][i % chains] = _mm512_dpbusd_epi32(sum[n][i % chains], w, broadcast_four(tokens.q[n] + at + 4 * i));
+      for (int n = 0; n < N; ++n)
+        sum[n][i % chains] = _mm512_dpbusd_epi32(sum[n][i % chains], w, broadcast_four(tokens.q[n] + at + 4 * i));
     }
     const __m512 scale = _mm512_load_ps(tile.scale[g]), bias = _mm512_load_ps(tile.bias[g]);
     for (int n = 0; n < N; ++n) {
@@ -114,23 +127,26 @@ HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& to
   for (int n = 0; n < N; ++n) _mm512_storeu_ps(y + n * stride, total[n]);
 }
 
-// multiply16: a lane is four channels of one row; two groups of 4-bit weights a load. Four vpdpbusd, two for the high bytes of
-// the activations and two for the low ones, and about seven other operations for 128 weights.
+// multiply16: a lane is four channels of one row; two groups of 4-bit weights a load. Four vpdpbusd, two for the high
+// bytes of the activations and two for the low ones, and about seven other operations for 128 weights.
 
 constexpr int kDotRows = 4;
 
-/// Four rows at a time are four streams inside one page, which the hardware does not follow. So the weights are asked for in the
-/// order of their addresses, 64 bytes for each 64 used, one page ahead (2 KB to 6 KB measured alike).
+/// Four rows at a time are four streams inside one page, which the hardware does not follow. So the weights are asked
+/// for in the order of their addresses, 64 bytes for each 64 used, one page ahead (2 KB to 6 KB measured alike).
 template <int R>
 HWY_INLINE void fetch_ahead(const QuantizedRows& rows, int vector, int row) {
   _mm_prefetch(reinterpret_cast<const char*>(rows.weight) + 4096 + (vector * R + row) * 64, _MM_HINT_T0);
 }
 
-/// R rows of one token: total += b_g sum_g, and scaled = s_g * (scale of x) for groups group..group+15 (zeros beyond the row).
+/// R rows of one token: total += b_g sum_g, and scaled = s_g * (scale of x) for groups group..group+15 (zeros beyond
+/// the row).
 template <int R>
-HWY_INLINE void scale_rows(const QuantizedRows& rows, const Row16& x, int group, int groups, __m512 (&scaled)[R], __m512 (&total)[R]) {
+HWY_INLINE void scale_rows(const QuantizedRows& rows, const Row16& x, int group, int groups, __m512 (&scaled)[R],
+                           __m512 (&total)[R]) {
   const auto present = first_lanes(groups);
-  const __m512 x_scale = _mm512_maskz_loadu_ps(present, x.scale + group), x_sum = _mm512_maskz_loadu_ps(present, x.sum + group);
+  const __m512 x_scale = _mm512_maskz_loadu_ps(present, x.scale + group),
+               x_sum = _mm512_maskz_loadu_ps(present, x.sum + group);
   for (int r = 0; r < R; ++r) {
     const std::ptrdiff_t at = r * rows.scale_stride + 2 * group;
     scaled[r] = _mm512_mul_ps(bf16_to_f32(_mm256_maskz_loadu_epi16(present, rows.scales + at)), x_scale);
@@ -158,8 +174,10 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
         const bool two = g + 1 < groups;
         const std::int8_t* high = x.high + (group + g) * kGroup;
         const std::int8_t* low = x.low + (group + g) * kGroup;
-        const __m512i high_even = two_groups(high, two ? high + 64 : nullptr), high_odd = two_groups(high + 32, two ? high + 96 : nullptr);
-        const __m512i low_even = two_groups(low, two ? low + 64 : nullptr), low_odd = two_groups(low + 32, two ? low + 96 : nullptr);
+        const __m512i high_even = two_groups(high, two ? high + 64 : nullptr),
+                      high_odd = two_groups(high + 32, two ? high + 96 : nullptr);
+        const __m512i low_even = two_groups(low, two ? low + 64 : nullptr),
+                      low_odd = two_groups(low + 32, two ? low + 96 : nullptr);
         const __m512i lanes = _mm512_add_epi32(halves, _mm512_set1_epi32(g));
         for (int r = 0; r < R; ++r) {
           const std::uint8_t* from = rows.weight + r * rows.weight_stride + (group + g) * (kGroup / 2);
@@ -176,9 +194,11 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
         const __m512i x0 = _mm512_loadu_si512(q), x1 = _mm512_loadu_si512(q + 32);
         const __m512i lanes = _mm512_set1_epi32(g);
         for (int r = 0; r < R; ++r) {
-          const auto* from = reinterpret_cast<const __m256i*>(rows.weight + r * rows.weight_stride + (group + g) * kGroup);
+          const auto* from =
+              reinterpret_cast<const __m256i*>(rows.weight + r * rows.weight_stride + (group + g) * kGroup);
           fetch_ahead<R>(rows, group + g, r);
-          const __m512i w0 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from)), w1 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from + 1));
+          const __m512i w0 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from)),
+                        w1 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from + 1));
           const __m512i sum = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), w0, x0), w1, x1);
           total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_permutexvar_ps(lanes, scaled[r]), total[r]);
         }

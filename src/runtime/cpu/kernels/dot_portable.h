@@ -1,4 +1,5 @@
-// Integer dot products in plain C++, one row at a time; the compiler vectorises the inner loops as far as its target goes.
+// Integer dot products in plain C++, one row at a time; the compiler vectorises the inner loops as far as its target
+// goes.
 
 constexpr int kTileRows = 1;
 constexpr int kTileTokens = 1;
@@ -28,7 +29,8 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int, int group, int groups, Ti
 }
 
 template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y, std::ptrdiff_t) {
+HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
+                              std::ptrdiff_t) {
   static_assert(N == 1);
   float total = accumulate ? y[0] : 0;
   for (int g = 0; g < groups; ++g) {

@@ -1,0 +1,148 @@
+// Files, prompts and contexts that cannot be used: one line that says what was found and what to do, exit code 1.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "model_folder.h"
+#include "support/process.h"
+
+namespace {
+
+using namespace tqkv::test;
+
+void check_failure(const ProcessResult& result, const std::string& kind, const std::vector<std::string>& parts) {
+  CAPTURE(result.error);
+  CHECK(result.exit_code == 1);
+  CHECK(result.output.empty());
+  CHECK(result.error.rfind("tqkv: [" + kind + "] ", 0) == 0);
+  CHECK(lines_in(result.error) == 1);
+  for (const std::string& part : parts) CHECK(contains(result.error, part));
+}
+
+ProcessResult ask(const std::string& model, std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"generate", model, "Hi", "--max-tokens", "1"});
+  return run_tqkv(more);
+}
+
+TEST_CASE("an empty prompt is refused wherever it comes from") {
+  const TemporaryFolder folder;
+  const std::string empty = folder.write("empty.txt", "\n \n");
+  check_failure(run_tqkv({"generate", "pocket", ""}), "input", {"prompt", "empty"});
+  check_failure(run_tqkv({"generate", "pocket", "  \n"}), "input", {"prompt", "empty"});
+  check_failure(run_tqkv({"generate", "pocket", "--file", empty}), "input", {"prompt", "empty"});
+  check_failure(run_tqkv({"generate", "pocket", "-"}), "input", {"prompt", "empty"});
+  check_failure(run_tqkv({"generate", "pocket", "", "--raw"}), "input", {"prompt", "empty"});
+}
+
+TEST_CASE("a prompt longer than the context is refused with both counts") {
+  ProcessOptions options;
+  for (int i = 0; i < 33000; ++i) options.input += "word ";
+  check_failure(run_tqkv({"generate", "pocket", "-"}, options), "input", {"tokens", "the model's context is 32768"});
+  check_failure(ask("pocket", {"--context", "5"}), "input", {"14 tokens", "--context is 5"});
+}
+
+TEST_CASE("a context beyond the model's is refused with both") {
+  const ProcessResult result = ask("pocket", {"--context", "40000"});
+  CHECK(result.exit_code == 2);
+  CHECK(result.error.rfind("tqkv: [usage] ", 0) == 0);
+  CHECK(contains(result.error, "40"));
+  CHECK(contains(result.error, "32"));
+}
+
+TEST_CASE("a context that does not fit the memory is refused with what would fit, and --force goes on") {
+  const TemporaryFolder folder;
+  // Beyond any machine: terabytes of keys and values. The plan comes before the weights are looked at.
+  std::string config = replaced(pocket_text("config.json"), "\"max_position_embeddings\": 32768",
+                                "\"max_position_embeddings\": 16777216");
+  config = replaced(config, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 8");
+  for (int layer = 0; layer < 6; ++layer) config = replaced(config, "\"linear_attention\"", "\"full_attention\"");
+  const std::string model = pocket_with(folder, {{"config.json", config}});
+  const std::vector<std::string> large{"--context", "16777216", "--backend", "baseline", "--precision", "f32"};
+  const ProcessResult refused = ask(model, large);
+  CAPTURE(refused.error);
+  CHECK(refused.exit_code == 1);
+  CHECK(refused.output.empty());
+  CHECK(contains(refused.error, "memory plan"));   // the plan, then the one line
+  const std::string line = refused.error.substr(refused.error.rfind("tqkv: "));
+  CHECK(line.rfind("tqkv: [memory] ", 0) == 0);
+  CHECK(lines_in(line) == 1);
+  for (const char* word : {"turboquant", "mlx_quant", "--force"}) CHECK(contains(line, word));
+
+  std::vector<std::string> force = large;
+  force.push_back("--force");
+  const ProcessResult forced = ask(model, force);
+  CHECK(contains(forced.error, "going on because of --force"));
+}
+
+TEST_CASE("a model that is not there is refused with the place searched") {
+  check_failure(ask("/no/such/folder"), "checkpoint", {"/no/such/folder"});
+  const TemporaryFolder home;
+  ProcessOptions options;
+  options.environment = {{"HF_HOME", home.path().string()}, {"HF_HUB_CACHE", (home.path() / "hub").string()}};
+  check_failure(run_tqkv({"generate", "mlx-community/Qwen3.5-35B-A3B-4bit", "Hi"}, options), "checkpoint",
+                {"20.4 GB", "hf download mlx-community/Qwen3.5-35B-A3B-4bit", home.path().string()});
+}
+
+TEST_CASE("broken model files are refused by name") {
+  const struct {
+    const char* file;
+    std::optional<std::string> text;
+    const char* kind;
+  } cases[] = {
+      {"config.json", std::nullopt, "c"},
+      {"config.json", "{\"model_type\": ", "config"},
+      {"config.json", "{\"model_type\": \"llama\"}", "config"},
+      {"tokenizer.json", std::nullopt, "tokenizer"},
+      {"tokenizer.json", "{\"model\": 5}", "tokenizer"},
+      {"generation_config.json", "{\"temperature\": \"warm\"}", "config"},
+      {"model-00002-of-00002.safetensors", std::nullopt, "checkpoint"},
+      {"model-00001-of-00002.safetensors", "short", "checkpoint"},
+      {"model.safetensors.index.json", "[]", "checkpoint"},
+  };
+  for (const auto& [file, text, kind] : cases) {
+    CAPTURE(file);
+    const TemporaryFolder folder;
+    const ProcessResult result = ask(pocket_with(folder, {{file, text}}));
+    CAPTURE(result.error);
+    CHECK(result.exit_code == 1);
+    CHECK(result.output.empty());
+    CHECK(lines_in(result.error) == 1);
+    CHECK(result.error.rfind(std::string("tqkv: [") + kind, 0) == 0);
+    CHECK(contains(result.error, file));
+  }
+}
+
+TEST_CASE("a chat template that is not Qwen markup is refused and --raw works without it") {
+  const TemporaryFolder folder;
+  const std::string model = pocket_with(folder, {{"chat_template.jinja", "[INST] {{ message }} [/INST]"}});
+  check_failure(ask(model), "chat", {"--raw"});
+  CHECK(ask(model, {"--raw"}).exit_code == 0);
+}
+
+TEST_CASE("a conversation that has no rendering is refused") {
+  const TemporaryFolder folder;
+  const auto with = [&](const std::string& text) {
+    return run_tqkv({"generate", "pocket", "--messages", folder.write("m.json", text)});
+  };
+  for (const std::string text : {"", "{", "5", "[]", "[5]", R"([{"role": "user"}])", R"([{"content": "Hi"}])"}) {
+    CAPTURE(text);
+    const ProcessResult result = with(text);
+    CAPTURE(result.error);
+    CHECK(result.exit_code == 1);
+    CHECK(lines_in(result.error) == 1);
+    CHECK(result.error.rfind("tqkv: [chat] ", 0) == 0);
+  }
+  check_failure(run_tqkv({"generate", "pocket", "--messages", "/no/such.json"}), "io", {"/no/such.json"});
+  check_failure(run_tqkv({"generate", "pocket", "--file", "/no/such.txt"}), "io", {"/no/such.txt"});
+}
+
+TEST_CASE("pocket neither thinks nor knows tools, and says so") {
+  const TemporaryFolder folder;
+  const std::string tools = folder.write("t.json", R"([{"type": "function", "function": {"name": "f"}}])");
+  check_failure(ask("pocket", {"--think"}), "chat", {"does not think"});
+  check_failure(ask("pocket", {"--tools", tools}), "chat", {"tool"});
+}
+
+}  // namespace
