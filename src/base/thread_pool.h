@@ -42,10 +42,9 @@ class ThreadPool {
   Call call_ = nullptr;  // these three change only while the gate is closed and nobody is inside
   const void* task_ = nullptr;
   int count_ = 0;
-  alignas(64) std::atomic<int> next_{0};            // next index to hand out
-  alignas(64) std::atomic<std::uint32_t> gate_{0};  // workers inside the region, and open_ while others may enter
-  alignas(64) std::atomic<std::uint32_t> region_{
-      0};  // workers sleep on it: changes when a region starts or the pool stops
+  alignas(64) std::atomic<int> next_{0};              // next index to hand out
+  alignas(64) std::atomic<std::uint32_t> gate_{0};    // workers inside the region, and open_ while others may enter
+  alignas(64) std::atomic<std::uint32_t> region_{0};  // changes when a region starts or the pool stops; workers wait
   std::atomic<bool> stop_{false};
   static constexpr std::uint32_t open_ = 1u << 31;
 };

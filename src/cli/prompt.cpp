@@ -40,6 +40,8 @@ Conversation conversation(const PromptOptions& options, int& replaced) {
   if (!options.tools.empty()) conversation.tools = read_input(options.tools);
   if (!options.messages.empty()) {
     conversation.messages = read_input(options.messages);
+    if (nlohmann::json::parse(conversation.messages, nullptr, false) == nlohmann::json::array())
+      throw Error(ErrorKind::input, fmt::format("{}: the conversation is empty: give a message", options.messages));
     return conversation;
   }
   const std::string text = joined_text(options);

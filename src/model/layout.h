@@ -12,8 +12,8 @@ namespace tqkv {
 /// Visitor:
 ///   void matrix(Matrix& to, const std::string& module, const char* kind, int out, int in);
 ///   void experts(Matrix& to, const std::string& module, const char* kind, int count, int out, int in);
-///   void vector(Vector& to, const std::string& tensor, const char* kind, std::vector<std::int64_t> shape, DType
-///   usual);
+///   void vector(Vector& to, const std::string& tensor, const char* kind, Shape shape, DType usual);
+/// with Shape = std::vector<std::int64_t>; `usual` is the dtype that MLX writes.
 template <class Visitor>
 void visit_mlp(const std::string& at, const char* kind, int hidden, int intermediate, MlpWeights& mlp,
                Visitor& visitor) {

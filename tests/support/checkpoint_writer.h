@@ -25,8 +25,7 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
-/// How names are spelled: "language_model.model.X" (MLX), "model.language_model.X" (Hugging Face), "model.X" (text
-/// only).
+/// How names are spelled: "language_model.model.X", "model.language_model.X" or "model.X".
 enum class NameStyle { mlx, hugging_face, text_only };
 
 struct TinyModel {

@@ -15,12 +15,14 @@
 
 namespace tqkv::cpu {
 
-/// Rows of activations in 8 bits: x ≈ scale * q in each group of 64, |q| <= 127. cols is a multiple of 64.
+/// Rows of activations in 8 bits: x ≈ scale * q in each group of 64, |q| <= 127. cols is a multiple of 64. With a residual
+/// plane, which holds x - scale * q in the same form, the two together carry 15 bits at twice the multiplications.
 struct Rows8 {
   int rows = 0, cols = 0;
   std::int8_t* q = nullptr;      // [rows, cols], natural order
   float* scale = nullptr;        // [rows, cols/64]; 0 for a group of zeros
   float* sum = nullptr;          // [rows, cols/64]: scale * (sum of q), what the weight's bias multiplies
+  Rows8* residual = nullptr;     // of the same shape, or null
 };
 
 /// One row of activations in 16 bits: x ≈ scale * q in each group of 64, q = 256 high + low, |q| <= 32639.
@@ -34,7 +36,7 @@ struct Row16 {
 };
 
 struct MatrixKernels {
-  /// Quantizes x [rows, cols] (row r at x + r * stride) into rows `first`.. of `out`: scale = absmax / 127.
+  /// Quantizes x [rows, cols] (row r at x + r * stride) into rows `first`.. of `out` (and of its residual): scale = absmax / 127.
   void (*quantize8)(const float* x, int rows, int stride, Rows8* out, int first);
   /// Quantizes x [cols]: scale = absmax / 32639.
   void (*quantize16)(const float* x, Row16* out);
@@ -91,7 +93,7 @@ struct AttentionKernels {
 
 struct DeltaKernels {
   /// Causal depthwise convolution and SiLU. u [tokens + kernel - 1, channels] (the first kernel - 1 rows are the past), w
-  /// [kernel, channels] (tap-major, the last tap is the current token) -> out [tokens, channels], for channels first..last-1.
+  /// [kernel, channels] (tap-major, at the same stride as u, the last tap is the current token) -> out [tokens, channels], for channels first..last-1.
   void (*convolve)(const float* u, std::ptrdiff_t stride, const float* w, int kernel, int tokens, int first, int last, float* out, std::ptrdiff_t out_stride);
   /// One token of the gated delta rule for one value head, in one pass over the state [value_dim, key_dim] (f32):
   /// S <- g S; d = beta (v - S k); S <- S + d k^T; out = S q.

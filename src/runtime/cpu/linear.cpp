@@ -6,6 +6,13 @@ namespace tqkv::cpu {
 
 int rows_per_task(int tokens) { return tokens == 1 ? 64 : 32; }
 
+void reshape(Rows8& plane, int rows, int cols) {
+  for (Rows8* p = &plane; p; p = p->residual) {
+    p->rows = rows;
+    p->cols = cols;
+  }
+}
+
 Activations Linear::activations(const float* x, int rows, int cols) const {
   Activations out{x, rows, cols, nullptr, nullptr};
   if (!integer(cols)) return out;
@@ -16,8 +23,7 @@ Activations Linear::activations(const float* x, int rows, int cols) const {
     out.row16 = &work_.row16;
     return out;
   }
-  work_.rows8.rows = rows;
-  work_.rows8.cols = cols;
+  reshape(work_.rows8, rows, cols);
   constexpr int block = 16;
   engine_.pool().run(ceil_div(rows, block), [&](int task, int) {
     const int first = task * block;

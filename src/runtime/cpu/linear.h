@@ -9,7 +9,7 @@
 
 namespace tqkv::cpu {
 
-/// `rows` rows of activations [rows, cols]. In fast precision one row is held in 16 bits, more in 8 bits.
+/// `rows` rows of activations [rows, cols]. In fast precision one row is held in 16 bits, more in 8 bits with a residual.
 struct Activations {
   const float* x = nullptr;
   int rows = 0, cols = 0;
@@ -42,6 +42,9 @@ class Linear {
   const CpuEngine& engine_;
   WorkBuffers& work_;
 };
+
+/// Makes `rows` rows of `cols` channels of a plane and its residual.
+void reshape(Rows8& plane, int rows, int cols);
 
 /// Output rows of one task: short enough to share out, long enough to be worth a hand-over.
 int rows_per_task(int tokens);

@@ -48,6 +48,13 @@ Rows8 take_rows8(Arena& arena, std::size_t rows, int cols) {
 }
 
 template <class Arena>
+void take_planes(Arena& arena, std::size_t rows, int cols, Rows8& plane, Rows8& residual) {
+  plane = take_rows8(arena, rows, cols);
+  residual = take_rows8(arena, rows, cols);
+  plane.residual = &residual;
+}
+
+template <class Arena>
 Row16 take_row16(Arena& arena, int cols) {
   Row16 out;
   out.cols = cols;
@@ -76,7 +83,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   sine = arena.take<float>(t * size(c.rotary_dim / 2));
   logits = arena.take<float>(size(logit_rows) * size(c.vocab_size));
   if (fast) {
-    rows8 = take_rows8(arena, t, std::max({c.hidden_size, c.query_dim(), c.value_dim()}));
+    take_planes(arena, t, std::max({c.hidden_size, c.query_dim(), c.value_dim()}), rows8, rows8_residual);
     row16 = take_row16(arena, widest_in);
     logit_row16.resize(logit_rows);
     for (auto& row : logit_row16) row = take_row16(arena, c.hidden_size);
@@ -104,7 +111,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   const int expert_inner = c.moe() ? c.moe_intermediate_size : c.intermediate_size;
   gate = arena.take<float>(pairs * size(expert_inner));
   up = arena.take<float>(pairs * size(expert_inner));
-  if (fast) inner8 = take_rows8(arena, pairs, expert_inner);
+  if (fast) take_planes(arena, pairs, expert_inner, inner8, inner8_residual);
   if (c.moe()) {
     router = arena.take<float>(t * size(c.num_experts));
     pair_expert = arena.take<int>(pairs);
@@ -116,7 +123,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
     shared_factor = arena.take<float>(t);
     shared_gate = arena.take<float>(t * size(c.shared_expert_intermediate_size));
     shared_up = arena.take<float>(t * size(c.shared_expert_intermediate_size));
-    if (fast) shared8 = take_rows8(arena, t, c.shared_expert_intermediate_size);
+    if (fast) take_planes(arena, t, c.shared_expert_intermediate_size, shared8, shared8_residual);
   }
   if (fast) {
     inner16.resize(size(c.num_experts_per_tok) + 1);
