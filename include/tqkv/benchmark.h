@@ -65,6 +65,7 @@ struct BenchmarkRun {
   KvFormat format;  ///< effective
   std::vector<LayerCache> layers;
   int prompt_tokens = 0, generation_tokens = 0, depth = 0;
+  int open_sessions = 1;   ///< sessions that peak_anonymous holds: all of them where depths are kept
   CacheBytes predicted;    ///< from shapes, for depth + P + G - 1 tokens
   std::string ids_digest;  ///< of the ids in the cache and those fed
   Trial warmup;

@@ -19,16 +19,16 @@ namespace tqkv {
 
 /// The tokenizer of a checkpoint. Throws Error(tokenizer).
 Tokenizer open_tokenizer(const Checkpoint& checkpoint);
-/// The chat markup of a checkpoint: told from chat_template.jinja, else from chat_template in tokenizer_config.json. Nothing
-/// when there is no template or it is not Qwen markup. Throws Error(chat) for files that cannot be read.
+/// The chat markup of a checkpoint: told from chat_template.jinja, else from chat_template in tokenizer_config.json.
+/// Nothing when there is no template or it is not Qwen markup. Throws Error(chat) for files that cannot be read.
 std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer);
 /// generation_config.json; stop ids come from `config` when it names none. Throws Error(config).
 GenerationDefaults open_defaults(const Checkpoint& checkpoint, const ModelConfig& config);
 
 enum class FinishReason {
-  stop,       ///< the model ended its answer
-  length,     ///< max_tokens were generated
-  context,    ///< the session is full
+  stop,     ///< the model ended its answer
+  length,   ///< max_tokens were generated
+  context,  ///< the session is full
   cancelled
 };
 std::string_view name(FinishReason reason);
@@ -39,38 +39,38 @@ using TextSink = std::function<void(Part part, std::string_view text)>;
 
 struct GenerateOptions {
   Sampling sampling;
-  std::vector<int> stop_ids;                    ///< end the answer; not part of its text
-  int max_tokens = 0;                           ///< most ids to generate; 0: until the session is full
-  bool split_thinking = true;                   ///< tell <think> … </think> apart from the answer
-  bool opens_thinking = false;                  ///< the prompt ends inside a think block
-  bool skip_special = true;                     ///< leave special tokens out of the text
-  const std::atomic<bool>* cancel = nullptr;    ///< looked at after every chunk and before every id
-  std::function<void(int done, int total)> progress;   ///< of the prompt, after every chunk
+  std::vector<int> stop_ids;                          ///< end the answer; not part of its text
+  int max_tokens = 0;                                 ///< most ids to generate; 0: until the session is full
+  bool split_thinking = true;                         ///< tell <think> … </think> apart from the answer
+  bool opens_thinking = false;                        ///< the prompt ends inside a think block
+  bool skip_special = true;                           ///< leave special tokens out of the text
+  const std::atomic<bool>* cancel = nullptr;          ///< looked at after every chunk and before every id
+  std::function<void(int done, int total)> progress;  ///< of the prompt, after every chunk
 };
 
 /// Seconds and tokens a second; nothing where there was nothing to time.
 struct GenerateStatistics {
   int prompt_tokens = 0;
-  int generated_tokens = 0;                     ///< the stop id counts
-  std::optional<double> prompt_tps;             ///< prompt tokens / time to the logits of the last one
-  std::optional<double> generation_tps;         ///< decode steps / their time, sampling excluded; one step less than tokens
+  int generated_tokens = 0;              ///< the stop id counts
+  std::optional<double> prompt_tps;      ///< prompt tokens / time to the logits of the last one fed
+  std::optional<double> generation_tps;  ///< decode steps / their time, sampling excluded; one step less than tokens
   std::optional<double> time_to_first_token;
-  double wall = 0.0;                            ///< prefill, decode, sampling and sink
-  std::uint64_t peak_anonymous = 0;             ///< bytes of RssAnon, the largest seen after a chunk or a step
+  double wall = 0.0;                 ///< prefill, decode, sampling and sink
+  std::uint64_t peak_anonymous = 0;  ///< bytes of RssAnon, the largest seen after a chunk or a step
 };
 
 struct GenerateResult {
   std::string thinking, answer;
-  std::vector<int> ids;                         ///< generated, the stop id included
+  std::vector<int> ids;  ///< generated, the stop id included
   FinishReason reason = FinishReason::stop;
-  bool ended_thinking = false;                  ///< the text ends inside a think block
+  bool ended_thinking = false;  ///< the text ends inside a think block
   GenerateStatistics statistics;
   CacheReport cache;
 };
 
-/// Feeds `prompt` to the session and samples until a stop id, max_tokens or the end of the context. The last sampled id is
-/// not fed. Ids without a token are never chosen. Throws Error(input) for an empty prompt or one that the session has no
-/// room for, and what the session and the sink throw.
+/// Feeds `prompt` to the session and samples until a stop id, max_tokens or the end of the context. The last sampled id
+/// is not fed. Ids without a token are never chosen. Throws Error(input) for an empty prompt or one that the session
+/// has no room for, and what the session and the sink throw.
 GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const int> prompt,
                         const GenerateOptions& options, const TextSink& sink = {});
 

@@ -24,14 +24,14 @@ struct Sampling {
   bool is_greedy() const { return greedy || temperature == 0.0f; }
 };
 
-/// Throws Error(usage) for a value out of its range: temperature 0 to 100, top_p above 0 to 1, top_k from 0, min_p 0 to 1,
-/// repetition_penalty above 0 to 100, presence_penalty -100 to 100.
+/// Throws Error(usage) for a value out of its range: temperature 0 to 100, top_p above 0 to 1, top_k from 0, min_p 0 to
+/// 1, repetition_penalty above 0 to 100, presence_penalty -100 to 100.
 void check(const Sampling& sampling);
 
 /// What a checkpoint's generation_config.json asks for.
 struct GenerationDefaults {
-  Sampling sampling;                ///< greedy unless do_sample is true; what is absent is off
-  std::vector<int> stop_ids;        ///< eos_token_id; empty when it is absent
+  Sampling sampling;          ///< greedy unless do_sample is true; what is absent is off
+  std::vector<int> stop_ids;  ///< eos_token_id; empty when it is absent
   /// `where` names the file in messages. Throws Error(config).
   static GenerationDefaults parse(std::string_view json, std::string_view where);
 };
@@ -48,16 +48,16 @@ class Sampler {
   explicit Sampler(const Sampling& sampling, std::vector<bool> allowed = {});
   /// Ids of the prompt: the repetition penalty applies to them, the presence penalty does not.
   void prompt(std::span<const int> ids);
-  /// Chooses from logits [vocab] the id that will stand at `position`. Equal logits: the lower id comes first, so top_k keeps
-  /// exactly k ids. The draw walks the ids that are left in ascending order until their summed probability (f64) passes
-  /// uniform(seed, position). Throws Error(internal) when no allowed logit is a finite number.
+  /// Chooses from logits [vocab] the id that will stand at `position`. Equal logits: the lower id comes first, so top_k
+  /// keeps exactly k ids. The draw walks the ids that are left in ascending order until their summed probability (f64)
+  /// passes uniform(seed, position). Throws Error(internal) when no allowed logit is a finite number.
   int next(std::span<const float> logits, std::uint64_t position);
 
  private:
   struct Candidate {
     int id;
     float logit;
-    double weight;                  // exp((logit - largest) / temperature)
+    double weight;  // exp((logit - largest) / temperature)
   };
   int largest(std::span<const float> logits) const;
   int draw(std::span<const float> logits, std::uint64_t position);
@@ -66,7 +66,7 @@ class Sampler {
   Sampling sampling_;
   std::vector<bool> allowed_;
   std::unordered_set<int> seen_, generated_;
-  std::vector<float> adjusted_;     // logits after the penalties
+  std::vector<float> adjusted_;  // logits after the penalties
   std::vector<Candidate> candidates_;
 };
 

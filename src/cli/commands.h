@@ -9,6 +9,6 @@ void add_benchmark(CLI::App& program);
 void add_compare(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_logits(CLI::App& program);
-void add_tokenize(CLI::App& program);     // tokenize and detokenize
+void add_tokenize(CLI::App& program);  // tokenize and detokenize
 
 }  // namespace tqkv::cli

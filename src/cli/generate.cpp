@@ -51,7 +51,8 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   add("--min-p", options.min_p, "P", "Tokens this likely next to the most likely one; 0 is off")->excludes(greedy);
   add("--repetition-penalty", options.repetition_penalty, "X", "Against every token seen; 1 is off");
   add("--presence-penalty", options.presence_penalty, "X", "Against every token generated; 0 is off");
-  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)")->check(CLI::NonNegativeNumber);
+  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)")
+      ->check(CLI::NonNegativeNumber);
 }
 
 /// The checkpoint's sampling with what was asked for on top. Asking how to sample turns sampling on.
@@ -118,11 +119,12 @@ void print_prompt(const Options& options, const std::filesystem::path& directory
 void say_how_it_ended(const GenerateResult& result, const Options& options) {
   if (result.ended_thinking) note("the answer ended inside thinking: give more --max-tokens, or --no-think");
   if (result.reason == FinishReason::length && !result.ended_thinking)
-    note(fmt::format("stopped after {} token{} (--max-tokens)", options.max_tokens, options.max_tokens == 1 ? "" : "s"));
+    note(
+        fmt::format("stopped after {} token{} (--max-tokens)", options.max_tokens, options.max_tokens == 1 ? "" : "s"));
   if (result.reason == FinishReason::context)
     note(fmt::format("stopped: the context of {} tokens is full (--context)", result.cache.tokens));
   if (result.reason == FinishReason::cancelled) {
-    if (error_is_terminal()) print_error("\n");   // after ^C or the progress
+    if (error_is_terminal()) print_error("\n");  // after ^C or the progress
     note("interrupted");
   }
 }
@@ -143,8 +145,7 @@ void generate(const Options& options) {
   const GenerationDefaults defaults = open_defaults(checkpoint, config);
   const bool raw = options.prompt.raw;
   int replaced = 0;
-  const Prompt prompt =
-      make_prompt(options.prompt, raw ? std::nullopt : open_chat(checkpoint, tokenizer), replaced);
+  const Prompt prompt = make_prompt(options.prompt, raw ? std::nullopt : open_chat(checkpoint, tokenizer), replaced);
   warn_about(replaced);
   const std::vector<int> ids = encode(tokenizer, prompt.pieces);
   const int tokens = static_cast<int>(ids.size());
@@ -173,7 +174,8 @@ void generate(const Options& options) {
   const GenerateResult result = tqkv::generate(*loaded.session, tokenizer, ids, generation, sink);
   if (!options.json) stream.finish();
 
-  const GenerateReport report{options.model.model, loaded.engine->device(), generation.sampling, weights, context, &result};
+  const GenerateReport report{
+      options.model.model, loaded.engine->device(), generation.sampling, weights, context, &result};
   if (options.json) print(report_json(report));
   say_how_it_ended(result, options);
   const bool cancelled = result.reason == FinishReason::cancelled;

@@ -17,7 +17,9 @@ std::string rate(const std::optional<double>& value) {
   return value ? fmt::format("{:.1f} tokens/s", *value) : "no rate";
 }
 
-std::string megabytes(std::uint64_t bytes) { return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6); }
+std::string megabytes(std::uint64_t bytes) {
+  return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
+}
 
 std::string sampling_text(const Sampling& sampling) {
   std::string text = sampling.is_greedy() ? "greedy" : fmt::format("temperature {}", sampling.temperature);
@@ -32,14 +34,22 @@ std::string sampling_text(const Sampling& sampling) {
   return text;
 }
 
-std::string count(int number) { return measure::grouped(static_cast<std::uint64_t>(number)); }
+std::string count(int number) {
+  return measure::grouped(static_cast<std::uint64_t>(number));
+}
 
-json optional(const std::optional<double>& value) { return value ? json(*value) : json(); }
+json optional(const std::optional<double>& value) {
+  return value ? json(*value) : json();
+}
 
-double gigabytes(std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+double gigabytes(std::uint64_t bytes) {
+  return static_cast<double>(bytes) / 1e9;
+}
 
 /// The decimal number that a float was given as, and not its neighbour in f64.
-json decimal(float value) { return json::parse(fmt::format("{}", value)); }
+json decimal(float value) {
+  return json::parse(fmt::format("{}", value));
+}
 
 json sampling_json(const Sampling& sampling) {
   return {{"greedy", sampling.is_greedy()},
@@ -59,21 +69,24 @@ std::string statistics_text(const GenerateReport& report) {
   const GenerateStatistics& statistics = result.statistics;
   const CacheBytes& bytes = result.cache.bytes;
   std::string text;
-  const auto line = [&](const char* title, const std::string& value) { text += fmt::format("  {:<12}{}\n", title, value); };
+  const auto line = [&](const char* title, const std::string& value) {
+    text += fmt::format("  {:<12}{}\n", title, value);
+  };
   text += "statistics\n";
   line("prompt", fmt::format("{} tokens, {}{}", count(statistics.prompt_tokens), rate(statistics.prompt_tps),
                              statistics.time_to_first_token
                                  ? fmt::format(", first token after {:.3f} s", *statistics.time_to_first_token)
                                  : ""));
-  line("generation", fmt::format("{} tokens, {}, ended by {}", count(statistics.generated_tokens), rate(statistics.generation_tps),
-                                 name(result.reason)));
+  line("generation", fmt::format("{} tokens, {}, ended by {}", count(statistics.generated_tokens),
+                                 rate(statistics.generation_tps), name(result.reason)));
   line("wall time", fmt::format("{:.3f} s", statistics.wall));
   line("sampling", sampling_text(report.sampling));
   line("cache", fmt::format("{} of {} tokens, {} used, {} allocated", count(result.cache.tokens), count(report.context),
                             megabytes(bytes.used()), megabytes(bytes.allocated())));
-  line("  KV", fmt::format("{} B used, {} B allocated", measure::grouped(bytes.kv_used), measure::grouped(bytes.kv_allocated)));
-  line("  state", fmt::format("{} B recurrent ({}), {} B convolution", measure::grouped(bytes.recurrent), name(result.cache.state),
-                              measure::grouped(bytes.convolution)));
+  line("  KV",
+       fmt::format("{} B used, {} B allocated", measure::grouped(bytes.kv_used), measure::grouped(bytes.kv_allocated)));
+  line("  state", fmt::format("{} B recurrent ({}), {} B convolution", measure::grouped(bytes.recurrent),
+                              name(result.cache.state), measure::grouped(bytes.convolution)));
   line("format", describe_cache(result.cache));
   line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous",
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),
@@ -90,43 +103,42 @@ std::string report_json(const GenerateReport& report) {
   json layers = json::array();
   for (const LayerCache& layer : result.cache.layers)
     layers.push_back({{"layer", layer.layer}, {"k", layer.k.describe()}, {"v", layer.v.describe()}});
-  const json object = {
-      {"tool", {{"version", version}}},
-      {"model", report.model},
-      {"answer", result.answer},
-      {"thinking", result.thinking},
-      {"ended_thinking", result.ended_thinking},
-      {"finish_reason", name(result.reason)},
-      {"prompt_tokens", statistics.prompt_tokens},
-      {"generated_tokens", statistics.generated_tokens},
-      {"ids", result.ids},
-      {"backend", name(result.cache.format.backend)},
-      {"format", result.cache.format.canonical()},
-      {"layers", layers},
-      {"sampling", sampling_json(report.sampling)},
-      {"statistics",
-       {{"prompt_tps", optional(statistics.prompt_tps)},
-        {"generation_tps", optional(statistics.generation_tps)},
-        {"time_to_first_token_s", optional(statistics.time_to_first_token)},
-        {"wall_s", statistics.wall},
-        {"peak_memory_gb", gigabytes(report.weights + statistics.peak_anonymous)},
-        {"weights_gb", gigabytes(report.weights)},
-        {"peak_anonymous_gb", gigabytes(statistics.peak_anonymous)}}},
-      {"cache",
-       {{"tokens", result.cache.tokens},
-        {"context", report.context},
-        {"kv_used", bytes.kv_used},
-        {"kv_allocated", bytes.kv_allocated},
-        {"recurrent", bytes.recurrent},
-        {"convolution", bytes.convolution},
-        {"state_type", name(result.cache.state)},
-        {"used", bytes.used()},
-        {"allocated", bytes.allocated()}}},
-      {"device",
-       {{"name", report.device.name},
-        {"isa", report.device.isa},
-        {"threads", report.device.threads},
-        {"precision", name(report.device.precision)}}}};
+  const json object = {{"tool", {{"version", version}}},
+                       {"model", report.model},
+                       {"answer", result.answer},
+                       {"thinking", result.thinking},
+                       {"ended_thinking", result.ended_thinking},
+                       {"finish_reason", name(result.reason)},
+                       {"prompt_tokens", statistics.prompt_tokens},
+                       {"generated_tokens", statistics.generated_tokens},
+                       {"ids", result.ids},
+                       {"backend", name(result.cache.format.backend)},
+                       {"format", result.cache.format.canonical()},
+                       {"layers", layers},
+                       {"sampling", sampling_json(report.sampling)},
+                       {"statistics",
+                        {{"prompt_tps", optional(statistics.prompt_tps)},
+                         {"generation_tps", optional(statistics.generation_tps)},
+                         {"time_to_first_token_s", optional(statistics.time_to_first_token)},
+                         {"wall_s", statistics.wall},
+                         {"peak_memory_gb", gigabytes(report.weights + statistics.peak_anonymous)},
+                         {"weights_gb", gigabytes(report.weights)},
+                         {"peak_anonymous_gb", gigabytes(statistics.peak_anonymous)}}},
+                       {"cache",
+                        {{"tokens", result.cache.tokens},
+                         {"context", report.context},
+                         {"kv_used", bytes.kv_used},
+                         {"kv_allocated", bytes.kv_allocated},
+                         {"recurrent", bytes.recurrent},
+                         {"convolution", bytes.convolution},
+                         {"state_type", name(result.cache.state)},
+                         {"used", bytes.used()},
+                         {"allocated", bytes.allocated()}}},
+                       {"device",
+                        {{"name", report.device.name},
+                         {"isa", report.device.isa},
+                         {"threads", report.device.threads},
+                         {"precision", name(report.device.precision)}}}};
   return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

@@ -13,8 +13,8 @@ struct GenerateReport {
   std::string model;
   DeviceReport device;
   Sampling sampling;
-  std::uint64_t weights = 0;        // bytes mapped
-  int context = 0;                  // tokens
+  std::uint64_t weights = 0;  // bytes mapped
+  int context = 0;            // tokens
   const GenerateResult* result = nullptr;
 };
 

@@ -17,7 +17,7 @@ class Lines {
   Lines& operator=(const Lines&) = delete;
   /// False at the end. Throws Error(io).
   bool next(std::string& line);
-  int number() const { return number_; }   ///< of the last line, from 1
+  int number() const { return number_; }  ///< of the last line, from 1
   const std::string& name() const { return name_; }
 
  private:

@@ -7,7 +7,9 @@ namespace {
 std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
-extern "C" void on_interrupt(int) { interrupted.store(true); }
+extern "C" void on_interrupt(int) {
+  interrupted.store(true);
+}
 
 }  // namespace
 
@@ -22,8 +24,12 @@ Interrupt::Interrupt() {
   if (before_.sa_handler == SIG_IGN) sigaction(SIGINT, &before_, nullptr);
 }
 
-Interrupt::~Interrupt() { sigaction(SIGINT, &before_, nullptr); }
+Interrupt::~Interrupt() {
+  sigaction(SIGINT, &before_, nullptr);
+}
 
-const std::atomic<bool>* Interrupt::flag() const { return &interrupted; }
+const std::atomic<bool>* Interrupt::flag() const {
+  return &interrupted;
+}
 
 }  // namespace tqkv::cli

@@ -49,7 +49,7 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
   Loaded loaded;
   SessionOptions session = options.session();
   session.context = context;
-  session.prefill_chunk = std::min(session.prefill_chunk, prompt);   // a short prompt needs no room for a long chunk
+  session.prefill_chunk = std::min(session.prefill_chunk, prompt);  // a short prompt needs no room for a long chunk
   PlanRequest request;
   request.context = context;
   request.precision = options.device().precision;
@@ -68,7 +68,8 @@ std::string describe_cache(const CacheReport& cache) {
   std::vector<std::pair<std::string, std::vector<int>>> groups;
   for (const LayerCache& layer : cache.layers) {
     const std::string sides = fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
-    const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == sides; });
+    const auto found =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == sides; });
     if (found == groups.end())
       groups.push_back({sides, {layer.layer}});
     else

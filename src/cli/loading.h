@@ -14,8 +14,8 @@ namespace tqkv::cli {
 /// config.json of a checkpoint. Throws Error(config).
 ModelConfig open_config(const Checkpoint& checkpoint);
 
-/// Tokens of context: --context, else what `prompt` and `generated` tokens need, of which the last is not stored, at most
-/// the native context. Throws Error(input) when the prompt alone does not fit.
+/// Tokens of context: --context, else what `prompt` and `generated` tokens need, of which the last is not stored, at
+/// most the native context. Throws Error(input) when the prompt alone does not fit.
 int context_for(const ModelOptions& options, const ModelConfig& config, int prompt, int generated);
 
 struct Loaded {
@@ -24,8 +24,8 @@ struct Loaded {
   std::unique_ptr<Session> session;
 };
 
-/// Plans the memory of one session that is fed `prompt` tokens at once at most, warns or refuses (--force: warns) with the
-/// plan on standard error, and opens it.
+/// Plans the memory of one session that is fed `prompt` tokens at once at most, warns or refuses (--force: warns) with
+/// the plan on standard error, and opens it.
 Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt);
 
 /// The same check for a plan made elsewhere: the plan and one line on standard error, or Error(memory).

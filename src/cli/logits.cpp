@@ -25,7 +25,7 @@ struct Options {
   ModelOptions model;
   CacheOptions cache;
   std::string ids, output;
-  int last = 0;   // rows; 0: all
+  int last = 0;  // rows; 0: all
 };
 
 std::vector<int> read_ids(const std::string& path, int vocabulary) {
@@ -35,10 +35,11 @@ std::vector<int> read_ids(const std::string& path, int vocabulary) {
   if (array.empty()) throw Error(ErrorKind::input, fmt::format("{}: the array of ids is empty", where));
   std::vector<int> ids;
   for (const json& value : array) {
-    const bool in_range = value.is_number_unsigned() && value.get<std::uint64_t>() < static_cast<std::uint64_t>(vocabulary);
+    const bool in_range =
+        value.is_number_unsigned() && value.get<std::uint64_t>() < static_cast<std::uint64_t>(vocabulary);
     if (!in_range)
-      throw Error(ErrorKind::input, fmt::format("{}: entry {} is {}, ids are whole numbers from 0 to {}", where, ids.size(),
-                                                value.dump().substr(0, 40), vocabulary - 1));
+      throw Error(ErrorKind::input, fmt::format("{}: entry {} is {}, ids are whole numbers from 0 to {}", where,
+                                                ids.size(), value.dump().substr(0, 40), vocabulary - 1));
     ids.push_back(value.get<int>());
   }
   return ids;
@@ -72,9 +73,11 @@ void logits(const Options& options) {
   const std::vector<int> ids = read_ids(options.ids, config.vocab_size);
   const int tokens = static_cast<int>(ids.size());
   if (options.last > tokens)
-    throw Error(ErrorKind::input, fmt::format("--last: {} rows were asked for, but there are {} ids", options.last, tokens));
+    throw Error(ErrorKind::input,
+                fmt::format("--last: {} rows were asked for, but there are {} ids", options.last, tokens));
 
-  const Loaded loaded = load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0), tokens);
+  const Loaded loaded =
+      load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0), tokens);
   Session& session = *loaded.session;
   const auto first = static_cast<std::size_t>(options.last > 0 ? tokens - options.last : 0);
   const std::size_t rows = ids.size() - first;
@@ -113,7 +116,9 @@ void add_logits(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand("logits", "Logits of a list of ids, written as safetensors");
   add_model_options(*command, options->model);
-  command->add_option("--ids", options->ids, "JSON array of ids; - reads standard input")->required()->type_name("FILE");
+  command->add_option("--ids", options->ids, "JSON array of ids; - reads standard input")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--output", options->output, "File to write: tensor logits, f32 [tokens, vocab]")
       ->required()
       ->type_name("FILE");

@@ -71,13 +71,15 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
   const std::string names = "baseline, mlx_quant, turboquant or rotated_quant, with :key=value";
   command
-      .add_option("--backend", options.backend, names + (several ? "; several with commas" : ", as in turboquant:k=4:v=3"))
+      .add_option("--backend", options.backend,
+                  names + (several ? "; several with commas" : ", as in turboquant:k=4:v=3"))
       ->type_name("FORMAT")
       ->capture_default_str()
       ->group(cache_group);
   const auto key = [&](const char* flag, const char* name, const char* type, const char* help) {
-    command.add_option_function<std::string>(
-               flag, [&options, name](const std::string& value) { options.keys[name] = value; }, help)
+    command
+        .add_option_function<std::string>(
+            flag, [&options, name](const std::string& value) { options.keys[name] = value; }, help)
         ->type_name(type)
         ->group(cache_group);
   };

@@ -16,13 +16,13 @@ inline constexpr int max_count = 1 << 30;
 /// MODEL, how the engine runs it and how its sessions are opened.
 struct ModelOptions {
   std::string model;
-  int threads = 0;              // 0: every core
+  int threads = 0;  // 0: every core
   std::string precision = "fast";
-  std::string isa;              // empty: the best there is
+  std::string isa;  // empty: the best there is
   std::string state = "f32";
-  int context = 0;              // tokens; 0: not given
+  int context = 0;  // tokens; 0: not given
   int prefill_chunk = 2048;
-  bool force = false;           // run although the memory plan does not fit
+  bool force = false;  // run although the memory plan does not fit
 
   DeviceOptions device() const;
   /// `context` is what was given, or 0.
@@ -36,11 +36,11 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// How the KV cache is stored.
 struct CacheOptions {
-  std::string backend = "turboquant";        // one format string, or several with commas
-  std::map<std::string, std::string> keys;   // key of a format string -> value, from --kv-bits and the like
+  std::string backend = "turboquant";       // one format string, or several with commas
+  std::map<std::string, std::string> keys;  // key of a format string -> value, from --kv-bits and the like
 
-  /// Every format, in the order given. Throws Error(usage) for a backend, key or value that does not exist, for a key that
-  /// one of the formats lacks and for a format named twice.
+  /// Every format, in the order given. Throws Error(usage) for a backend, key or value that does not exist, for a key
+  /// that one of the formats lacks and for a format named twice.
   std::vector<KvFormat> formats() const;
   /// The one format; several are an Error(usage).
   KvFormat format() const;

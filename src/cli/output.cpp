@@ -32,13 +32,21 @@ void print(std::string_view text) {
     throw Error(ErrorKind::io, fmt::format("standard output: cannot be written: {}", std::strerror(failure)));
 }
 
-void note(std::string_view line) { print_error(fmt::format("tqkv: {}\n", line)); }
+void note(std::string_view line) {
+  print_error(fmt::format("tqkv: {}\n", line));
+}
 
-void print_error(std::string_view text) { static_cast<void>(write_all(STDERR_FILENO, text)); }
+void print_error(std::string_view text) {
+  static_cast<void>(write_all(STDERR_FILENO, text));
+}
 
-bool output_is_terminal() { return ::isatty(STDOUT_FILENO) == 1; }
+bool output_is_terminal() {
+  return ::isatty(STDOUT_FILENO) == 1;
+}
 
-bool error_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
+bool error_is_terminal() {
+  return ::isatty(STDERR_FILENO) == 1;
+}
 
 bool error_has_colour() {
   const char* no_color = std::getenv("NO_COLOR");

@@ -44,7 +44,8 @@ std::string one_line(std::string text) {
   return text;
 }
 
-/// Options with their argument and default, without ranges and choices: those stand in the description where they matter.
+/// Options with their argument and default, without ranges and choices: those stand in the description where they
+/// matter.
 class HelpFormatter final : public CLI::Formatter {
  public:
   std::string make_option_opts(const CLI::Option* option) const override {
@@ -67,8 +68,8 @@ std::string usage_message(const CLI::App& program, const CLI::ParseError& error)
     return one_line(fmt::format("tqkv: there is no {} '{}': {}", rest.front().starts_with('-') ? "option" : "command",
                                 rest.front(), hint));
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError))
-    return one_line(fmt::format("{}: not expected: {}: quote a text of several words; {}", command,
-                                fmt::join(rest, " "), hint));
+    return one_line(
+        fmt::format("{}: not expected: {}: quote a text of several words; {}", command, fmt::join(rest, " "), hint));
   return one_line(fmt::format("{}: {}: {}", command, error.what(), hint));
 }
 
@@ -76,7 +77,7 @@ int execute(int argc, const char* const* argv) {
   CLI::App program("tqkv runs Qwen3.5 mixture-of-experts checkpoints with a compressed key-value cache.", "tqkv");
   program.set_version_flag("--version", fmt::format("tqkv {}", version), "Print the version and exit");
   program.set_help_flag("-h,--help", "Print this help and exit");
-  const auto formatter = std::make_shared<HelpFormatter>();   // shared by CLI11 among the commands
+  const auto formatter = std::make_shared<HelpFormatter>();  // shared by CLI11 among the commands
   formatter->column_width(32);
   program.formatter(formatter);
   program.require_subcommand(1);
@@ -91,7 +92,7 @@ int execute(int argc, const char* const* argv) {
     program.parse(argc, argv);
     return 0;
   } catch (const CLI::CallForHelp&) {
-    print(program.help());   // of the command that was named, if one was
+    print(program.help());  // of the command that was named, if one was
     return 0;
   } catch (const CLI::CallForVersion& call) {
     print(std::string(call.what()) + "\n");

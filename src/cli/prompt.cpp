@@ -13,7 +13,9 @@ namespace {
 
 constexpr const char* prompt_group = "Prompt";
 
-bool blank(const std::string& text) { return text.find_first_not_of(" \t\r\n") == std::string::npos; }
+bool blank(const std::string& text) {
+  return text.find_first_not_of(" \t\r\n") == std::string::npos;
+}
 
 /// File, blank line, PROMPT: whichever there are.
 std::string joined_text(const PromptOptions& options) {
@@ -21,7 +23,7 @@ std::string joined_text(const PromptOptions& options) {
   if (!options.file.empty()) text = read_input(options.file);
   if (options.text) {
     if (!options.file.empty()) {
-      text.erase(text.find_last_not_of("\r\n") + 1);   // npos + 1 is 0
+      text.erase(text.find_last_not_of("\r\n") + 1);  // npos + 1 is 0
       text += "\n\n";
     }
     text += *options.text == "-" ? read_input("-") : *options.text;

@@ -11,8 +11,8 @@
 namespace tqkv::cli {
 
 struct PromptOptions {
-  std::optional<std::string> text;     // PROMPT; "-" is standard input
-  std::string file, messages, tools;   // paths; empty: not given
+  std::optional<std::string> text;    // PROMPT; "-" is standard input
+  std::string file, messages, tools;  // paths; empty: not given
   std::optional<std::string> system;
   bool think = false, no_think = false, raw = false, plain = false;
 
@@ -27,13 +27,13 @@ void check(const PromptOptions& options);
 
 /// What the model is to continue.
 struct Prompt {
-  std::vector<ChatPiece> pieces;       // control: markup, whose control strings are parsed
+  std::vector<ChatPiece> pieces;  // control: markup, whose control strings are parsed
   bool opens_thinking = false;
 };
 
-/// Reads the files and renders the conversation. `chat` is what the checkpoint's template was told to be. Throws Error(chat)
-/// when it is no Qwen markup and the prompt is not raw, Error(input) for an empty prompt, Error(io) for files. Adds to
-/// `replaced` the bytes of the text that were no UTF-8 and became U+FFFD.
+/// Reads the files and renders the conversation. `chat` is what the checkpoint's template was told to be. Throws
+/// Error(chat) when it is no Qwen markup and the prompt is not raw, Error(input) for an empty prompt, Error(io) for
+/// files. Adds to `replaced` the bytes of the text that were no UTF-8 and became U+FFFD.
 Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced);
 
 }  // namespace tqkv::cli

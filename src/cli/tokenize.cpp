@@ -31,7 +31,8 @@ struct Options {
 std::vector<int> ids_of(const Lines& lines, const json& array) {
   std::vector<int> ids;
   for (const json& value : array) {
-    const bool whole = value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= 0x7fffffffu);
+    const bool whole =
+        value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= 0x7fffffffu);
     const std::int64_t id = whole ? value.get<std::int64_t>() : -1;
     if (id < 0 || id > std::numeric_limits<int>::max()) refuse(lines, "an array of ids from 0");
     ids.push_back(static_cast<int>(id));
@@ -72,7 +73,8 @@ CLI::App* add(CLI::App& program, const char* name, const char* help, Options& op
 void add_tokenize(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command = add(program, "tokenize", "Text to ids: a JSON string a line in, a JSON array a line out", *options);
+  CLI::App* command =
+      add(program, "tokenize", "Text to ids: a JSON string a line in, a JSON array a line out", *options);
   command->add_flag("--plain", options->plain, "Control strings such as <|im_end|> are text");
   command->footer("Examples:\n  echo '\"Hello world\"' | tqkv tokenize pocket");
   command->callback([options] { tokenize(*options); });

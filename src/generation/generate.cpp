@@ -15,7 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds(Clock::duration time) { return std::chrono::duration<double>(time).count(); }
+double seconds(Clock::duration time) {
+  return std::chrono::duration<double>(time).count();
+}
 
 std::optional<double> rate(int count, double time) {
   if (count <= 0 || time <= 0.0) return std::nullopt;
@@ -41,10 +43,14 @@ std::vector<bool> ids_with_token(const Tokenizer& tokenizer, std::size_t vocabul
 
 std::string_view name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
-    case FinishReason::context: return "context";
-    case FinishReason::cancelled: return "cancelled";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::context:
+      return "context";
+    case FinishReason::cancelled:
+      return "cancelled";
   }
   return "stop";
 }
@@ -75,6 +81,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
   std::span<const float> logits = session.prefill(prompt, prefill);
   if (logits.empty()) {
     statistics.prompt_tokens = done;
+    statistics.prompt_tps = rate(done, seconds(Clock::now() - start));
     result.reason = FinishReason::cancelled;
   } else {
     sample_memory();

@@ -11,7 +11,9 @@ namespace {
 
 using nlohmann::json;
 
-std::string where(const Checkpoint& checkpoint, const char* file) { return (checkpoint.directory() / file).string(); }
+std::string where(const Checkpoint& checkpoint, const char* file) {
+  return (checkpoint.directory() / file).string();
+}
 
 /// The template in `config`: a string, or a list of named ones of which "default" counts. Empty: none.
 std::string template_in(const json& config, const std::string& place) {

@@ -22,7 +22,9 @@ constexpr auto likelier = [](const auto& a, const auto& b) {
 }  // namespace
 
 void check(const Sampling& sampling) {
-  const auto within = [](float value, float low, float high) { return value >= low && value <= high; };   // false for NaN
+  const auto within = [](float value, float low, float high) {
+    return value >= low && value <= high;
+  };  // false for NaN
   if (!within(sampling.temperature, 0.0f, 100.0f))
     out_of_range("the temperature", sampling.temperature, "from 0 (greedy) to 100");
   if (!within(sampling.top_p, 0.0f, 1.0f) || sampling.top_p == 0.0f)
@@ -53,8 +55,8 @@ void Sampler::prompt(std::span<const int> ids) {
 
 int Sampler::next(std::span<const float> logits, std::uint64_t position) {
   if (!allowed_.empty() && allowed_.size() != logits.size())
-    throw Error(ErrorKind::internal, fmt::format("sampling: {} logits, but {} ids that may be chosen", logits.size(),
-                                                 allowed_.size()));
+    throw Error(ErrorKind::internal,
+                fmt::format("sampling: {} logits, but {} ids that may be chosen", logits.size(), allowed_.size()));
   if (!seen_.empty() || !generated_.empty()) {
     adjusted_.assign(logits.begin(), logits.end());
     for (const int id : seen_) {

@@ -23,7 +23,9 @@ void ThinkSplitter::push(int id) {
     emit(detokenizer_.push(id));
 }
 
-void ThinkSplitter::finish() { emit(detokenizer_.finish()); }
+void ThinkSplitter::finish() {
+  emit(detokenizer_.finish());
+}
 
 void ThinkSplitter::turn(Part part) {
   emit(detokenizer_.finish());
@@ -42,7 +44,7 @@ void ThinkSplitter::emit(const std::string& text) {
   }
   if (part_ == Part::thinking) {
     out = blanks_ + out;
-    const std::size_t end = out.find_last_not_of('\n') + 1;   // npos + 1 is 0
+    const std::size_t end = out.find_last_not_of('\n') + 1;  // npos + 1 is 0
     blanks_ = out.substr(end);
     out.resize(end);
   }

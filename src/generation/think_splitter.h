@@ -27,8 +27,8 @@ class ThinkSplitter {
   const Tokenizer* tokenizer_;
   std::optional<int> open_, close_;
   Part part_;
-  std::string blanks_;              // line breaks of thinking that the end of the block may still swallow
-  bool trim_;                       // at the start of a part: leading line breaks are markup
+  std::string blanks_;  // line breaks of thinking that the end of the block may still swallow
+  bool trim_;           // at the start of a part: leading line breaks are markup
   std::string thinking_, answer_;
 };
 

@@ -78,7 +78,7 @@ fs::path find_in_hub_cache(std::string_view name, const fs::path& cache) {
   std::string commit = read_text(branch, 4096);
   while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' ')) commit.pop_back();
   if (!plain_file_name(commit)) fail(fmt::format("{} holds \"{}\", expected a commit", branch.string(), shown(commit)));
-  const fs::path snapshot = repository / "snapshots" / commit;
+  fs::path snapshot = repository / "snapshots" / commit;
   if (!fs::is_directory(snapshot, error))
     fail(fmt::format("{} is not there: the download is incomplete", snapshot.string()));
   return snapshot;

@@ -66,7 +66,7 @@ fs::path locate_model(std::string_view model) {
                     "the bundled checkpoint is not there; searched {}; set TQKV_MODELS_DIR to the folder that holds it",
                     fmt::join(searched, ", ")));
   }
-  const fs::path path(model);
+  fs::path path(model);
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status)) return path;
   if (fs::exists(status)) fail(model, "is a file, expected the directory of a checkpoint");

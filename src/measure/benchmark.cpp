@@ -271,6 +271,7 @@ class Benchmark {
       run.prompt_tokens = lengths.prompt;
       run.generation_tokens = lengths.generation;
       run.depth = lengths.depth;
+      run.open_sessions = keeps_sessions(options_) ? static_cast<int>(lanes_.size()) : 1;
       run.ids_digest = measure::digest_of(ids_.first(static_cast<std::size_t>(lengths.fed())));
       run.warmup = trial_of(*timed[i], lengths, static_cast<int>(i), run);
       const int conv_bits = engine_.device().precision == Precision::f32 ? 32 : 16;

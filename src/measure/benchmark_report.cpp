@@ -131,6 +131,7 @@ Json json_of(const BenchmarkRun& run, const BenchmarkReport& report) {
           {"generation_tokens", run.generation_tokens},
           {"depth", run.depth},
           {"decode_figure", run.decode_figure()},
+          {"open_sessions", run.open_sessions},
           {"ids_digest", run.ids_digest},
           {"predicted", json_of(run.predicted)},
           {"as_predicted", as_predicted(run)},
@@ -154,6 +155,27 @@ std::string label_of(const BenchmarkReport& report, const BenchmarkRun& run) {
   }
   if (by_name) return std::string(name(own.backend));
   return by_bits ? fmt::format("{} {}/{}", name(own.backend), own.k.bits, own.v.bits) : own.canonical();
+}
+
+std::string sides_text(const LayerCache& layer) {
+  if (layer.k == layer.v) return layer.k.describe();
+  return fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
+}
+
+// ": bf16 in layers 3,7"; layers that store alike share an entry.
+std::string layers_text(const std::vector<LayerCache>& layers) {
+  std::vector<std::pair<std::string, std::string>> groups;  // sides, numbers
+  for (const LayerCache& layer : layers) {
+    const std::string sides = sides_text(layer);
+    auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == sides; });
+    if (found == groups.end()) found = groups.insert(groups.end(), {sides, ""});
+    found->second += fmt::format("{}{}", found->second.empty() ? "" : ",", layer.layer);
+  }
+  std::string out;
+  for (const auto& [sides, numbers] : groups) {
+    out += fmt::format("{} {} in layers {}", out.empty() ? ":" : ";", sides, numbers);
+  }
+  return out;
 }
 
 // Runs [first, last) share their lengths.
@@ -193,6 +215,11 @@ std::string table_of(const BenchmarkReport& report, std::size_t first, std::size
   }
   out += speed.text("  ") + "\n" + cost.text("  ");
   if (!head.decode_figure()) out += measure::short_decode_note;
+  if (head.open_sessions > 1) {
+    out +=
+        fmt::format("  note: {} sessions wait at this depth, each peak holds them all; one backend a run has its own\n",
+                    head.open_sessions);
+  }
   for (const std::string& line : unexpected) out += line;
   return out;
 }
@@ -228,12 +255,7 @@ std::string to_table(const BenchmarkReport& report) {
       measure::heading(report.model, report.shape, report.device, report.state, report.prefill_chunk, report.ids);
   std::vector<std::string> formats;
   for (const BenchmarkRun& run : report.runs) {
-    std::string layers;
-    for (const LayerCache& layer : run.layers) layers += fmt::format("{}{}", layers.empty() ? "" : ",", layer.layer);
-    std::string line = run.layers.empty()
-                           ? run.format.canonical()
-                           : fmt::format("{}: K {}, V {} in layers {}", run.format.canonical(),
-                                         run.layers.front().k.describe(), run.layers.front().v.describe(), layers);
+    std::string line = run.format.canonical() + layers_text(run.layers);
     if (std::find(formats.begin(), formats.end(), line) == formats.end()) formats.push_back(std::move(line));
   }
   for (const std::string& line : formats) out += line + "\n";

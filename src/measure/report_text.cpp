@@ -9,12 +9,13 @@ namespace {
 
 std::string spread_text(const std::optional<Spread>& spread) {
   if (!spread) return "-";
+  if (spread->min == spread->max) return rounded(spread->median);
   return fmt::format("{} ({} - {})", rounded(spread->median), rounded(spread->min), rounded(spread->max));
 }
 
 std::string ratio_text(const std::optional<Spread>& ratio) {
   if (!ratio) return "-";
-  if (ratio->min == 1 && ratio->max == 1) return "1";
+  if (ratio->min == ratio->max) return fmt::format("{:.2f}", ratio->median);
   return fmt::format("{:.2f} ({:.2f} - {:.2f})", ratio->median, ratio->min, ratio->max);
 }
 

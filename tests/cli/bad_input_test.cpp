@@ -1,7 +1,7 @@
 // Files, prompts and contexts that cannot be used: one line that says what was found and what to do, exit code 1.
 #include <doctest/doctest.h>
 
-#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,7 +65,7 @@ TEST_CASE("a context that does not fit the memory is refused with what would fit
   CAPTURE(refused.error);
   CHECK(refused.exit_code == 1);
   CHECK(refused.output.empty());
-  CHECK(contains(refused.error, "memory plan"));   // the plan, then the one line
+  CHECK(contains(refused.error, "memory plan"));  // the plan, then the one line
   const std::string line = refused.error.substr(refused.error.rfind("tqkv: "));
   CHECK(line.rfind("tqkv: [memory] ", 0) == 0);
   CHECK(lines_in(line) == 1);
@@ -87,11 +87,12 @@ TEST_CASE("a model that is not there is refused with the place searched") {
 }
 
 TEST_CASE("broken model files are refused by name") {
-  const struct {
+  struct Case {
     const char* file;
     std::optional<std::string> text;
     const char* kind;
-  } cases[] = {
+  };
+  const std::vector<Case> cases = {
       {"config.json", std::nullopt, "c"},
       {"config.json", "{\"model_type\": ", "config"},
       {"config.json", "{\"model_type\": \"llama\"}", "config"},
@@ -102,16 +103,16 @@ TEST_CASE("broken model files are refused by name") {
       {"model-00001-of-00002.safetensors", "short", "checkpoint"},
       {"model.safetensors.index.json", "[]", "checkpoint"},
   };
-  for (const auto& [file, text, kind] : cases) {
-    CAPTURE(file);
+  for (const Case& broken : cases) {
+    CAPTURE(broken.file);
     const TemporaryFolder folder;
-    const ProcessResult result = ask(pocket_with(folder, {{file, text}}));
+    const ProcessResult result = ask(pocket_with(folder, {{broken.file, broken.text}}));
     CAPTURE(result.error);
     CHECK(result.exit_code == 1);
     CHECK(result.output.empty());
     CHECK(lines_in(result.error) == 1);
-    CHECK(result.error.rfind(std::string("tqkv: [") + kind, 0) == 0);
-    CHECK(contains(result.error, file));
+    CHECK(result.error.rfind(std::string("tqkv: [") + broken.kind, 0) == 0);
+    CHECK(contains(result.error, broken.file));
   }
 }
 

@@ -69,12 +69,13 @@ TEST_CASE("the backend is turboquant when none is named, and is printed") {
 
 TEST_CASE("options of the cache reach it") {
   CHECK(contains(generate({"Hi", "--max-tokens", "1", "--kv-bits", "3.5"}).error, "turboquant:k=4:v=3"));
-  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--k-bits", "16", "--v-bits", "3"}).error, "K bf16, V turboquant 3"));
+  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--k-bits", "16", "--v-bits", "3"}).error,
+                 "K bf16, V turboquant 3"));
   CHECK(contains(generate({"Hi", "--max-tokens", "1", "--kv-scalar", "norm", "--kv-seed", "9"}).error,
                  "scalar=norm:seed=9"));
-  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--backend", "mlx_quant", "--kv-bits", "8", "--kv-group-size", "64"})
-                     .error,
-                 "mlx_quant:k=8:v=8:group=64"));
+  CHECK(contains(
+      generate({"Hi", "--max-tokens", "1", "--backend", "mlx_quant", "--kv-bits", "8", "--kv-group-size", "64"}).error,
+      "mlx_quant:k=8:v=8:group=64"));
 }
 
 TEST_CASE("the exact path says that plain caches are f32") {
@@ -93,7 +94,7 @@ TEST_CASE("--json is one object with the answer, the figures and the format of e
   CHECK(object["layers"][1]["layer"] == 7);
   CHECK(object["sampling"]["greedy"] == true);
   const json& cache = object["cache"];
-  CHECK(cache["tokens"] == object["prompt_tokens"].get<int>() + 5);   // the last token is not fed
+  CHECK(cache["tokens"] == object["prompt_tokens"].get<int>() + 5);  // the last token is not fed
   CHECK(cache["used"] == cache["kv_used"].get<int>() + cache["recurrent"].get<int>() + cache["convolution"].get<int>());
   CHECK(cache["allocated"] >= cache["used"]);
   const json& statistics = object["statistics"];
@@ -126,7 +127,8 @@ TEST_CASE("--stats shows speed, cache bytes by kind, format, memory and the plan
 
 TEST_CASE("a seed repeats a sampled answer, and the seed used is shown") {
   const auto sampled = [](const std::string& seed) {
-    return generate_json({"Once upon", "--raw", "--temperature", "1.5", "--top-k", "50", "--max-tokens", "16", "--seed", seed});
+    return generate_json(
+        {"Once upon", "--raw", "--temperature", "1.5", "--top-k", "50", "--max-tokens", "16", "--seed", seed});
   };
   const json first = sampled("11");
   CHECK(first["sampling"]["seed"] == 11);
@@ -172,7 +174,8 @@ TEST_CASE("the prompt comes from an argument, a file, standard input, or a file 
   CHECK(contains(prompt_of({"an argument"}), "user\nan argument<|im_end|>"));
   CHECK(contains(prompt_of({"--file", file}), "user\nThe notes.\nSecond line.<|im_end|>"));
   CHECK(contains(prompt_of({"-"}, with_input), "user\nfrom a pipe<|im_end|>"));
-  CHECK(contains(prompt_of({"What is it?", "--file", file}), "user\nThe notes.\nSecond line.\n\nWhat is it?<|im_end|>"));
+  CHECK(
+      contains(prompt_of({"What is it?", "--file", file}), "user\nThe notes.\nSecond line.\n\nWhat is it?<|im_end|>"));
   CHECK(contains(prompt_of({"-", "--file", file}, with_input), "Second line.\n\nfrom a pipe<|im_end|>"));
   CHECK(contains(prompt_of({"What is it?", "--file", "-"}, with_input), "from a pipe\n\nWhat is it?<|im_end|>"));
 }
@@ -188,8 +191,8 @@ TEST_CASE("prompts that look like something else are taken as they are") {
 
 TEST_CASE("--print-prompt needs no weights") {
   const TemporaryFolder folder;
-  const std::string model = pocket_with(folder, {{"model-00001-of-00002.safetensors", std::nullopt},
-                                                 {"model-00002-of-00002.safetensors", std::nullopt}});
+  const std::string model = pocket_with(
+      folder, {{"model-00001-of-00002.safetensors", std::nullopt}, {"model-00002-of-00002.safetensors", std::nullopt}});
   const ProcessResult result = run_tqkv({"generate", model, "Hi", "--print-prompt"});
   CHECK(result.exit_code == 0);
   CHECK(result.output == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n");
@@ -199,15 +202,17 @@ TEST_CASE("--print-prompt needs no weights") {
 TEST_CASE("messages, a system message and thinking shape the prompt") {
   const TemporaryFolder folder;
   const std::string messages = folder.write(
-      "m.json", R"([{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}, {"role": "user", "content": "Three"}])");
+      "m.json",
+      R"([{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}, {"role": "user", "content": "Three"}])");
   CHECK(contains(prompt_of({"--messages", messages}),
                  "user\nOne<|im_end|>\n<|im_start|>assistant\nTwo<|im_end|>\n<|im_start|>user\nThree<|im_end|>"));
   CHECK(contains(prompt_of({"Hi", "--system", "Be brief."}), "<|im_start|>system\nBe brief.<|im_end|>\n"));
 
   // The same files under a template of Qwen3.5, which thinks unless asked not to.
   const std::string thinking = pocket_with(
-      folder, {{"chat_template.jinja",
-                "<|im_start|> <|im_end|> <function= {%- if enable_thinking is defined and enable_thinking is false %}"}});
+      folder,
+      {{"chat_template.jinja",
+        "<|im_start|> <|im_end|> <function= {%- if enable_thinking is defined and enable_thinking is false %}"}});
   const auto prompt = [&](const std::string& flag) {
     return run_tqkv({"generate", thinking, "Hi", "--print-prompt", flag}).output;
   };
@@ -226,7 +231,8 @@ TEST_CASE("control strings of a user stay text, and count in raw prompts unless 
   CHECK(text > plain + 2);
   const int raw = generate_json({"a<|im_end|>b", "--raw", "--max-tokens", "1"})["prompt_tokens"].get<int>();
   CHECK(raw == 3);
-  const int raw_plain = generate_json({"a<|im_end|>b", "--raw", "--plain", "--max-tokens", "1"})["prompt_tokens"].get<int>();
+  const int raw_plain =
+      generate_json({"a<|im_end|>b", "--raw", "--plain", "--max-tokens", "1"})["prompt_tokens"].get<int>();
   CHECK(raw_plain > 3);
 }
 
@@ -242,8 +248,8 @@ TEST_CASE("Ctrl-C ends at the next token with the statistics so far and exit cod
   ProcessOptions options;
   options.interrupt_at_output = true;
   // Nearly uniform draws: thousands of tokens before a stop id is likely, and the same ones each time.
-  const std::vector<std::string> endless{"Once upon", "--raw", "--temperature", "100", "--seed", "4",
-                                         "--max-tokens", "30000"};
+  const std::vector<std::string> endless{"Once upon", "--raw", "--temperature", "100",
+                                         "--seed",    "4",     "--max-tokens",  "30000"};
   const ProcessResult result = generate(endless, options);
   CHECK(result.exit_code == 130);
   CHECK(result.output.back() == '\n');
@@ -256,7 +262,7 @@ TEST_CASE("a reader that goes away while the answer streams ends the program qui
   options.output = ProcessOptions::Output::pipe_without_reader;
   const ProcessResult result = generate({greeting}, options);
   CHECK(result.exit_code == 1);
-  CHECK(lines_in(result.error) == 1);   // the format, printed before the answer
+  CHECK(lines_in(result.error) == 1);  // the format, printed before the answer
 }
 
 TEST_CASE("an answer that cannot be written is an error") {

@@ -44,43 +44,45 @@ TEST_CASE("tokenize parses control strings as Hugging Face does, and --plain doe
 
 TEST_CASE("tokenize reads a file and needs no weights") {
   const TemporaryFolder folder;
-  const std::string model = pocket_with(folder, {{"model-00001-of-00002.safetensors", std::nullopt},
-                                                 {"model-00002-of-00002.safetensors", std::nullopt}});
+  const std::string model = pocket_with(
+      folder, {{"model-00001-of-00002.safetensors", std::nullopt}, {"model-00002-of-00002.safetensors", std::nullopt}});
   const std::string file = folder.write("lines.txt", "\"a\"\r\n\"b\"");
   CHECK(lines_in(run_tqkv({"tokenize", model, "--file", file}).output) == 2);
 }
 
 TEST_CASE("a line that is no JSON of its kind is refused by number after the lines before it") {
-  const struct {
+  struct Case {
     const char* command;
     const char* input;
     const char* where;
-  } cases[] = {{"tokenize", "\"a\"\n5\n", "line 2"},      {"tokenize", "\"a\n", "line 1"},
-               {"tokenize", "\"a\"\n\n\"b\"\n", "line 2"}, {"detokenize", "[1]\n\"a\"\n", "line 2"},
-               {"detokenize", "[1, -2]\n", "line 1"},       {"detokenize", "[1.5]\n", "line 1"},
-               {"detokenize", "[99999999999]\n", "line 1"}, {"detokenize", "[1,\n", "line 1"}};
-  for (const auto& [command, input, where] : cases) {
-    CAPTURE(input);
-    const ProcessResult result = with_input({command, "pocket"}, input);
+  };
+  const std::vector<Case> cases = {
+      {"tokenize", "\"a\"\n5\n", "line 2"},        {"tokenize", "\"a\n", "line 1"},
+      {"tokenize", "\"a\"\n\n\"b\"\n", "line 2"},  {"detokenize", "[1]\n\"a\"\n", "line 2"},
+      {"detokenize", "[1, -2]\n", "line 1"},       {"detokenize", "[1.5]\n", "line 1"},
+      {"detokenize", "[99999999999]\n", "line 1"}, {"detokenize", "[1,\n", "line 1"}};
+  for (const Case& line : cases) {
+    CAPTURE(line.input);
+    const ProcessResult result = with_input({line.command, "pocket"}, line.input);
     CHECK(result.exit_code == 1);
     CHECK(lines_in(result.error) == 1);
     CHECK(result.error.rfind("tqkv: [input] standard input: ", 0) == 0);
-    CHECK(contains(result.error, where));
-    CHECK(lines_in(result.output) == (std::string(where) == "line 2" ? 1 : 0));
+    CHECK(contains(result.error, line.where));
+    CHECK(lines_in(result.output) == (std::string(line.where) == "line 2" ? 1 : 0));
   }
 }
 
 TEST_CASE("logits writes one row a token as safetensors, and --last its tail") {
   const TemporaryFolder folder;
   const std::string ids = folder.write("ids.json", "[3353, 6924, 385, 91, 635]");
-  const std::string all = (folder.path() / "out/all.safetensors").string();   // the folder is created
+  const std::string all = (folder.path() / "out/all.safetensors").string();  // the folder is created
   const std::string last = (folder.path() / "last.safetensors").string();
   const ProcessResult result =
       run_tqkv({"logits", "pocket", "--ids", ids, "--output", all, "--backend", "baseline", "--precision", "f32"});
   CHECK(result.exit_code == 0);
   CHECK(result.output.empty());
-  CHECK(run_tqkv({"logits", "pocket", "--ids", ids, "--output", last, "--last", "2", "--backend", "baseline", "--precision",
-                  "f32"})
+  CHECK(run_tqkv({"logits", "pocket", "--ids", ids, "--output", last, "--last", "2", "--backend", "baseline",
+                  "--precision", "f32"})
             .exit_code == 0);
   const Array whole = read_arrays(all).at("logits"), tail = read_arrays(last).at("logits");
   CHECK(whole.shape == std::vector<std::int64_t>{5, 8192});
@@ -89,7 +91,8 @@ TEST_CASE("logits writes one row a token as safetensors, and --last its tail") {
 
   std::ifstream stream(all, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
-  const auto size = static_cast<std::size_t>(static_cast<unsigned char>(bytes[0]) + 256 * static_cast<unsigned char>(bytes[1]));
+  const auto size =
+      static_cast<std::size_t>(static_cast<unsigned char>(bytes[0]) + 256 * static_cast<unsigned char>(bytes[1]));
   CHECK(size % 8 == 0);
   CHECK(bytes.size() == 8 + size + 5 * 8192 * 4);
   const json header = json::parse(bytes.substr(8, size));
@@ -104,8 +107,13 @@ TEST_CASE("logits refuses ids that are not there and leaves no file") {
   const struct {
     const char* ids;
     const char* part;
-  } cases[] = {{"[1, 8192]", "entry 1 is 8192"}, {"[-1]", "entry 0 is -1"}, {"[1.5]", "1.5"},      {"[\"a\"]", "\"a\""},
-               {"[]", "empty"},                  {"{}", "JSON array"},      {"[1", "JSON array"}};
+  } cases[] = {{"[1, 8192]", "entry 1 is 8192"},
+               {"[-1]", "entry 0 is -1"},
+               {"[1.5]", "1.5"},
+               {"[\"a\"]", "\"a\""},
+               {"[]", "empty"},
+               {"{}", "JSON array"},
+               {"[1", "JSON array"}};
   for (const auto& [ids, part] : cases) {
     const ProcessResult result = with_input({"logits", "pocket", "--ids", "-", "--output", output}, ids);
     CHECK(result.exit_code == 1);
@@ -113,7 +121,8 @@ TEST_CASE("logits refuses ids that are not there and leaves no file") {
     CHECK(lines_in(result.error) == 1);
     CHECK(contains(result.error, part));
   }
-  const ProcessResult more = with_input({"logits", "pocket", "--ids", "-", "--output", output, "--last", "3"}, "[1, 2]");
+  const ProcessResult more =
+      with_input({"logits", "pocket", "--ids", "-", "--output", output, "--last", "3"}, "[1, 2]");
   CHECK(more.exit_code == 1);
   CHECK(contains(more.error, "--last"));
   CHECK(std::filesystem::is_empty(folder.path()));

@@ -17,7 +17,7 @@ using Output = ProcessOptions::Output;
 
 struct Refusal {
   std::vector<std::string> arguments;
-  std::vector<std::string> parts;   // of the message
+  std::vector<std::string> parts;  // of the message
 };
 
 void check_usage(const Refusal& refusal) {
@@ -45,12 +45,42 @@ TEST_CASE("tqkv --help names every command and ends with examples") {
 TEST_CASE("tqkv generate --help names its options with their defaults") {
   const ProcessResult result = run_tqkv({"generate", "--help"});
   CHECK(result.exit_code == 0);
-  for (const char* word :
-       {"MODEL", "PROMPT", "--backend", "--max-tokens", "--temperature", "--top-p", "--top-k", "--min-p",
-        "--repetition-penalty", "--presence-penalty", "--seed", "--greedy", "--system", "--think", "--no-think",
-        "--messages", "--tools", "--print-prompt", "--raw", "--plain", "--context", "--stats", "--json", "--file",
-        "--threads", "--precision", "--force", "--kv-bits", "--k-bits", "--v-bits", "--kv-group-size", "--kv-scalar",
-        "--kv-seed", "turboquant", "4096", "Examples:"})
+  for (const char* word : {"MODEL",
+                           "PROMPT",
+                           "--backend",
+                           "--max-tokens",
+                           "--temperature",
+                           "--top-p",
+                           "--top-k",
+                           "--min-p",
+                           "--repetition-penalty",
+                           "--presence-penalty",
+                           "--seed",
+                           "--greedy",
+                           "--system",
+                           "--think",
+                           "--no-think",
+                           "--messages",
+                           "--tools",
+                           "--print-prompt",
+                           "--raw",
+                           "--plain",
+                           "--context",
+                           "--stats",
+                           "--json",
+                           "--file",
+                           "--threads",
+                           "--precision",
+                           "--force",
+                           "--kv-bits",
+                           "--k-bits",
+                           "--v-bits",
+                           "--kv-group-size",
+                           "--kv-scalar",
+                           "--kv-seed",
+                           "turboquant",
+                           "4096",
+                           "Examples:"})
     CHECK_MESSAGE(contains(result.output, word), word);
 }
 

@@ -20,7 +20,7 @@ const Tokenizer& pocket_tokenizer() {
   return tokenizer;
 }
 
-constexpr int vocabulary = 8200;   // the last eight have no token
+constexpr int vocabulary = 8200;  // the last eight have no token
 
 /// A session whose logits favour the ids of a script, one after the other.
 class ScriptedSession final : public Session {
@@ -31,7 +31,8 @@ class ScriptedSession final : public Session {
   std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override {
     for (std::size_t start = 0; start < ids.size(); start += static_cast<std::size_t>(chunk_)) {
       const std::size_t end = std::min(ids.size(), start + static_cast<std::size_t>(chunk_));
-      fed.insert(fed.end(), ids.begin() + static_cast<std::ptrdiff_t>(start), ids.begin() + static_cast<std::ptrdiff_t>(end));
+      fed.insert(fed.end(), ids.begin() + static_cast<std::ptrdiff_t>(start),
+                 ids.begin() + static_cast<std::ptrdiff_t>(end));
       if (options.progress && !options.progress(static_cast<int>(end)) && end < ids.size()) return {};
     }
     return next_logits();
@@ -179,7 +180,7 @@ TEST_CASE("characters that are split over ids reach the sink whole") {
   const std::vector<int> prompt = ids_of("Hi");
   const GenerateResult result = generate(session, pocket_tokenizer(), prompt, greedy(), sunk.sink());
   CHECK(result.answer == text);
-  CHECK(result.ids.size() > 10);   // the crab alone takes several ids
+  CHECK(result.ids.size() > 10);  // the crab alone takes several ids
   for (const auto& [part, piece] : sunk.pieces) CHECK(whole_characters(piece));
 }
 
@@ -240,7 +241,7 @@ TEST_CASE("ids without a token are never chosen") {
   ScriptedSession session({unused, unused}, 1000);
   const std::vector<int> prompt = ids_of("Hi");
   const GenerateResult result = generate(session, pocket_tokenizer(), prompt, greedy(2));
-  CHECK(result.ids == std::vector<int>{0, 0});   // the lowest of the equal ones that are left
+  CHECK(result.ids == std::vector<int>{0, 0});  // the lowest of the equal ones that are left
 }
 
 TEST_CASE("cancelling during the prompt ends after the chunk and generates nothing") {
@@ -291,7 +292,7 @@ TEST_CASE("a seed repeats a sampled answer and the draw depends on the position"
     ScriptedSession session({}, 1000);
     GenerateOptions options = greedy(20);
     options.sampling = {};
-    options.sampling.temperature = 100.0f;   // nearly flat
+    options.sampling.temperature = 100.0f;  // nearly flat
     options.sampling.seed = seed;
     options.stop_ids.clear();
     const std::vector<int> prompt = ids_of("Hi");

@@ -174,7 +174,7 @@ TEST_CASE("top_p counts the share after temperature and top_k") {
   sampling.top_k = 2;
   sampling.top_p = 0.75f;
   CHECK(drawn(sampling, log_of({0.4, 0.1, 0.09, 0.09, 0.09, 0.09, 0.07, 0.07})) == std::set<int>{0});
-  sampling.temperature = 4.0f;   // which flattens it to less
+  sampling.temperature = 4.0f;  // which flattens it to less
   CHECK(drawn(sampling, log_of({0.4, 0.1, 0.09, 0.09, 0.09, 0.09, 0.07, 0.07})) == std::set<int>{0, 1});
 }
 
@@ -185,7 +185,7 @@ TEST_CASE("min_p keeps ids next to the most likely one, after temperature") {
   CHECK(drawn(sampling, logits) == std::set<int>{0, 1});
   sampling.min_p = 0.6f;
   CHECK(drawn(sampling, logits) == std::set<int>{0});
-  sampling.temperature = 2.0f;   // 0.3 / 0.6 becomes 0.707
+  sampling.temperature = 2.0f;  // 0.3 / 0.6 becomes 0.707
   CHECK(drawn(sampling, logits) == std::set<int>{0, 1});
 }
 
@@ -196,9 +196,9 @@ TEST_CASE("the repetition penalty divides positive and multiplies negative logit
   Sampler sampler(sampling);
   const std::vector<int> prompt{0, 3};
   sampler.prompt(prompt);
-  CHECK(sampler.next(std::vector<float>{4.0f, 3.0f, 2.5f, -1.0f}, 0) == 1);   // 0: 4 / 2
-  CHECK(sampler.next(std::vector<float>{4.0f, 3.0f, 2.5f, -1.0f}, 1) == 2);   // 1 was generated: 3 / 2
-  CHECK(sampler.next(std::vector<float>{-3.0f, -9.0f, -9.0f, -1.0f}, 2) == 3);   // 3: -1 * 2, 0: -3 * 2
+  CHECK(sampler.next(std::vector<float>{4.0f, 3.0f, 2.5f, -1.0f}, 0) == 1);     // 0: 4 / 2
+  CHECK(sampler.next(std::vector<float>{4.0f, 3.0f, 2.5f, -1.0f}, 1) == 2);     // 1 was generated: 3 / 2
+  CHECK(sampler.next(std::vector<float>{-3.0f, -9.0f, -9.0f, -1.0f}, 2) == 3);  // 3: -1 * 2, 0: -3 * 2
 }
 
 TEST_CASE("the presence penalty is taken off ids of the answer once and not off the prompt") {
@@ -210,8 +210,8 @@ TEST_CASE("the presence penalty is taken off ids of the answer once and not off 
   sampler.prompt(prompt);
   const std::vector<float> logits{4.0f, 3.0f, 1.0f};
   CHECK(sampler.next(logits, 0) == 0);
-  CHECK(sampler.next(logits, 1) == 1);   // 0 has 2.5
-  CHECK(sampler.next(logits, 2) == 0);   // 1 has 1.5, 0 still 2.5
+  CHECK(sampler.next(logits, 1) == 1);  // 0 has 2.5
+  CHECK(sampler.next(logits, 2) == 0);  // 1 has 1.5, 0 still 2.5
   CHECK(sampler.next(logits, 3) == 0);
 }
 
@@ -269,7 +269,8 @@ TEST_CASE("values out of range are refused by name") {
 
 TEST_CASE("generation_config.json gives the sampling and the stop ids") {
   const GenerationDefaults qwen = GenerationDefaults::parse(
-      R"({"do_sample": true, "eos_token_id": [248046, 248044], "temperature": 0.6, "top_k": 20, "top_p": 0.95})", "test");
+      R"({"do_sample": true, "eos_token_id": [248046, 248044], "temperature": 0.6, "top_k": 20, "top_p": 0.95})",
+      "test");
   CHECK_FALSE(qwen.sampling.is_greedy());
   CHECK(qwen.sampling.temperature == 0.6f);
   CHECK(qwen.sampling.top_k == 20);

@@ -59,7 +59,7 @@ TEST_CASE("the order of backends is rotated between trials, after a warm-up of e
   const test::FakeEngine engine(pocket);
   BenchmarkOptions options = options_of({"turboquant", "mlx_quant", "rotated_quant"});
   const BenchmarkReport report = run(engine, options);
-  const std::vector<std::string> t{"turboquant open"}, order = events_with(engine.log, "open");
+  const std::vector<std::string> order = events_with(engine.log, "open");
   const std::vector<std::string> expected{"turboquant open",    "mlx_quant open",     "rotated_quant open",  // warm-up
                                           "turboquant open",    "mlx_quant open",     "rotated_quant open",
                                           "mlx_quant open",     "rotated_quant open", "turboquant open",
@@ -108,6 +108,8 @@ TEST_CASE("a depth is walked upward once by forward passes, and every trial star
   options.trials = 2;
   const BenchmarkReport report = run(engine, options);
   REQUIRE(report.runs.size() == 6);
+  CHECK(report.runs[0].open_sessions == 2);
+  CHECK(to_table(report).find("2 sessions wait at this depth") != std::string::npos);
   CHECK(report.runs[0].depth == 0);
   CHECK(report.runs[2].depth == 48);
   CHECK(report.runs[4].depth == 64);
@@ -118,7 +120,8 @@ TEST_CASE("a depth is walked upward once by forward passes, and every trial star
   // Warm-up, two trials and the comparison: each 32 ids from the depth on.
   CHECK(events_with(engine.log, "turboquant prefill 64+32").size() == 4);
   CHECK(events_with(engine.log, "turboquant restore 64").size() == 4);
-  for (const BenchmarkRun& one : report.runs) CHECK(one.predicted.kv_used % (one.depth + 32 + 3) == 0);
+  for (const BenchmarkRun& one : report.runs)
+    CHECK(one.predicted.kv_used % static_cast<std::uint64_t>(one.depth + 32 + 3) == 0);
   for (const std::vector<int>& fed : engine.log.fed) {
     const std::vector<int> stream = some_ids(64 + 35);
     CHECK(std::equal(fed.begin(), fed.end(), stream.begin()));
@@ -246,7 +249,7 @@ TEST_CASE("the table has a line a backend, the ratio to baseline, and says when 
   CHECK(text.find("turboquant 4/4") != std::string::npos);
   CHECK(text.find("turboquant 3/3") != std::string::npos);
   CHECK(text.find("not a decode figure") != std::string::npos);
-  CHECK(text.find("in layers 3,7") != std::string::npos);
+  CHECK(text.find("baseline:bits=16: bf16 in layers 3,7") != std::string::npos);
   options.generation_tokens = {128};
   CHECK(to_table(run(engine, options)).find("not a decode figure") == std::string::npos);
 }

@@ -66,7 +66,7 @@ TEST_CASE("separate runs are put side by side with unpaired ratios to the one ba
   set_speed(turboquant, 150, 10);
   const Comparison comparison = compare_all({turboquant, baseline});
   CHECK(comparison.table.find("unpaired") != std::string::npos);
-  CHECK(comparison.table.find("1.50 (1.50 - 1.50)") != std::string::npos);
+  CHECK(comparison.table.find(" 1.50 ") != std::string::npos);
   const json summary = json::parse(comparison.json);
   CHECK(summary["schema"] == 1);
   CHECK(summary["kind"] == "comparison");

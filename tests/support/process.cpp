@@ -37,7 +37,8 @@ struct Pipe {
   }
 };
 
-[[noreturn]] void become(const std::vector<std::string>& command, const ProcessOptions& options, int in, int out, int err) {
+[[noreturn]] void become(const std::vector<std::string>& command, const ProcessOptions& options, int in, int out,
+                         int err) {
   std::vector<char*> arguments;
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
@@ -81,7 +82,8 @@ ProcessResult run(const std::vector<std::string>& command, const ProcessOptions&
   if (options.output == ProcessOptions::Output::pipe_without_reader) Pipe::close_end(out.read_end);
 
   // A program that does not read its input must not kill or block this one.
-  struct sigaction ignore {}, before {};
+  struct sigaction ignore {
+  }, before{};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, &before);
   ::fcntl(in.write_end, F_SETFL, O_NONBLOCK);

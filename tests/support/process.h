@@ -7,15 +7,15 @@
 namespace tqkv::test {
 
 struct ProcessOptions {
-  std::string input;                         ///< standard input
+  std::string input;  ///< standard input
   enum class Output { captured, closed, pipe_without_reader, full_device } output = Output::captured;
-  bool interrupt_at_output = false;          ///< SIGINT once, when the first byte of standard output arrives
-  std::filesystem::path directory;           ///< working directory; empty: this one
-  std::vector<std::pair<std::string, std::string>> environment;   ///< on top of this program's
+  bool interrupt_at_output = false;  ///< SIGINT once, when the first byte of standard output arrives
+  std::filesystem::path directory;   ///< working directory; empty: this one
+  std::vector<std::pair<std::string, std::string>> environment;  ///< on top of this program's
 };
 
 struct ProcessResult {
-  int exit_code = -1;                        ///< 128 + signal when one killed it
+  int exit_code = -1;  ///< 128 + signal when one killed it
   std::string output, error;
 };
 

@@ -149,10 +149,6 @@ void Forward::experts_of_many(const LayerWeights& layer) {
     else
       kernels_.matrix.multiply_f32(w, first, last, rows, w.in, index, count, y, w.out, work_.workers[static_cast<std::size_t>(worker)].matrix);
   };
-  // The experts' first product is a third of all multiplications and, of all, adds least to the error: 8 bits do.
-  Rows8 narrow;
-  if (x.rows8) narrow = *x.rows8;
-  narrow.residual = nullptr;
   // Row blocks of every expert that has tokens, counted so that a task finds its expert by division alone.
   const int block = 64, gate_blocks = ceil_div(inner, block);
   pool_.run(experts * 2 * gate_blocks, [&](int task, int worker) {
@@ -160,7 +156,7 @@ void Forward::experts_of_many(const LayerWeights& layer) {
     if (begin[expert] == begin[expert + 1]) return;
     const bool up = part >= gate_blocks;
     const int first = part % gate_blocks * block;
-    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows8 ? &narrow : nullptr, work_.place_token + begin[expert],
+    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows8, work_.place_token + begin[expert],
              up ? work_.up : work_.gate, first, std::min(first + block, inner), worker);
   });
   swiglu(work_.gate, work_.up, pairs, inner, integer ? &work_.inner8 : nullptr);
