@@ -128,7 +128,7 @@ TEST_CASE("a format that cannot hold the heads of a model is refused") {
   CHECK_NOTHROW(check_format(config, KvFormat::parse("mlx_quant")));
   CHECK_THROWS_WITH_AS(
       check_format(config, KvFormat::parse("turboquant:k=16:v=4")),
-      "[format] turboquant 4 bit, scalar best: the vectors have 192 channels, expected a power of two from 16 "
+      "[format] turboquant 4 bit, scalar corrected: the vectors have 192 channels, expected a power of two from 16 "
       "to 1024, for the rotation: choose another format",
       Error);
   config.head_dim = 80;

@@ -40,7 +40,7 @@ std::string canonical(std::string_view text) {
 TEST_CASE("a backend's name alone is its default format") {
   CHECK(canonical("baseline") == "baseline:bits=16");
   CHECK(canonical("mlx_quant") == "mlx_quant:k=4:v=4:group=64");
-  CHECK(canonical("turboquant") == "turboquant:k=4:v=4:scalar=best:seed=0:table=1");
+  CHECK(canonical("turboquant") == "turboquant:k=4:v=4:scalar=corrected:seed=0:table=1");
   CHECK(canonical("rotated_quant") == "rotated_quant:k=4:v=4:group=64:seed=0");
   for (const Backend backend : {Backend::baseline, Backend::mlx_quant, Backend::turboquant, Backend::rotated_quant}) {
     CHECK(KvFormat::of(backend) == KvFormat::parse(name(backend)));
@@ -64,13 +64,13 @@ TEST_CASE("bits shares them out to keys and values as the table of docs/formats.
 }
 
 TEST_CASE("k and v set one side, beside bits or alone") {
-  CHECK(canonical("turboquant:bits=4:v=2") == "turboquant:k=4:v=2:scalar=best:seed=0:table=1");
-  CHECK(canonical("turboquant:v=5") == "turboquant:k=4:v=5:scalar=best:seed=0:table=1");
+  CHECK(canonical("turboquant:bits=4:v=2") == "turboquant:k=4:v=2:scalar=corrected:seed=0:table=1");
+  CHECK(canonical("turboquant:v=5") == "turboquant:k=4:v=5:scalar=corrected:seed=0:table=1");
   CHECK(canonical("mlx_quant:k=8") == "mlx_quant:k=8:v=4:group=64");
   const KvFormat half = KvFormat::parse("turboquant:k=16:v=3");
   CHECK(half.k == SideFormat{});
   CHECK(half.v.bits == 3);
-  CHECK(half.canonical() == "turboquant:k=16:v=3:scalar=best:seed=0:table=1");
+  CHECK(half.canonical() == "turboquant:k=16:v=3:scalar=corrected:seed=0:table=1");
   const KvFormat affine = KvFormat::parse("rotated_quant:k=8:v=16");
   CHECK(affine.k.kind == SideFormat::Kind::rotated_affine);
   CHECK(affine.v == SideFormat{});
@@ -141,7 +141,7 @@ TEST_CASE("under f32 precision plain sides become f32 and the others stay") {
   CHECK(KvFormat::parse("baseline").in_f32().k.describe() == "f32");
   CHECK(KvFormat::parse("turboquant").in_f32() == KvFormat::parse("turboquant"));
   const KvFormat half = KvFormat::parse("turboquant:k=4:v=16").in_f32();
-  CHECK(half.k.describe() == "turboquant 4 bit, scalar best");
+  CHECK(half.k.describe() == "turboquant 4 bit, scalar corrected");
   CHECK(half.v.describe() == "f32");
 }
 
