@@ -4,7 +4,7 @@
 function(tqkv_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    target_compile_options(${target} PRIVATE -Wno-restrict)   # GCC 12 warns about its own std::string (bug 105651)
+    target_compile_options(${target} PRIVATE -Wno-restrict)  # GCC 12 warns about its own std::string (bug 105651)
   endif()
   if(TQKV_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${TQKV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

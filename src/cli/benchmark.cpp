@@ -30,7 +30,7 @@ struct Options {
 };
 
 std::vector<int> ids_of(const Options& options, const Checkpoint& checkpoint, int vocabulary, std::string& source) {
-  const Tokenizer tokenizer = open_tokenizer(checkpoint);
+  const Tokenizer tokenizer = load_tokenizer(checkpoint);
   if (options.text.empty()) {
     source = fmt::format("random ids, seed {}", options.seed);
     return random_ids(tokenizer, vocabulary, options.seed, ids_needed(options.benchmark));
@@ -94,7 +94,7 @@ void add_benchmark(CLI::App& program) {
       ->check(CLI::Range(1, 10'000))
       ->type_name("N")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of the random ids")->type_name("N")->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the random ids")->check(CLI::NonNegativeNumber)->type_name("N")->capture_default_str();
   command
       ->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
       ->type_name("FILE");

@@ -109,7 +109,7 @@ void warn_about(int replaced) {
 
 void print_prompt(const Options& options, const std::filesystem::path& directory) {
   const Checkpoint checkpoint = Checkpoint::open_without_weights(directory);
-  const Tokenizer tokenizer = open_tokenizer(checkpoint);
+  const Tokenizer tokenizer = load_tokenizer(checkpoint);
   int replaced = 0;
   const Prompt prompt = make_prompt(options.prompt, open_chat(checkpoint, tokenizer), replaced);
   warn_about(replaced);
@@ -141,7 +141,7 @@ void generate(const Options& options) {
 
   Checkpoint checkpoint = Checkpoint::open(directory);
   const ModelConfig config = open_config(checkpoint);
-  const Tokenizer tokenizer = open_tokenizer(checkpoint);
+  const Tokenizer tokenizer = load_tokenizer(checkpoint);
   const GenerationDefaults defaults = open_defaults(checkpoint, config);
   const bool raw = options.prompt.raw;
   int replaced = 0;

@@ -10,6 +10,7 @@
 
 #include "output.h"
 #include "tqkv/error.h"
+#include "tqkv/generate.h"
 
 namespace tqkv::cli {
 
@@ -19,6 +20,18 @@ ModelConfig open_config(const Checkpoint& checkpoint) {
   if (!text)
     throw Error(ErrorKind::config, fmt::format("{}: there is no such file: the model directory is incomplete", where));
   return ModelConfig::parse(*text, where);
+}
+
+Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
+  Tokenizer tokenizer = open_tokenizer(checkpoint);
+  for (const auto& warning : tokenizer.warnings()) note("warning: " + warning);
+  if (!checkpoint.text("config.json")) return tokenizer;
+  const int vocabulary = open_config(checkpoint).vocab_size;
+  if (tokenizer.size() > vocabulary)
+    throw Error(ErrorKind::tokenizer,
+                fmt::format("{}: ids up to {}, but config.json has a vocabulary of {}: the files are of different models",
+                            (checkpoint.directory() / "tokenizer.json").string(), tokenizer.size() - 1, vocabulary));
+  return tokenizer;
 }
 
 int context_for(const ModelOptions& options, const ModelConfig& config, int prompt, int generated) {

@@ -9,10 +9,10 @@
 
 #include "commands.h"
 #include "input.h"
+#include "loading.h"
 #include "options.h"
 #include "output.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
 
 namespace tqkv::cli {
 namespace {
@@ -41,7 +41,7 @@ std::vector<int> ids_of(const Lines& lines, const json& array) {
 }
 
 void tokenize(const Options& options) {
-  const Tokenizer tokenizer = open_tokenizer(Checkpoint::open_without_weights(locate_model(options.model)));
+  const Tokenizer tokenizer = load_tokenizer(Checkpoint::open_without_weights(locate_model(options.model)));
   const ControlStrings control = options.plain ? ControlStrings::plain : ControlStrings::parse;
   Lines lines(options.file);
   for (std::string line; lines.next(line);) {
@@ -52,7 +52,7 @@ void tokenize(const Options& options) {
 }
 
 void detokenize(const Options& options) {
-  const Tokenizer tokenizer = open_tokenizer(Checkpoint::open_without_weights(locate_model(options.model)));
+  const Tokenizer tokenizer = load_tokenizer(Checkpoint::open_without_weights(locate_model(options.model)));
   Lines lines(options.file);
   for (std::string line; lines.next(line);) {
     const json array = json::parse(line, nullptr, false);

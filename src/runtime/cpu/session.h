@@ -24,7 +24,7 @@ struct LayerPages {
 /// Floats kept between forward passes, as f32 or bf16.
 class StateArray {
  public:
-  StateArray(std::size_t size, bool bf16) : size_(size), bf16_(bf16), bytes_(size * (bf16 ? 2 : 4)) {}
+  StateArray(std::size_t size, bool bf16) : bf16_(bf16), bytes_(size * (bf16 ? 2 : 4)) {}
   void load(std::size_t first, std::size_t count, float* out) const;
   void store(std::size_t first, std::size_t count, const float* values);
   /// The floats themselves when they are f32, else null.
@@ -32,7 +32,6 @@ class StateArray {
   std::uint64_t bytes() const { return bytes_.size(); }
 
  private:
-  std::size_t size_;
   bool bf16_;
   std::vector<std::byte> bytes_;
 };
