@@ -10,7 +10,7 @@ function(tqkv_warnings target)
     target_compile_options(${target} PRIVATE -fsanitize=${TQKV_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PRIVATE -fsanitize=${TQKV_SANITIZE})
   endif()
-  if(TQKV_FUZZ)   # coverage for libFuzzer
+  if(TQKV_FUZZ AND NOT target STREQUAL tqkv_runtime)  # coverage for libFuzzer; no target reaches the runtime
     target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
     target_link_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
   endif()

@@ -87,7 +87,7 @@ TEST_CASE("merges may be strings or pairs and apply by rank") {
 
 TEST_CASE("the longest of the control strings that start first is taken, and blanks where a token asks for them") {
   json tokenizer = small();
-  tokenizer["added_tokens"] = {added(259, "<a>"), added(260, "<a><b>"), added(261, "<b>")};
+  tokenizer["added_tokens"] = json::array({added(259, "<a>"), added(260, "<a><b>"), added(261, "<b>")});
   CHECK(parse(tokenizer).encode("<a><b><b><a>", ControlStrings::parse) == Ids{260, 261, 259});
   tokenizer["added_tokens"][2]["lstrip"] = true;
   tokenizer["added_tokens"][2]["rstrip"] = true;
@@ -97,7 +97,7 @@ TEST_CASE("the longest of the control strings that start first is taken, and bla
 
 TEST_CASE("a normalized control string is found after NFC") {
   json tokenizer = small();
-  tokenizer["added_tokens"] = {added(259, "caf\u00e9")};
+  tokenizer["added_tokens"] = json::array({added(259, "caf\u00e9")});
   CHECK(parse(tokenizer).encode("cafe\u0301", ControlStrings::parse).size() > 1);
   tokenizer["added_tokens"][0]["normalized"] = true;
   CHECK(parse(tokenizer).encode("xcafe\u0301y", ControlStrings::parse) == Ids{'x', 259, 'y'});
@@ -117,7 +117,7 @@ TEST_CASE("the pattern of tokenizer_config.json goes first, with a warning") {
 
 TEST_CASE("added tokens that only tokenizer_config.json lists are taken") {
   json tokenizer = small();
-  tokenizer["added_tokens"] = {added(259, "<a>")};
+  tokenizer["added_tokens"] = json::array({added(259, "<a>")});
   const json config = {{"added_tokens_decoder", {{"259", added(259, "<a>")}, {"262", added(262, "<audio>")}}}};
   const Tokenizer both = parse(tokenizer, config.dump());
   CHECK(both.encode("<a><audio>", ControlStrings::parse) == Ids{259, 262});
@@ -135,7 +135,7 @@ TEST_CASE("a tokenizer that lacks ids is refused") {
       "41 of the ids 0 to 300 have no token, the first is 259");
   has(refusal_of([](json& t) { t["model"].erase("vocab"); }), "model.vocab");
   has(refusal_of([](json& t) { t["model"].erase("merges"); }), "model.merges");
-  has(refusal_of([](json& t) { t["added_tokens"] = {{{"content", "<a>"}}}; }), "the id of");
+  has(refusal_of([](json& t) { t["added_tokens"] = json::array({{{"content", "<a>"}}}); }), "the id of");
 }
 
 TEST_CASE("ids that are taken twice, negative, huge or no numbers are refused") {
@@ -144,10 +144,10 @@ TEST_CASE("ids that are taken twice, negative, huge or no numbers are refused") 
   has(refusal_of([](json& t) { t["model"]["vocab"]["ab"] = 1 << 24; }), "is 16777216");
   has(refusal_of([](json& t) { t["model"]["vocab"]["ab"] = 1.5; }), "is 1.5");
   has(refusal_of([](json& t) { t["model"]["vocab"]["ab"] = "7"; }), "is \"7\"");
-  has(refusal_of([](json& t) { t["added_tokens"] = {added(259, "<a>"), added(259, "<b>")}; }), "id 259 has two");
-  has(refusal_of([](json& t) { t["added_tokens"] = {added(259, "<a>"), added(260, "<a>")}; }), "has two ids");
-  has(refusal_of([](json& t) { t["added_tokens"] = {added(12, "<a>")}; }), "contradicts model.vocab");
-  has(refusal_of([](json& t) { t["added_tokens"] = {added(300, "ab")}; }), "contradicts model.vocab");
+  has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(259, "<a>"), added(259, "<b>")}); }), "id 259 has two");
+  has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(259, "<a>"), added(260, "<a>")}); }), "has two ids");
+  has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(12, "<a>")}); }), "contradicts model.vocab");
+  has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(300, "ab")}); }), "contradicts model.vocab");
 }
 
 TEST_CASE("parts that would give other ids are refused by name") {
@@ -166,7 +166,7 @@ TEST_CASE("parts that would give other ids are refused by name") {
   has(refusal_of([](json& t) { t["model"]["dropout"] = 0.1; }), "dropout is 0.1");
   has(refusal_of([](json& t) { t["model"]["end_of_word_suffix"] = "</w>"; }), "end_of_word_suffix");
   has(refusal_of([](json& t) {
-        t["added_tokens"] = {added(259, "<a>")};
+        t["added_tokens"] = json::array({added(259, "<a>")});
         t["added_tokens"][0]["single_word"] = true;
       }),
       "single_word");
@@ -180,9 +180,9 @@ TEST_CASE("files that are no tokenizer are refused") {
   has(refusal(small().dump(), "[1]"), "tokenizer_config.json beside tokenizer.json: it is not a JSON object");
   has(refusal(small().dump(), "nope"), "broken JSON");
   has(refusal(std::string(100000, '[')), "broken JSON");
-  has(refusal_of([](json& t) { t["model"]["merges"] = {"a b c"}; }), "merge 0 is");
+  has(refusal_of([](json& t) { t["model"]["merges"] = json::array({"a b c"}); }), "merge 0 is");
   has(refusal_of([](json& t) { t["model"]["merges"] = json::array({json::array({"a"})}); }), "merge 0 is");
-  has(refusal_of([](json& t) { t["model"]["merges"] = {"ab a"}; }), "that model.vocab lacks");
+  has(refusal_of([](json& t) { t["model"]["merges"] = json::array({"ab a"}); }), "that model.vocab lacks");
   has(refusal_of([](json& t) { t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(?<"; }),
       "cannot be compiled");
   has(refusal(test::pocket_json().substr(0, test::pocket_json().size() / 2)), "broken JSON");
