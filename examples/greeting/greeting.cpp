@@ -1,13 +1,15 @@
 // Asks a model one question through the library: greeting [MODEL] [QUESTION].
+#include <tqkv/tqkv.h>
 #include <algorithm>
 #include <iostream>
-#include <tqkv/tqkv.h>
 
 int main(int argc, char** argv) try {
-  const std::string model = argc > 1 ? argv[1] : "pocket", question = argc > 2 ? argv[2] : "Hi, what can you help me with?";
+  const std::string model = argc > 1 ? argv[1] : "pocket",
+                    question = argc > 2 ? argv[2] : "Hi, what can you help me with?";
   const auto engine = tqkv::Engine::load(tqkv::Checkpoint::open(tqkv::locate_model(model)));
   const auto& files = engine->checkpoint();
-  const auto tokenizer = tqkv::Tokenizer::parse(files.text("tokenizer.json").value_or(""), files.text("tokenizer_config.json").value_or(""), model);
+  const auto tokenizer = tqkv::Tokenizer::parse(files.text("tokenizer.json").value_or(""),
+                                                files.text("tokenizer_config.json").value_or(""), model);
   const auto markup = tqkv::ChatTemplate::detect(files.text("chat_template.jinja").value_or(""), tokenizer);
   if (!markup) throw tqkv::Error(tqkv::ErrorKind::chat, model + ": its chat template is not Qwen markup");
 

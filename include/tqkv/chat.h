@@ -11,10 +11,10 @@ namespace tqkv {
 
 /// Told from the checkpoint's own template.
 enum class ChatVariant {
-  qwen3_5,            ///< thinks unless asked not to
-  qwen3_5_no_think,   ///< the small 3.5 models: thinks only when asked
-  qwen3_6,            ///< keeps all reasoning with preserve_thinking; arguments that are not strings are JSON
-  plain               ///< a model that does not think (pocket): closed think block, no tools
+  qwen3_5,           ///< thinks unless asked not to
+  qwen3_5_no_think,  ///< the small 3.5 models: thinks only when asked
+  qwen3_6,           ///< keeps all reasoning with preserve_thinking; arguments that are not strings are JSON
+  plain              ///< a model that does not think (pocket): closed think block, no tools
 };
 
 /// A piece of rendered text; `control` pieces are markup, the others are user text in which control strings are text.
@@ -24,15 +24,15 @@ struct ChatPiece {
 };
 
 struct ChatOptions {
-  std::optional<bool> think;          ///< nothing: the variant's default
+  std::optional<bool> think;  ///< nothing: the variant's default
   bool add_generation_prompt = true;
-  bool preserve_thinking = false;     ///< 3.6
+  bool preserve_thinking = false;  ///< 3.6
 };
 
 /// A conversation as JSON text: an array of messages, and optionally an array of tools.
 struct Conversation {
   std::string messages;
-  std::string tools;                  ///< empty: none
+  std::string tools;  ///< empty: none
 };
 
 class ChatTemplate {
@@ -49,7 +49,7 @@ class ChatTemplate {
 
  private:
   ChatVariant variant_;
-  bool think_block_ = true;   // plain: whether the template's generation prompt holds a closed think block
+  bool think_block_ = true;  // plain: whether the template's generation prompt holds a closed think block
 };
 
 /// The rendered text in one piece.

@@ -15,8 +15,8 @@ namespace tqkv {
 
 enum class DType { boolean, u8, i8, u16, i16, u32, i32, u64, i64, f16, bf16, f32, f64 };
 
-std::string_view name(DType dtype);    ///< as safetensors spells it: "BF16"
-std::size_t size_of(DType dtype);      ///< bytes of one element
+std::string_view name(DType dtype);  ///< as safetensors spells it: "BF16"
+std::size_t size_of(DType dtype);    ///< bytes of one element
 
 /// One tensor as it lies in its mapped shard. `bytes` may start at any address, odd ones too.
 struct Tensor {
@@ -25,9 +25,9 @@ struct Tensor {
   std::span<const std::byte> bytes;
 };
 
-/// Where `model` lies: a directory, the name `pocket` (the bundled checkpoint: in $TQKV_MODELS_DIR, beside the installed
-/// program or in the sources) or `org/name` in the local Hugging Face cache. A directory that exists goes before a name of
-/// the hub. Throws Error(checkpoint) with the place searched and the command that fetches the files.
+/// Where `model` lies: a directory, the name `pocket` (the bundled checkpoint: in $TQKV_MODELS_DIR, beside the
+/// installed program or in the sources) or `org/name` in the local Hugging Face cache. A directory that exists goes
+/// before a name of the hub. Throws Error(checkpoint) with the place searched and the command that fetches the files.
 std::filesystem::path locate_model(std::string_view model);
 
 class MappedFile;
@@ -48,14 +48,15 @@ class Checkpoint {
   /// Text of a file beside the shards ("config.json", "tokenizer.json", …), or nothing when there is none.
   std::optional<std::string> text(std::string_view file) const;
 
-  /// Names are canonical: "language_model.model.layers.0.…" and "language_model.lm_head.…", whatever prefix the file has.
+  /// Names are canonical: "language_model.model.layers.0.…" and "language_model.lm_head.…", whatever prefix the file
+  /// has.
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
   const Tensor* find(std::string_view name) const;
   /// Throws Error(checkpoint) when it is missing.
   const Tensor& tensor(std::string_view name) const;
 
-  std::uint64_t tensor_bytes() const;   ///< bytes of the text tensors
-  std::uint64_t mapped_bytes() const;   ///< bytes of the shards, skipped tensors included
+  std::uint64_t tensor_bytes() const;  ///< bytes of the text tensors
+  std::uint64_t mapped_bytes() const;  ///< bytes of the shards, skipped tensors included
 
  private:
   Checkpoint() = default;

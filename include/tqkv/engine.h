@@ -1,6 +1,6 @@
 // tqkv in two nouns. An Engine is a checkpoint made ready on one device: immutable, shared by many Sessions, outliving
-// them. A Session is one mutable timeline of tokens on an engine: its position, the KV cache of the attention layers and
-// the recurrent state of the linear layers. A Session is used by one thread at a time. Implemented in src/runtime.
+// them. A Session is one mutable timeline of tokens on an engine: its position, the KV cache of the attention layers
+// and the recurrent state of the linear layers. A Session is used by one thread at a time. Implemented in src/runtime.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -26,21 +26,21 @@ enum class StateType { f32, bf16 };
 std::string_view name(StateType type);
 
 struct DeviceOptions {
-  int threads = 0;                  ///< 0: every core
+  int threads = 0;  ///< 0: every core
   Precision precision = Precision::fast;
-  std::string isa;                  ///< empty: the best there is; else "avx512", "avx2", "neon" or "portable"
+  std::string isa;  ///< empty: the best there is; else "avx512", "avx2", "neon" or "portable"
 };
 
 struct DeviceReport {
-  std::string name;                 ///< of the processor
-  std::string isa;                  ///< of the kernels that run
+  std::string name;  ///< of the processor
+  std::string isa;   ///< of the kernels that run
   int threads = 0;
   Precision precision = Precision::fast;
 };
 
 struct SessionOptions {
-  int context = 0;                  ///< most tokens this session may hold; 0: the model's native context
-  int prefill_chunk = 2048;         ///< tokens of one forward pass
+  int context = 0;           ///< most tokens this session may hold; 0: the model's native context
+  int prefill_chunk = 2048;  ///< tokens of one forward pass
   StateType state = StateType::f32;
 };
 
@@ -48,8 +48,8 @@ struct SessionOptions {
 struct CacheBytes {
   std::uint64_t kv_used = 0;
   std::uint64_t kv_allocated = 0;
-  std::uint64_t recurrent = 0;      ///< delta-net state
-  std::uint64_t convolution = 0;    ///< last inputs of the causal convolution
+  std::uint64_t recurrent = 0;    ///< delta-net state
+  std::uint64_t convolution = 0;  ///< last inputs of the causal convolution
   std::uint64_t state() const { return recurrent + convolution; }
   std::uint64_t used() const { return kv_used + state(); }
   std::uint64_t allocated() const { return kv_allocated + state(); }
@@ -57,27 +57,29 @@ struct CacheBytes {
 
 struct LayerCache {
   int layer = 0;
-  SideFormat k, v;                  ///< as stored, not as asked
+  SideFormat k, v;  ///< as stored, not as asked
 };
 
 struct CacheReport {
-  KvFormat format;                  ///< effective
+  KvFormat format;  ///< effective
   StateType state = StateType::f32;
   int tokens = 0;
   CacheBytes bytes;
-  std::vector<LayerCache> layers;   ///< attention layers only
+  std::vector<LayerCache> layers;  ///< attention layers only
 };
 
 /// Sees inside a forward pass, for evaluation. Rows are in token order, one call a chunk.
 class Observer {
  public:
   virtual ~Observer() = default;
-  /// hidden [tokens, hidden_size]: layer 0 is the embedding, layer i the stream after layer i; the last one is final-normed.
+  /// hidden [tokens, hidden_size]: layer 0 is the embedding, layer i the stream after layer i; the last one is
+  /// final-normed.
   virtual void hidden(int layer, std::span<const float> values, int tokens) = 0;
 };
 
 struct PrefillOptions {
-  /// Called with every row of logits [vocab] and its index in `ids`, from `first_row` on; without it only the last row is computed.
+  /// Called with every row of logits [vocab] and its index in `ids`, from `first_row` on; without it only the last row
+  /// is computed.
   std::function<void(int row, std::span<const float> logits)> rows;
   int first_row = 0;
   /// Called after every chunk with the number of ids done; returning false stops there.
@@ -95,13 +97,13 @@ class Snapshot {
 class Session {
  public:
   virtual ~Session() = default;
-  /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the next
-  /// call. Throws Error(input) for an id out of range or when the context would overflow.
+  /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the
+  /// next call. Throws Error(input) for an id out of range or when the context would overflow.
   virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
   /// Appends one id and returns logits [vocab].
   virtual std::span<const float> decode(int id) = 0;
-  virtual int position() const = 0;      ///< tokens held
-  virtual int context() const = 0;       ///< most tokens it may hold
+  virtual int position() const = 0;  ///< tokens held
+  virtual int context() const = 0;   ///< most tokens it may hold
   virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   /// Goes back to a snapshot of this session.
   virtual void restore(const Snapshot& snapshot) = 0;

@@ -49,8 +49,8 @@ struct KvFormat {
   static KvFormat of(Backend backend);
   /// Parses "name[:key=value…]", keys in any order. Throws Error(format) that names the keys and values there are.
   static KvFormat parse(std::string_view text);
-  /// The one string of this format, with every key of its backend: "turboquant:k=4:v=3:scalar=corrected:seed=0:table=1".
-  /// parse(canonical()) == *this.
+  /// The one string of this format, with every key of its backend:
+  /// "turboquant:k=4:v=3:scalar=corrected:seed=0:table=1". parse(canonical()) == *this.
   std::string canonical() const;
   /// This format as an engine of `f32` precision holds it: plain bf16 sides become f32.
   KvFormat in_f32() const;

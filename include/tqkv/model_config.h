@@ -10,7 +10,8 @@ namespace tqkv {
 
 enum class LayerKind { linear_attention, full_attention };
 
-/// How a module's matrix is stored: MLX affine (bits 4 or 8, with bf16 scale and bias a group), or not quantized (bits 0).
+/// How a module's matrix is stored: MLX affine (bits 4 or 8, with bf16 scale and bias a group), or not quantized (bits
+/// 0).
 struct Quantization {
   int bits = 0;
   int group_size = 64;
@@ -18,39 +19,39 @@ struct Quantization {
 
 /// Names and meaning as in the checkpoint's `text_config`; H = hidden_size.
 struct ModelConfig {
-  std::string model_type;               // qwen3_5 (dense) or qwen3_5_moe
-  int vocab_size = 0;                   // rows of the embedding; ids without a token included
-  int hidden_size = 0;                  // H
-  std::vector<LayerKind> layers;        // one entry a layer
+  std::string model_type;         // qwen3_5 (dense) or qwen3_5_moe
+  int vocab_size = 0;             // rows of the embedding; ids without a token included
+  int hidden_size = 0;            // H
+  std::vector<LayerKind> layers;  // one entry a layer
   float rms_norm_eps = 1e-6f;
-  bool tie_word_embeddings = false;     // logits use the embedding matrix
-  int max_position_embeddings = 0;      // tokens of native context
+  bool tie_word_embeddings = false;  // logits use the embedding matrix
+  int max_position_embeddings = 0;   // tokens of native context
   std::vector<int> eos_token_ids;
 
-  int num_attention_heads = 0;          // full attention: query heads
+  int num_attention_heads = 0;  // full attention: query heads
   int num_key_value_heads = 0;
   int head_dim = 0;
-  int rotary_dim = 0;                   // head_dim * partial_rotary_factor, the first channels of a head
+  int rotary_dim = 0;  // head_dim * partial_rotary_factor, the first channels of a head
   double rope_theta = 0;
 
-  int linear_num_key_heads = 0;         // gated delta net
-  int linear_num_value_heads = 0;       // a multiple of the key heads
+  int linear_num_key_heads = 0;    // gated delta net
+  int linear_num_value_heads = 0;  // a multiple of the key heads
   int linear_key_head_dim = 0;
   int linear_value_head_dim = 0;
   int linear_conv_kernel_dim = 0;
 
-  int num_experts = 0;                  // 0: a dense MLP of intermediate_size
+  int num_experts = 0;  // 0: a dense MLP of intermediate_size
   int num_experts_per_tok = 0;
   int moe_intermediate_size = 0;
   int shared_expert_intermediate_size = 0;
   bool norm_topk_prob = true;
   int intermediate_size = 0;
 
-  Quantization quantization;                           // of every module not named in the overrides
-  std::map<std::string, Quantization> overrides;       // canonical module name -> its own
+  Quantization quantization;                      // of every module not named in the overrides
+  std::map<std::string, Quantization> overrides;  // canonical module name -> its own
 
   int num_layers() const { return static_cast<int>(layers.size()); }
-  int attention_layers() const;                        // layers with a KV cache
+  int attention_layers() const;  // layers with a KV cache
   int linear_layers() const;
   bool moe() const { return num_experts > 0; }
   int key_dim() const { return linear_num_key_heads * linear_key_head_dim; }

@@ -15,7 +15,7 @@ enum class ControlStrings { parse, plain };
 
 /// A control string found in a text.
 struct ControlMatch {
-  std::size_t begin, end;   ///< bytes
+  std::size_t begin, end;  ///< bytes
   int id;
 };
 
@@ -23,8 +23,8 @@ struct ControlMatch {
 class Tokenizer {
  public:
   /// Parses tokenizer.json. `tokenizer_config` (may be empty) completes it: its pretokenize_regex goes before the split
-  /// pattern of tokenizer.json where they differ (with a warning), and added tokens that only its added_tokens_decoder has
-  /// are taken. `where` names the file in messages. Throws Error(tokenizer).
+  /// pattern of tokenizer.json where they differ (with a warning), and added tokens that only its added_tokens_decoder
+  /// has are taken. `where` names the file in messages. Throws Error(tokenizer).
   static Tokenizer parse(std::string_view tokenizer_json, std::string_view tokenizer_config, std::string_view where);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -37,15 +37,15 @@ class Tokenizer {
   /// The raw bytes of one id: may be part of a character; empty for ids without a token.
   std::string_view bytes(int id) const;
   bool has_token(int id) const;
-  bool special(int id) const;                                 ///< an added token with special = true
-  std::optional<int> control_id(std::string_view text) const; ///< id of the added token spelled `text`
-  int size() const;                                           ///< largest id with a token, plus one
+  bool special(int id) const;                                  ///< an added token with special = true
+  std::optional<int> control_id(std::string_view text) const;  ///< id of the added token spelled `text`
+  int size() const;                                            ///< largest id with a token, plus one
   /// Where the added tokens that encode() would parse lie in `text`, in ascending order.
   std::vector<ControlMatch> find_controls(std::string_view text) const;
   /// What parse() replaced or could not check, one sentence each, for the user to see.
   const std::vector<std::string>& warnings() const;
 
-  struct Impl;   ///< of src/text
+  struct Impl;  ///< of src/text
 
  private:
   Tokenizer();
@@ -57,8 +57,8 @@ class StreamingDetokenizer {
  public:
   /// Special tokens are dropped when `skip_special`.
   explicit StreamingDetokenizer(const Tokenizer& tokenizer, bool skip_special = true);
-  std::string push(int id);    ///< the characters that are complete now
-  std::string finish();        ///< what is left, with U+FFFD for bytes that are no character
+  std::string push(int id);  ///< the characters that are complete now
+  std::string finish();      ///< what is left, with U+FFFD for bytes that are no character
 
  private:
   const Tokenizer* tokenizer_;

@@ -6,16 +6,26 @@ namespace tqkv {
 
 std::string_view name(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::usage: return "usage";
-    case ErrorKind::checkpoint: return "checkpoint";
-    case ErrorKind::config: return "config";
-    case ErrorKind::tokenizer: return "tokenizer";
-    case ErrorKind::chat: return "chat";
-    case ErrorKind::format: return "format";
-    case ErrorKind::memory: return "memory";
-    case ErrorKind::io: return "io";
-    case ErrorKind::input: return "input";
-    case ErrorKind::internal: return "internal";
+    case ErrorKind::usage:
+      return "usage";
+    case ErrorKind::checkpoint:
+      return "checkpoint";
+    case ErrorKind::config:
+      return "config";
+    case ErrorKind::tokenizer:
+      return "tokenizer";
+    case ErrorKind::chat:
+      return "chat";
+    case ErrorKind::format:
+      return "format";
+    case ErrorKind::memory:
+      return "memory";
+    case ErrorKind::io:
+      return "io";
+    case ErrorKind::input:
+      return "input";
+    case ErrorKind::internal:
+      return "internal";
   }
   return "internal";
 }

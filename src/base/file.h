@@ -29,8 +29,8 @@ class MappedFile {
 /// The whole of a file, at most `limit` bytes. Throws Error(io).
 std::string read_text(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30);
 
-/// A file that appears under its name only when commit() has written everything and synced it: until then it is a temporary
-/// file beside it, removed by the destructor. Parent folders are created. Every failure is an Error(io).
+/// A file that appears under its name only when commit() has written everything and synced it: until then it is a
+/// temporary file beside it, removed by the destructor. Parent folders are created. Every failure is an Error(io).
 class AtomicFile {
  public:
   explicit AtomicFile(const std::filesystem::path& path);

@@ -94,7 +94,10 @@ void add_benchmark(CLI::App& program) {
       ->check(CLI::Range(1, 10'000))
       ->type_name("N")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "Seed of the random ids")->check(CLI::NonNegativeNumber)->type_name("N")->capture_default_str();
+  command->add_option("--seed", options->seed, "Seed of the random ids")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->capture_default_str();
   command
       ->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
       ->type_name("FILE");

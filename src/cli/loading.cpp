@@ -28,9 +28,10 @@ Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
   if (!checkpoint.text("config.json")) return tokenizer;
   const int vocabulary = open_config(checkpoint).vocab_size;
   if (tokenizer.size() > vocabulary)
-    throw Error(ErrorKind::tokenizer,
-                fmt::format("{}: ids up to {}, but config.json has a vocabulary of {}: the files are of different models",
-                            (checkpoint.directory() / "tokenizer.json").string(), tokenizer.size() - 1, vocabulary));
+    throw Error(
+        ErrorKind::tokenizer,
+        fmt::format("{}: ids up to {}, but config.json has a vocabulary of {}: the files are of different models",
+                    (checkpoint.directory() / "tokenizer.json").string(), tokenizer.size() - 1, vocabulary));
   return tokenizer;
 }
 

@@ -15,8 +15,8 @@ namespace tqkv::cli {
 /// config.json of a checkpoint. Throws Error(config).
 ModelConfig open_config(const Checkpoint& checkpoint);
 
-/// The tokenizer of a checkpoint; what it had to put right is told on standard error. Throws Error(tokenizer), also when it
-/// has ids beyond the vocabulary of config.json.
+/// The tokenizer of a checkpoint; what it had to put right is told on standard error. Throws Error(tokenizer), also
+/// when it has ids beyond the vocabulary of config.json.
 Tokenizer load_tokenizer(const Checkpoint& checkpoint);
 
 /// Tokens of context: --context, else what `prompt` and `generated` tokens need, of which the last is not stored, at

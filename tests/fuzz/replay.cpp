@@ -31,10 +31,18 @@ int main(int argc, char** argv) {
     for (unsigned change = 0; change < 1 + random() % 8 && !bytes.empty(); ++change) {
       const std::size_t at = random() % bytes.size();
       switch (random() % 4) {
-        case 0: bytes[at] = static_cast<std::uint8_t>(random()); break;
-        case 1: bytes[at] = static_cast<std::uint8_t>(bytes[at] ^ (1u << (random() % 8))); break;
-        case 2: bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at)); break;
-        default: bytes.resize(at); break;
+        case 0:
+          bytes[at] = static_cast<std::uint8_t>(random());
+          break;
+        case 1:
+          bytes[at] = static_cast<std::uint8_t>(bytes[at] ^ (1u << (random() % 8)));
+          break;
+        case 2:
+          bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at));
+          break;
+        default:
+          bytes.resize(at);
+          break;
       }
     }
     LLVMFuzzerTestOneInput(bytes.data(), bytes.size());

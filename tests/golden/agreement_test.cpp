@@ -13,7 +13,9 @@ namespace {
 
 constexpr int vocab = 8192;
 
-std::vector<int> ids_of(const std::string& prompt) { return pocket_reference().at(prompt + ".ids").ints(); }
+std::vector<int> ids_of(const std::string& prompt) {
+  return pocket_reference().at(prompt + ".ids").ints();
+}
 
 Agreement agreement(const std::string& prompt, const Engine& engine, const KvFormat& format) {
   const auto& logits = pocket_reference().at(prompt + ".logits_last64");
@@ -32,9 +34,10 @@ class HiddenStates final : public Observer {
 TEST_CASE("the exact path gives the logits of transformers on every golden prompt") {
   for (const std::string prompt : {"doc", "chat", "needle"}) {
     const auto result = agreement(prompt, pocket(Precision::f32), KvFormat::of(Backend::baseline));
-    MESSAGE(prompt << ": mean KL " << result.mean_kl << ", maximum " << result.max_kl << ", same top " << result.same_top);
+    MESSAGE(prompt << ": mean KL " << result.mean_kl << ", maximum " << result.max_kl << ", same top "
+                   << result.same_top);
     CHECK(result.mean_kl < 1e-5);
-    CHECK(result.same_top > 0.98);   // the reference is rounded to f16: ties may turn
+    CHECK(result.same_top > 0.98);  // the reference is rounded to f16: ties may turn
   }
 }
 
@@ -43,7 +46,8 @@ TEST_CASE("the exact path gives the negative log likelihoods of transformers") {
     const auto ids = ids_of(prompt);
     const auto& nll = pocket_reference().at(prompt + ".nll").values;
     REQUIRE(nll.size() + 1 == ids.size());
-    const auto logits = last_logits(pocket(Precision::f32), KvFormat::of(Backend::baseline), ids, static_cast<int>(ids.size()));
+    const auto logits =
+        last_logits(pocket(Precision::f32), KvFormat::of(Backend::baseline), ids, static_cast<int>(ids.size()));
     double worst = 0;
     for (std::size_t t = 0; t < nll.size(); ++t) {
       const std::span<const float> row(logits.data() + t * vocab, vocab);
@@ -86,17 +90,20 @@ TEST_CASE("greedy continuations equal those of transformers") {
   for (const std::string prompt : {"doc", "chat", "needle", "recall"}) {
     const auto expected = pocket_reference().at(prompt + ".greedy").ints();
     CAPTURE(prompt);
-    CHECK(greedy(pocket(Precision::f32), KvFormat::of(Backend::baseline), ids_of(prompt), static_cast<int>(expected.size())) == expected);
+    CHECK(greedy(pocket(Precision::f32), KvFormat::of(Backend::baseline), ids_of(prompt),
+                 static_cast<int>(expected.size())) == expected);
   }
 }
 
 TEST_CASE("a needle 1,577 tokens long is recalled under every backend from 3.5 bits on") {
   const auto expected = pocket_reference().at("recall.greedy").ints();
   for (const auto precision : {Precision::f32, Precision::fast})
-    for (const std::string format : {"baseline", "mlx_quant:bits=8", "mlx_quant", "rotated_quant", "turboquant", "turboquant:bits=3.5"}) {
+    for (const std::string format :
+         {"baseline", "mlx_quant:bits=8", "mlx_quant", "rotated_quant", "turboquant", "turboquant:bits=3.5"}) {
       CAPTURE(format);
       CAPTURE(std::string(name(precision)));
-      CHECK(greedy(pocket(precision), KvFormat::parse(format), ids_of("recall"), static_cast<int>(expected.size())) == expected);
+      CHECK(greedy(pocket(precision), KvFormat::parse(format), ids_of("recall"), static_cast<int>(expected.size())) ==
+            expected);
     }
 }
 
@@ -107,7 +114,8 @@ TEST_CASE("the fast path stays close to the exact path on the golden prompts, wi
       const auto ids = ids_of(prompt);
       const auto exact = last_logits(pocket(Precision::f32), format, ids, 200);
       const auto result = compare(exact, last_logits(pocket(Precision::fast), format, ids, 200), vocab);
-      MESSAGE(prompt << ", " << text << ": mean KL " << result.mean_kl << ", p99 " << result.p99_kl << ", same top " << result.same_top);
+      MESSAGE(prompt << ", " << text << ": mean KL " << result.mean_kl << ", p99 " << result.p99_kl << ", same top "
+                     << result.same_top);
       CHECK(result.mean_kl < 3e-3);
     }
 }

@@ -22,7 +22,8 @@ std::vector<int> document(int count) {
 double largest_difference(std::span<const float> a, std::span<const float> b) {
   REQUIRE(a.size() == b.size());
   double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  for (std::size_t i = 0; i < a.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
   return worst;
 }
 
@@ -33,8 +34,9 @@ SessionOptions context_of(int tokens, int chunk = 2048) {
   return options;
 }
 
-const std::vector<std::string> formats{"baseline", "mlx_quant", "mlx_quant:bits=8", "rotated_quant", "turboquant", "turboquant:bits=2.5",
-                                       "turboquant:k=5:v=16", "turboquant:k=16:v=2"};
+const std::vector<std::string> formats{
+    "baseline",   "mlx_quant",           "mlx_quant:bits=8",    "rotated_quant",
+    "turboquant", "turboquant:bits=2.5", "turboquant:k=5:v=16", "turboquant:k=16:v=2"};
 
 }  // namespace
 
@@ -48,7 +50,8 @@ TEST_CASE("on the exact path chunks of 1, 7, 64, 256 and all give the same logit
       CAPTURE(chunk);
       const auto cut = last_logits(engine, format, ids, 16, context_of(333, chunk));
       const auto result = compare(whole, cut, engine.config().vocab_size);
-      MESSAGE(text << ", chunk " << chunk << ": mean KL " << result.mean_kl << ", largest difference " << largest_difference(whole, cut));
+      MESSAGE(text << ", chunk " << chunk << ": mean KL " << result.mean_kl << ", largest difference "
+                   << largest_difference(whole, cut));
       // A key that rounding moves over a threshold of its code changes a packed cache by a whole step.
       CHECK(result.mean_kl < (format.backend == Backend::baseline ? 1e-8 : 1e-5));
       CHECK(result.same_top == 1.0);
@@ -107,7 +110,8 @@ TEST_CASE("a session that went back to a snapshot goes on as if nothing had been
       session->prefill(document(300));
       session->restore(*snapshot);
       CHECK(session->position() == 600);
-      CHECK(session->cache().bytes.kv_allocated == cache::cache_bytes(pocket(Precision::fast).config(), KvFormat::parse(text), 600, state).kv_allocated);
+      CHECK(session->cache().bytes.kv_allocated ==
+            cache::cache_bytes(pocket(Precision::fast).config(), KvFormat::parse(text), 600, state).kv_allocated);
       const auto second = session->decode(17);
       CHECK(std::vector<float>(second.begin(), second.end()) == expected);
     }
@@ -115,7 +119,8 @@ TEST_CASE("a session that went back to a snapshot goes on as if nothing had been
 
 TEST_CASE("a snapshot of another session or of the future is refused") {
   const auto& engine = pocket(Precision::fast);
-  const auto one = engine.open(KvFormat::of(Backend::baseline), context_of(64)), other = engine.open(KvFormat::of(Backend::baseline), context_of(64));
+  const auto one = engine.open(KvFormat::of(Backend::baseline), context_of(64)),
+             other = engine.open(KvFormat::of(Backend::baseline), context_of(64));
   one->prefill(document(8));
   other->prefill(document(8));
   const auto snapshot = one->snapshot();
@@ -135,7 +140,8 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts") {
           const auto session = pocket(precision).open(KvFormat::parse(text), options);
           session->prefill(document(tokens));
           const auto format = precision == Precision::f32 ? KvFormat::parse(text).in_f32() : KvFormat::parse(text);
-          const auto predicted = cache::cache_bytes(config, format, tokens, state, precision == Precision::f32 ? 32 : 16);
+          const auto predicted =
+              cache::cache_bytes(config, format, tokens, state, precision == Precision::f32 ? 32 : 16);
           const auto measured = session->cache();
           CHECK(measured.format == format);
           CHECK(measured.bytes.kv_used == predicted.kv_used);
@@ -153,7 +159,8 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts") {
 TEST_CASE("ids out of range, an overflowing context and impossible options are refused") {
   const auto& engine = pocket(Precision::fast);
   const auto session = engine.open(KvFormat::of(Backend::turboquant), context_of(16));
-  CHECK_THROWS_WITH_AS(session->prefill(std::vector<int>{1, 8192}), "[input] token 1: id 8192 is not between 0 and 8191", Error);
+  CHECK_THROWS_WITH_AS(session->prefill(std::vector<int>{1, 8192}),
+                       "[input] token 1: id 8192 is not between 0 and 8191", Error);
   CHECK_THROWS_AS(session->decode(-1), Error);
   CHECK_THROWS_AS(session->prefill({}), Error);
   CHECK_THROWS_WITH_AS(session->prefill(document(17)), "[input] 17 tokens after 0 do not fit a context of 16", Error);

@@ -45,15 +45,18 @@ std::vector<Named> variants() {
     out.push_back({name, model});
   };
   add("as it is", [](TinyModel&) {});
-  add("two shards at odd offsets, with a vision tower", [](TinyModel& m) { m.shards = 2, m.odd_offsets = true, m.extra_tensors = true; });
+  add("two shards at odd offsets, with a vision tower",
+      [](TinyModel& m) { m.shards = 2, m.odd_offsets = true, m.extra_tensors = true; });
   add("8 bit", [](TinyModel& m) { m.bits = 8; });
   add("not quantized, bf16", [](TinyModel& m) { m.bits = 0; });
-  add("not quantized, f32, at an odd offset", [](TinyModel& m) { m.bits = 0, m.plain_dtype = "F32", m.odd_offsets = true; });
+  add("not quantized, f32, at an odd offset",
+      [](TinyModel& m) { m.bits = 0, m.plain_dtype = "F32", m.odd_offsets = true; });
   add("dense and tied, as the small siblings", [](TinyModel& m) { m.experts = 0, m.tied = true; });
   add("dense, 8 bit, tied", [](TinyModel& m) { m.experts = 0, m.tied = true, m.bits = 8; });
   add("as many value heads as key heads", [](TinyModel& m) { m.linear_value_heads = 2; });
   add("three value heads a key head", [](TinyModel& m) { m.linear_value_heads = 6; });
-  add("four value heads a key head, head dims of 128", [](TinyModel& m) { m.linear_value_heads = 8, m.linear_key_dim = m.linear_value_dim = 128; });
+  add("four value heads a key head, head dims of 128",
+      [](TinyModel& m) { m.linear_value_heads = 8, m.linear_key_dim = m.linear_value_dim = 128; });
   add("six query heads a KV head", [](TinyModel& m) { m.heads = 24, m.kv_heads = 4; });
   add("one KV head, head dim 256", [](TinyModel& m) { m.heads = 3, m.kv_heads = 1, m.head_dim = 256; });
   add("an 8-bit module among 4-bit ones, a plain one among them", [](TinyModel& m) {
@@ -81,7 +84,8 @@ TEST_CASE("every shape of the architecture runs: exact in any chunks, and the fa
       for (const float x : whole) REQUIRE(std::isfinite(x));
       CHECK(compare(whole, rows(*exact, format, ids, 1), model.vocab).mean_kl < 1e-5);
       CHECK(compare(whole, rows(*exact, format, ids, 13), model.vocab).mean_kl < 1e-5);
-      // An untrained model with a few heads has no margin: codes that rounding turns count for more than in a trained one.
+      // An untrained model with a few heads has no margin: codes that rounding turns count for more than in a trained
+      // one.
       CHECK(compare(whole, rows(*fast, format, ids, 2048), model.vocab).mean_kl < 1e-2);
       CHECK(compare(whole, rows(*fast, format, ids, 1), model.vocab).mean_kl < 1e-2);
     }
@@ -97,7 +101,8 @@ TEST_CASE("where the bytes lie in the file changes nothing") {
   write_checkpoint(model, odd.path());
   const auto ids = ids_for(model, 70);
   for (const auto precision : {Precision::fast, Precision::f32})
-    CHECK(rows(*load(even.path(), precision), "turboquant", ids, 64) == rows(*load(odd.path(), precision), "turboquant", ids, 64));
+    CHECK(rows(*load(even.path(), precision), "turboquant", ids, 64) ==
+          rows(*load(odd.path(), precision), "turboquant", ids, 64));
 }
 
 TEST_CASE("a head dimension that cannot be rotated is refused by name, and runs uncompressed") {
@@ -111,6 +116,8 @@ TEST_CASE("a head dimension that cannot be rotated is refused by name, and runs 
   CHECK_THROWS_WITH_AS(engine->open(KvFormat::parse("turboquant"), options), doctest::Contains("192"), Error);
   CHECK_THROWS_WITH_AS(engine->open(KvFormat::parse("rotated_quant"), options), doctest::Contains("192"), Error);
   const auto ids = ids_for(model, 20);
-  CHECK(engine->open(KvFormat::parse("baseline"), options)->prefill(ids).size() == static_cast<std::size_t>(model.vocab));
-  CHECK(engine->open(KvFormat::parse("mlx_quant"), options)->prefill(ids).size() == static_cast<std::size_t>(model.vocab));
+  CHECK(engine->open(KvFormat::parse("baseline"), options)->prefill(ids).size() ==
+        static_cast<std::size_t>(model.vocab));
+  CHECK(engine->open(KvFormat::parse("mlx_quant"), options)->prefill(ids).size() ==
+        static_cast<std::size_t>(model.vocab));
 }

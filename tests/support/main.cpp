@@ -4,6 +4,6 @@
 #include <cstdlib>
 
 int main(int argc, char** argv) {
-  setenv("RC_PARAMS", "seed=20260101", 0);   // properties see the same cases in every run
+  setenv("RC_PARAMS", "seed=20260101", 0);  // properties see the same cases in every run
   return doctest::Context(argc, argv).run();
 }

@@ -21,11 +21,20 @@ std::map<std::string, Array> read_arrays(const std::filesystem::path& file) {
     for (std::size_t at = entry.begin; at < entry.end; at += width) {
       const std::byte* p = mapped.bytes().data() + at;
       switch (entry.dtype) {
-        case DType::f32: array.values.push_back(load<float>(p)); break;
-        case DType::f16: array.values.push_back(f16_to_f32(load<std::uint16_t>(p))); break;
-        case DType::bf16: array.values.push_back(bf16_to_f32(load<std::uint16_t>(p))); break;
-        case DType::i32: array.values.push_back(static_cast<float>(load<std::int32_t>(p))); break;
-        default: throw std::runtime_error("unexpected dtype in " + file.string());
+        case DType::f32:
+          array.values.push_back(load<float>(p));
+          break;
+        case DType::f16:
+          array.values.push_back(f16_to_f32(load<std::uint16_t>(p)));
+          break;
+        case DType::bf16:
+          array.values.push_back(bf16_to_f32(load<std::uint16_t>(p)));
+          break;
+        case DType::i32:
+          array.values.push_back(static_cast<float>(load<std::int32_t>(p)));
+          break;
+        default:
+          throw std::runtime_error("unexpected dtype in " + file.string());
       }
     }
     out.emplace(entry.name, std::move(array));
@@ -34,11 +43,14 @@ std::map<std::string, Array> read_arrays(const std::filesystem::path& file) {
 }
 
 const std::map<std::string, Array>& pocket_reference() {
-  static const auto arrays = read_arrays(std::filesystem::path(TQKV_SOURCE_DIR) / "tests/golden/pocket-reference.safetensors");
+  static const auto arrays =
+      read_arrays(std::filesystem::path(TQKV_SOURCE_DIR) / "tests/golden/pocket-reference.safetensors");
   return arrays;
 }
 
-std::filesystem::path pocket_directory() { return std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket"; }
+std::filesystem::path pocket_directory() {
+  return std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket";
+}
 
 const Engine& pocket(Precision precision, const std::string& isa, int threads) {
   static std::mutex mutex;
@@ -70,7 +82,9 @@ double kl_divergence(std::span<const float> reference, std::span<const float> mo
   return kl;
 }
 
-int argmax(std::span<const float> logits) { return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
+int argmax(std::span<const float> logits) {
+  return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
 
 Agreement compare(std::span<const float> reference, std::span<const float> model, int vocab) {
   if (reference.size() != model.size() || reference.empty()) throw std::runtime_error("compare: sizes differ");
@@ -92,7 +106,8 @@ Agreement compare(std::span<const float> reference, std::span<const float> model
   return out;
 }
 
-std::vector<float> last_logits(const Engine& engine, const KvFormat& format, std::span<const int> ids, int last, const SessionOptions& options) {
+std::vector<float> last_logits(const Engine& engine, const KvFormat& format, std::span<const int> ids, int last,
+                               const SessionOptions& options) {
   SessionOptions own = options;
   if (own.context == 0) own.context = static_cast<int>(ids.size());
   const auto session = engine.open(format, own);
@@ -104,7 +119,8 @@ std::vector<float> last_logits(const Engine& engine, const KvFormat& format, std
   return out;
 }
 
-std::vector<int> greedy(const Engine& engine, const KvFormat& format, std::span<const int> ids, int count, const SessionOptions& options) {
+std::vector<int> greedy(const Engine& engine, const KvFormat& format, std::span<const int> ids, int count,
+                        const SessionOptions& options) {
   SessionOptions own = options;
   if (own.context == 0) own.context = static_cast<int>(ids.size()) + count;
   const auto session = engine.open(format, own);

@@ -1,4 +1,5 @@
-// Outside truth: tensors that another implementation computed, read from a safetensors file; and the loaded pocket model.
+// Outside truth: tensors that another implementation computed, read from a safetensors file; and the loaded pocket
+// model.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -13,7 +14,7 @@ namespace tqkv::test {
 
 struct Array {
   std::vector<std::int64_t> shape;
-  std::vector<float> values;        // F32, F16 and I32 alike
+  std::vector<float> values;  // F32, F16 and I32 alike
   std::vector<int> ints() const { return {values.begin(), values.end()}; }
 };
 
@@ -26,8 +27,8 @@ std::filesystem::path pocket_directory();
 const Engine& pocket(Precision precision, const std::string& isa = {}, int threads = 0);
 
 struct Agreement {
-  double mean_kl = 0, median_kl = 0, p99_kl = 0, max_kl = 0;   // nats, KL(reference || model) of each row
-  double same_top = 0;                                          // share of the rows with the same argmax
+  double mean_kl = 0, median_kl = 0, p99_kl = 0, max_kl = 0;  // nats, KL(reference || model) of each row
+  double same_top = 0;                                        // share of the rows with the same argmax
   int rows = 0;
 };
 /// Rows of logits [rows, vocab] against each other.
@@ -36,8 +37,10 @@ double kl_divergence(std::span<const float> reference, std::span<const float> mo
 int argmax(std::span<const float> logits);
 
 /// Logits [rows, vocab] of the last `last` ids.
-std::vector<float> last_logits(const Engine& engine, const KvFormat& format, std::span<const int> ids, int last, const SessionOptions& options = {});
+std::vector<float> last_logits(const Engine& engine, const KvFormat& format, std::span<const int> ids, int last,
+                               const SessionOptions& options = {});
 /// `count` greedy tokens after `ids`.
-std::vector<int> greedy(const Engine& engine, const KvFormat& format, std::span<const int> ids, int count, const SessionOptions& options = {});
+std::vector<int> greedy(const Engine& engine, const KvFormat& format, std::span<const int> ids, int count,
+                        const SessionOptions& options = {});
 
 }  // namespace tqkv::test

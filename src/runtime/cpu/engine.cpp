@@ -15,8 +15,12 @@ std::unique_ptr<Engine> Engine::load(Checkpoint checkpoint, const DeviceOptions&
   return std::make_unique<cpu::CpuEngine>(std::move(checkpoint), options);
 }
 
-std::string_view name(Precision precision) { return precision == Precision::fast ? "fast" : "f32"; }
-std::string_view name(StateType type) { return type == StateType::f32 ? "f32" : "bf16"; }
+std::string_view name(Precision precision) {
+  return precision == Precision::fast ? "fast" : "f32";
+}
+std::string_view name(StateType type) {
+  return type == StateType::f32 ? "f32" : "bf16";
+}
 
 }  // namespace tqkv
 
@@ -35,7 +39,8 @@ std::vector<float> tap_major(const Vector& conv, int kernel) {
   const int channels = conv.size / kernel;
   std::vector<float> out(static_cast<std::size_t>(conv.size));
   for (int channel = 0; channel < channels; ++channel)
-    for (int tap = 0; tap < kernel; ++tap) out[static_cast<std::size_t>(tap * channels + channel)] = conv.element(channel * kernel + tap);
+    for (int tap = 0; tap < kernel; ++tap)
+      out[static_cast<std::size_t>(tap * channels + channel)] = conv.element(channel * kernel + tap);
   return out;
 }
 
@@ -59,7 +64,8 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
       kernels_(&cpu::kernels(options.isa)),
       precision_(options.precision) {
   if (options.threads < 0 || options.threads > 1024)
-    throw Error(ErrorKind::usage, fmt::format("threads: {} is not between 1 and 1024 (0 takes every core)", options.threads));
+    throw Error(ErrorKind::usage,
+                fmt::format("threads: {} is not between 1 and 1024 (0 takes every core)", options.threads));
   final_norm_ = weights_.norm.to_f32();
   for (const auto& layer : weights_.layers) {
     LayerVectors vectors;
@@ -79,8 +85,8 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
   }
   // In f32, as the model was trained: at position 32,768 the rounding of the angle is visible.
   for (int i = 0; i < config_.rotary_dim / 2; ++i)
-    inverse_frequency_.push_back(
-        1.0f / std::pow(static_cast<float>(config_.rope_theta), static_cast<float>(2 * i) / static_cast<float>(config_.rotary_dim)));
+    inverse_frequency_.push_back(1.0f / std::pow(static_cast<float>(config_.rope_theta),
+                                                 static_cast<float>(2 * i) / static_cast<float>(config_.rotary_dim)));
   pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
 }
 
@@ -88,6 +94,8 @@ std::unique_ptr<Session> CpuEngine::open(const KvFormat& format, const SessionOp
   return std::make_unique<CpuSession>(*this, format, options);
 }
 
-DeviceReport CpuEngine::device() const { return {processor_name(), kernels_->isa, pool_->size(), precision_}; }
+DeviceReport CpuEngine::device() const {
+  return {processor_name(), kernels_->isa, pool_->size(), precision_};
+}
 
 }  // namespace tqkv::cpu

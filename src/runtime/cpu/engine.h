@@ -12,12 +12,12 @@ namespace tqkv::cpu {
 
 /// The vectors of a layer, in f32 and in the order that the kernels read.
 struct LayerVectors {
-  std::vector<float> input_layernorm, post_attention_layernorm;   // [H]
-  std::vector<float> q_norm, k_norm;                               // [head_dim]
-  std::vector<float> conv1d;                                       // [kernel, conv_dim]
-  std::vector<float> negative_exp_A;                               // -exp(A_log) [value heads]
-  std::vector<float> dt_bias;                                      // [value heads]
-  std::vector<float> norm;                                         // [linear_value_head_dim]
+  std::vector<float> input_layernorm, post_attention_layernorm;  // [H]
+  std::vector<float> q_norm, k_norm;                             // [head_dim]
+  std::vector<float> conv1d;                                     // [kernel, conv_dim]
+  std::vector<float> negative_exp_A;                             // -exp(A_log) [value heads]
+  std::vector<float> dt_bias;                                    // [value heads]
+  std::vector<float> norm;                                       // [linear_value_head_dim]
 };
 
 class CpuEngine final : public Engine {
@@ -41,8 +41,8 @@ class CpuEngine final : public Engine {
   ModelConfig config_;
   Weights weights_;
   std::vector<LayerVectors> vectors_;
-  std::vector<float> final_norm_;                                  // [H]
-  std::vector<float> inverse_frequency_;                           // [rotary/2]
+  std::vector<float> final_norm_;         // [H]
+  std::vector<float> inverse_frequency_;  // [rotary/2]
   const Kernels* kernels_;
   Precision precision_;
   std::unique_ptr<ThreadPool> pool_;

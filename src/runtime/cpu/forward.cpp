@@ -84,16 +84,18 @@ void Forward::add_mixed() {
   const int dim = config_.hidden_size;
   for_rows(tokens_, [&](int first, int count) {
     const auto at = static_cast<std::ptrdiff_t>(first) * dim;
-    kernels_.vector.add(work_.hidden + at, work_.mixed + at, static_cast<std::size_t>(count) * static_cast<std::size_t>(dim));
+    kernels_.vector.add(work_.hidden + at, work_.mixed + at,
+                        static_cast<std::size_t>(count) * static_cast<std::size_t>(dim));
   });
 }
 
-// Logits of `count` <= logit_rows rows from `first` on into work_.logits: every row with the same arithmetic, alone or not.
+// Logits of `count` <= logit_rows rows from `first` on into work_.logits: every row with the same arithmetic, alone or
+// not.
 void Forward::logit_rows_from(int first, int count) {
   const int dim = config_.hidden_size, vocab = config_.vocab_size;
   float* rows = work_.normed + static_cast<std::ptrdiff_t>(first) * dim;
-  kernels_.vector.rms_norm(work_.hidden + static_cast<std::ptrdiff_t>(first) * dim, dim, engine_.final_norm().data(), count, dim,
-                           config_.rms_norm_eps, rows, dim);
+  kernels_.vector.rms_norm(work_.hidden + static_cast<std::ptrdiff_t>(first) * dim, dim, engine_.final_norm().data(),
+                           count, dim, config_.rms_norm_eps, rows, dim);
   const Matrix& head = engine_.weights().lm_head;
   const bool integer = engine_.precision() == Precision::fast && head.quantized();
   if (integer)
@@ -110,8 +112,8 @@ void Forward::logit_rows_from(int first, int count) {
       if (integer)
         kernels_.matrix.multiply16(head, begin, end, work_.logit_row16[static_cast<std::size_t>(row)], y);
       else
-        kernels_.matrix.multiply_f32(head, begin, end, rows + static_cast<std::ptrdiff_t>(row) * dim, dim, nullptr, 1, y, vocab,
-                                     work_.workers[static_cast<std::size_t>(worker)].matrix);
+        kernels_.matrix.multiply_f32(head, begin, end, rows + static_cast<std::ptrdiff_t>(row) * dim, dim, nullptr, 1,
+                                     y, vocab, work_.workers[static_cast<std::size_t>(worker)].matrix);
     }
   });
 }
@@ -121,7 +123,8 @@ void Forward::logits(int first, int last, const std::function<void(int, std::spa
   for (int begin = first; begin < last; begin += logit_rows) {
     const int count = std::min(logit_rows, last - begin);
     logit_rows_from(begin, count);
-    for (int row = 0; row < count; ++row) sink(begin + row, {work_.logits + static_cast<std::size_t>(row) * vocab, vocab});
+    for (int row = 0; row < count; ++row)
+      sink(begin + row, {work_.logits + static_cast<std::size_t>(row) * vocab, vocab});
   }
 }
 

@@ -1,5 +1,5 @@
-// Forward: one pass of a chunk of tokens through the layers. Each formula of docs/architecture.md stands once in the three
-// layer files, under the name it has there.
+// Forward: one pass of a chunk of tokens through the layers. Each formula of docs/architecture.md stands once in the
+// three layer files, under the name it has there.
 #pragma once
 #include <functional>
 #include <span>
@@ -23,12 +23,12 @@ class Forward {
   void embed(std::span<const int> ids);
   void rope_angles();
   void norm_rows(const float* x, const std::vector<float>& weight, float* out);
-  void add_mixed();                                   // hidden += mixed
+  void add_mixed();  // hidden += mixed
   void attention(LayerPages& pages, const AttentionWeights& weights, const LayerVectors& vectors);
   void encode(LayerPages& pages);
   void attend(LayerPages& pages);
-  void attend_block(LayerPages& pages, int head, int block, int span_first, int span_last, float* maximum, float* sum, float* output,
-                    int worker);
+  void attend_block(LayerPages& pages, int head, int block, int span_first, int span_last, float* maximum, float* sum,
+                    float* output, int worker);
   void finish_block(const LayerPages& pages, int head, int block, const float* sum, float* output);
   void delta(LayerState& state, const DeltaWeights& weights, const LayerVectors& vectors);
   void delta_heads(LayerState& state);
@@ -44,7 +44,7 @@ class Forward {
   void observe(int layer, const float* values);
 
   template <class Body>
-  void for_rows(int rows, const Body& body);          // body(first, count) over blocks of rows
+  void for_rows(int rows, const Body& body);  // body(first, count) over blocks of rows
 
   CpuSession& session_;
   const CpuEngine& engine_;
@@ -53,10 +53,10 @@ class Forward {
   ThreadPool& pool_;
   WorkBuffers& work_;
   Linear linear_;
-  int tokens_ = 0;                                    // of the chunk in work_
+  int tokens_ = 0;  // of the chunk in work_
 };
 
-inline constexpr int row_block = 16;                  // rows of one task of an element-wise operation
+inline constexpr int row_block = 16;  // rows of one task of an element-wise operation
 
 template <class Body>
 void Forward::for_rows(int rows, const Body& body) {

@@ -24,8 +24,8 @@ void Forward::attention(LayerPages& pages, const AttentionWeights& weights, cons
       float* key = work_.key + t * kv_dim;
       const float* cosine = work_.cosine + t * half;
       const float* sine = work_.sine + t * half;
-      kernels_.vector.rms_norm(work_.query_gate + t * 2 * query_dim, 2 * dim, vectors.q_norm.data(), heads, dim, config_.rms_norm_eps, query,
-                               dim);
+      kernels_.vector.rms_norm(work_.query_gate + t * 2 * query_dim, 2 * dim, vectors.q_norm.data(), heads, dim,
+                               config_.rms_norm_eps, query, dim);
       kernels_.vector.rms_norm(key, dim, vectors.k_norm.data(), kv_heads, dim, config_.rms_norm_eps, key, dim);
       kernels_.vector.rope(query, dim, heads, config_.rotary_dim, cosine, sine);
       kernels_.vector.rope(key, dim, kv_heads, config_.rotary_dim, cosine, sine);
@@ -44,7 +44,8 @@ void Forward::attention(LayerPages& pages, const AttentionWeights& weights, cons
   for_rows(tokens_, [&](int first, int count) {
     for (std::ptrdiff_t t = first; t < first + count; ++t)
       for (std::ptrdiff_t head = 0; head < heads; ++head)
-        kernels_.vector.sigmoid_multiply(work_.query + t * query_dim + head * dim, work_.query_gate + t * 2 * query_dim + head * 2 * dim + dim,
+        kernels_.vector.sigmoid_multiply(work_.query + t * query_dim + head * dim,
+                                         work_.query_gate + t * 2 * query_dim + head * 2 * dim + dim,
                                          static_cast<std::size_t>(dim));
   });
   const auto y = linear_.activations(work_.query, tokens_, query_dim);
@@ -52,7 +53,8 @@ void Forward::attention(LayerPages& pages, const AttentionWeights& weights, cons
   linear_.multiply(output, y);
 }
 
-// Keys and values of the chunk into the pages, before any query looks: a query sees its own chunk as the cache holds it.
+// Keys and values of the chunk into the pages, before any query looks: a query sees its own chunk as the cache holds
+// it.
 void Forward::encode(LayerPages& pages) {
   const int kv_heads = config_.num_key_value_heads, dim = config_.head_dim, kv_dim = config_.kv_dim();
   const int blocks = ceil_div(tokens_, row_block);
@@ -62,13 +64,15 @@ void Forward::encode(LayerPages& pages) {
     const auto side = [&](SidePages& target, float* rows) {
       const auto& codec = target.codec();
       if (codec.format.rotated())
-        kernels_.attention.rotate(rows + static_cast<std::ptrdiff_t>(first) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim, kv_dim,
-                                  last - first, pages.signs[static_cast<std::size_t>(head)].data(), dim);
-      for (int t = first; t < last;) {   // a run of tokens ends with its page
+        kernels_.attention.rotate(
+            rows + static_cast<std::ptrdiff_t>(first) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim, kv_dim,
+            last - first, pages.signs[static_cast<std::size_t>(head)].data(), dim);
+      for (int t = first; t < last;) {  // a run of tokens ends with its page
         const int token = session_.position_ + t;
         const int run = std::min(last - t, cache::page_tokens - token % cache::page_tokens);
-        kernels_.attention.encode(codec, rows + static_cast<std::ptrdiff_t>(t) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim, kv_dim, run,
-                                  target.codes(head, token), target.scalars(head, token));
+        kernels_.attention.encode(
+            codec, rows + static_cast<std::ptrdiff_t>(t) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim, kv_dim,
+            run, target.codes(head, token), target.scalars(head, token));
         t += run;
       }
     };
@@ -77,27 +81,31 @@ void Forward::encode(LayerPages& pages) {
   });
 }
 
-// One block of queries of one KV head against keys span_first..span_last-1. Row i of the block is query head i % group of
-// token i / group.
-void Forward::attend_block(LayerPages& pages, int head, int block, int span_first, int span_last, float* maximum, float* sum,
-                           float* output, int worker) {
+// One block of queries of one KV head against keys span_first..span_last-1. Row i of the block is query head i % group
+// of token i / group.
+void Forward::attend_block(LayerPages& pages, int head, int block, int span_first, int span_last, float* maximum,
+                           float* sum, float* output, int worker) {
   const int dim = config_.head_dim, query_dim = config_.query_dim();
   const int group = config_.num_attention_heads / config_.num_key_value_heads;
-  const int first = block * block_tokens(group), count = std::min(block_tokens(group), tokens_ - first), queries = count * group;
+  const int first = block * block_tokens(group), count = std::min(block_tokens(group), tokens_ - first),
+            queries = count * group;
   const auto& buffers = work_.workers[static_cast<std::size_t>(worker)];
   for (int t = 0; t < count; ++t)
-    std::copy_n(work_.query + static_cast<std::ptrdiff_t>(first + t) * query_dim + static_cast<std::ptrdiff_t>(head) * group * dim, group * dim,
-                buffers.query + static_cast<std::ptrdiff_t>(t) * group * dim);
+    std::copy_n(work_.query + static_cast<std::ptrdiff_t>(first + t) * query_dim +
+                    static_cast<std::ptrdiff_t>(head) * group * dim,
+                group * dim, buffers.query + static_cast<std::ptrdiff_t>(t) * group * dim);
   std::fill_n(maximum, queries, -std::numeric_limits<float>::infinity());
   std::fill_n(sum, queries, 0.0f);
   std::fill_n(output, static_cast<std::ptrdiff_t>(queries) * dim, 0.0f);
   AttentionState state{queries, dim, buffers.query, maximum, sum, output};
-  const int last_visible = session_.position_ + first + count;   // keys that the last query of the block sees
+  const int last_visible = session_.position_ + first + count;  // keys that the last query of the block sees
   const int end = std::min(span_last, last_visible);
   for (int key = span_first; key < end; key += tile_keys) {
     const int n = std::min(tile_keys, end - key);
-    kernels_.attention.decode(pages.keys.codec(), pages.keys.codes(head, key), pages.keys.scalars(head, key), n, buffers.keys);
-    kernels_.attention.decode(pages.values.codec(), pages.values.codes(head, key), pages.values.scalars(head, key), n, buffers.values);
+    kernels_.attention.decode(pages.keys.codec(), pages.keys.codes(head, key), pages.keys.scalars(head, key), n,
+                              buffers.keys);
+    kernels_.attention.decode(pages.values.codec(), pages.values.codes(head, key), pages.values.scalars(head, key), n,
+                              buffers.values);
     for (int i = 0; i < queries; ++i)
       buffers.visible[i] = std::clamp(session_.position_ + first + i / group + 1 - key, 0, n);
     kernels_.attention.attend(state, buffers.keys, buffers.values, n, buffers.visible, buffers.scores);
@@ -116,11 +124,12 @@ void Forward::finish_block(const LayerPages& pages, int head, int block, const f
     kernels_.attention.unrotate(output, dim, count * group, pages.signs[static_cast<std::size_t>(head)].data(), dim);
   for (int t = 0; t < count; ++t)
     std::copy_n(output + static_cast<std::ptrdiff_t>(t) * group * dim, group * dim,
-                work_.query + static_cast<std::ptrdiff_t>(first + t) * query_dim + static_cast<std::ptrdiff_t>(head) * group * dim);
+                work_.query + static_cast<std::ptrdiff_t>(first + t) * query_dim +
+                    static_cast<std::ptrdiff_t>(head) * group * dim);
 }
 
-// Few queries over many keys are split into spans of keys that are combined in order. The split depends on shape and depth
-// alone, so that any number of threads gives the same bits.
+// Few queries over many keys are split into spans of keys that are combined in order. The split depends on shape and
+// depth alone, so that any number of threads gives the same bits.
 void Forward::attend(LayerPages& pages) {
   const int dim = config_.head_dim, kv_heads = config_.num_key_value_heads;
   const int group = config_.num_attention_heads / kv_heads;
@@ -139,7 +148,8 @@ void Forward::attend(LayerPages& pages) {
         const int task = tasks - 1 - (begin + slot), head = task % kv_heads, block = task / kv_heads;
         float* sum = work_.partial_sum + static_cast<std::ptrdiff_t>(slot) * queries;
         float* output = work_.partial_output + static_cast<std::ptrdiff_t>(slot) * queries * dim;
-        attend_block(pages, head, block, 0, keys, work_.partial_maximum + static_cast<std::ptrdiff_t>(slot) * queries, sum, output, worker);
+        attend_block(pages, head, block, 0, keys, work_.partial_maximum + static_cast<std::ptrdiff_t>(slot) * queries,
+                     sum, output, worker);
         finish_block(pages, head, block, sum, output);
       });
     }
@@ -148,7 +158,8 @@ void Forward::attend(LayerPages& pages) {
   pool_.run(tasks * spans, [&](int slot, int worker) {
     const int task = slot / spans, first = slot % spans * span;
     attend_block(pages, task % kv_heads, task / kv_heads, first, std::min(first + span, keys),
-                 work_.partial_maximum + static_cast<std::ptrdiff_t>(slot) * queries, work_.partial_sum + static_cast<std::ptrdiff_t>(slot) * queries,
+                 work_.partial_maximum + static_cast<std::ptrdiff_t>(slot) * queries,
+                 work_.partial_sum + static_cast<std::ptrdiff_t>(slot) * queries,
                  work_.partial_output + static_cast<std::ptrdiff_t>(slot) * queries * dim, worker);
   });
   pool_.run(tasks, [&](int task, int) {

@@ -7,12 +7,14 @@
 namespace tqkv::cpu {
 namespace {
 
-constexpr float l2_eps = 1e-6f;        // as transformers: inside the root, beside the sum of squares
-constexpr int chunk_tokens = 64;       // of the chunked delta rule
-constexpr int fewest_for_chunk = 8;    // below it, token by token is less work
+constexpr float l2_eps = 1e-6f;      // as transformers: inside the root, beside the sum of squares
+constexpr int chunk_tokens = 64;     // of the chunked delta rule
+constexpr int fewest_for_chunk = 8;  // below it, token by token is less work
 constexpr int channels_per_task = 256;
 
-float softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
+float softplus(float x) {
+  return x > 20.0f ? x : std::log1p(std::exp(x));
+}
 
 }  // namespace
 
@@ -35,7 +37,8 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
   });
   state.convolution.store(0, conv_size, work_.conv_in + static_cast<std::ptrdiff_t>(tokens_) * conv);
 
-  const int key_heads = config_.linear_num_key_heads, key_head = config_.linear_key_head_dim, key_dim = config_.key_dim();
+  const int key_heads = config_.linear_num_key_heads, key_head = config_.linear_key_head_dim,
+            key_dim = config_.key_dim();
   for_rows(tokens_, [&](int first, int count) {
     for (std::ptrdiff_t t = first; t < first + count; ++t) {
       float* q = work_.conv_out + t * conv;
@@ -45,7 +48,8 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
         float& b = work_.b[t * value_heads + head];
         float& a = work_.a[t * value_heads + head];
         b = 1.0f / (1.0f + std::exp(-b));
-        a = vectors.negative_exp_A[static_cast<std::size_t>(head)] * softplus(a + vectors.dt_bias[static_cast<std::size_t>(head)]);
+        a = vectors.negative_exp_A[static_cast<std::size_t>(head)] *
+            softplus(a + vectors.dt_bias[static_cast<std::size_t>(head)]);
       }
     }
   });
@@ -55,8 +59,8 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
   for_rows(tokens_, [&](int first, int count) {
     const auto at = static_cast<std::ptrdiff_t>(first) * value_dim;
     const int head_dim = config_.linear_value_head_dim;
-    kernels_.vector.rms_norm(work_.delta_out + at, head_dim, vectors.norm.data(), count * value_heads, head_dim, config_.rms_norm_eps,
-                             work_.delta_out + at, head_dim);
+    kernels_.vector.rms_norm(work_.delta_out + at, head_dim, vectors.norm.data(), count * value_heads, head_dim,
+                             config_.rms_norm_eps, work_.delta_out + at, head_dim);
     kernels_.vector.silu_multiply(work_.z + at, work_.delta_out + at, work_.delta_out + at,
                                   static_cast<std::size_t>(count) * static_cast<std::size_t>(value_dim));
   });
@@ -68,7 +72,8 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
 // The recurrence of every value head over the chunk; work_.a holds log g, work_.b beta.
 void Forward::delta_heads(LayerState& state) {
   const int conv = config_.conv_dim(), value_dim = config_.value_dim(), value_heads = config_.linear_num_value_heads;
-  const int key_head = config_.linear_key_head_dim, value_head = config_.linear_value_head_dim, key_dim = config_.key_dim();
+  const int key_head = config_.linear_key_head_dim, value_head = config_.linear_value_head_dim,
+            key_dim = config_.key_dim();
   const int heads_per_key = value_heads / config_.linear_num_key_heads;
   const auto state_size = static_cast<std::size_t>(key_head) * static_cast<std::size_t>(value_head);
   pool_.run(value_heads, [&](int head, int worker) {
@@ -76,13 +81,14 @@ void Forward::delta_heads(LayerState& state) {
     const std::size_t at = static_cast<std::size_t>(head) * state_size;
     float* s = state.recurrent.f32(at);
     float* scratch = buffers.delta;
-    if (!s) {   // bf16 between passes: the last state_size floats of the scratch hold it in f32
+    if (!s) {  // bf16 between passes: the last state_size floats of the scratch hold it in f32
       s = scratch + kernels_.delta.chunk_scratch(key_head, value_head);
       state.recurrent.load(at, state_size, s);
     }
     const float* q = work_.conv_out + static_cast<std::ptrdiff_t>(head / heads_per_key) * key_head;
     const float* k = q + key_dim;
-    const float* v = work_.conv_out + 2 * static_cast<std::ptrdiff_t>(key_dim) + static_cast<std::ptrdiff_t>(head) * value_head;
+    const float* v =
+        work_.conv_out + 2 * static_cast<std::ptrdiff_t>(key_dim) + static_cast<std::ptrdiff_t>(head) * value_head;
     float* out = work_.delta_out + static_cast<std::ptrdiff_t>(head) * value_head;
     if (tokens_ < fewest_for_chunk) {
       for (std::ptrdiff_t t = 0; t < tokens_; ++t)
@@ -96,8 +102,8 @@ void Forward::delta_heads(LayerState& state) {
           log_g[t] = work_.a[(first + t) * value_heads + head];
           beta[t] = work_.b[(first + t) * value_heads + head];
         }
-        kernels_.delta.chunk(s, q + first * conv, k + first * conv, conv, v + first * conv, conv, log_g, beta, count, key_head, value_head,
-                             out + first * value_dim, value_dim, scratch);
+        kernels_.delta.chunk(s, q + first * conv, k + first * conv, conv, v + first * conv, conv, log_g, beta, count,
+                             key_head, value_head, out + first * value_dim, value_dim, scratch);
       }
     }
     if (!state.recurrent.f32(at)) state.recurrent.store(at, state_size, s);

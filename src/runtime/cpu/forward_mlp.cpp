@@ -18,7 +18,8 @@ void Forward::swiglu(float* gate, float* up, int rows, int inner, Rows8* out) {
   if (out) reshape(*out, rows, inner);
   for_rows(rows, [&](int first, int count) {
     const auto at = static_cast<std::ptrdiff_t>(first) * inner;
-    kernels_.vector.silu_multiply(gate + at, up + at, gate + at, static_cast<std::size_t>(count) * static_cast<std::size_t>(inner));
+    kernels_.vector.silu_multiply(gate + at, up + at, gate + at,
+                                  static_cast<std::size_t>(count) * static_cast<std::size_t>(inner));
     if (out) kernels_.matrix.quantize8(gate + at, count, inner, out, first);
   });
 }
@@ -49,10 +50,12 @@ void Forward::experts(const LayerWeights& layer) {
     experts_of_many(layer);
 }
 
-// Router in f32: softmax over all experts, the best few, renormalised; and the shared expert's factor. Ties go to the lower expert.
+// Router in f32: softmax over all experts, the best few, renormalised; and the shared expert's factor. Ties go to the
+// lower expert.
 void Forward::route(const LayerWeights& layer) {
   const int experts = config_.num_experts, chosen = config_.num_experts_per_tok;
-  const Product products[] = {{&layer.router, work_.router, experts, true}, {&layer.shared_expert_gate, work_.shared_factor, 1, true}};
+  const Product products[] = {{&layer.router, work_.router, experts, true},
+                              {&layer.shared_expert_gate, work_.shared_factor, 1, true}};
   linear_.multiply(products, Activations{work_.normed, tokens_, config_.hidden_size, nullptr, nullptr});
   for_rows(tokens_, [&](int first, int count) {
     for (std::ptrdiff_t t = first; t < first + count; ++t) {
@@ -77,7 +80,8 @@ void Forward::route(const LayerWeights& layer) {
 
 // One token: the chosen experts and the shared one side by side, rows shared out over the threads.
 void Forward::experts_of_one(const LayerWeights& layer) {
-  const int chosen = config_.num_experts_per_tok, inner = config_.moe_intermediate_size, shared = config_.shared_expert_intermediate_size;
+  const int chosen = config_.num_experts_per_tok, inner = config_.moe_intermediate_size,
+            shared = config_.shared_expert_intermediate_size;
   const auto x = linear_.activations(work_.normed, 1, config_.hidden_size);
   const int block = rows_per_task(1);
   const int own = ceil_div(inner, block), own_shared = ceil_div(shared, block);
@@ -112,17 +116,21 @@ void Forward::experts_of_one(const LayerWeights& layer) {
     std::fill(y, work_.mixed + end, 0.0f);
     for (int slot = 0; slot <= chosen; ++slot) {
       const bool is_shared = slot == chosen;
-      const Matrix w = is_shared ? layer.shared_expert.down_proj : layer.experts.down_proj.expert(work_.pair_expert[slot]);
+      const Matrix w =
+          is_shared ? layer.shared_expert.down_proj : layer.experts.down_proj.expert(work_.pair_expert[slot]);
       const int cols = is_shared ? shared : inner;
-      Activations h{is_shared ? work_.shared_gate : work_.gate + static_cast<std::ptrdiff_t>(slot) * inner, 1, cols, nullptr, nullptr};
+      Activations h{is_shared ? work_.shared_gate : work_.gate + static_cast<std::ptrdiff_t>(slot) * inner, 1, cols,
+                    nullptr, nullptr};
       if (linear_.integer(cols)) h.row16 = &work_.inner16[static_cast<std::size_t>(slot)];
       linear_.multiply_rows({&w, row - begin, 0, false}, h, begin, end, worker);
-      kernels_.vector.add_scaled(y, row, is_shared ? work_.shared_factor[0] : work_.pair_weight[slot], static_cast<std::size_t>(end - begin));
+      kernels_.vector.add_scaled(y, row, is_shared ? work_.shared_factor[0] : work_.pair_weight[slot],
+                                 static_cast<std::size_t>(end - begin));
     }
   });
 }
 
-// Many tokens: the (token, expert) pairs sorted by expert, so that each expert's weights are read once for all its tokens.
+// Many tokens: the (token, expert) pairs sorted by expert, so that each expert's weights are read once for all its
+// tokens.
 void Forward::experts_of_many(const LayerWeights& layer) {
   const int chosen = config_.num_experts_per_tok, inner = config_.moe_intermediate_size, hidden = config_.hidden_size;
   const int experts = config_.num_experts, pairs = tokens_ * chosen;
@@ -139,15 +147,16 @@ void Forward::experts_of_many(const LayerWeights& layer) {
 
   const bool integer = linear_.integer(inner);
   const auto x = linear_.activations(work_.normed, tokens_, hidden);
-  const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows8* rows8, const int* index, float* out, int first, int last,
-                            int worker) {
+  const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows8* rows8, const int* index,
+                            float* out, int first, int last, int worker) {
     const Matrix w = all.expert(expert);
     const int count = begin[expert + 1] - begin[expert];
     float* y = out + static_cast<std::ptrdiff_t>(begin[expert]) * w.out + first;
     if (rows8 && w.quantized())
       kernels_.matrix.multiply8(w, first, last, *rows8, index, count, y, w.out);
     else
-      kernels_.matrix.multiply_f32(w, first, last, rows, w.in, index, count, y, w.out, work_.workers[static_cast<std::size_t>(worker)].matrix);
+      kernels_.matrix.multiply_f32(w, first, last, rows, w.in, index, count, y, w.out,
+                                   work_.workers[static_cast<std::size_t>(worker)].matrix);
   };
   // Row blocks of every expert that has tokens, counted so that a task finds its expert by division alone.
   const int block = 64, gate_blocks = ceil_div(inner, block);
@@ -156,8 +165,9 @@ void Forward::experts_of_many(const LayerWeights& layer) {
     if (begin[expert] == begin[expert + 1]) return;
     const bool up = part >= gate_blocks;
     const int first = part % gate_blocks * block;
-    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows8, work_.place_token + begin[expert],
-             up ? work_.up : work_.gate, first, std::min(first + block, inner), worker);
+    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows8,
+             work_.place_token + begin[expert], up ? work_.up : work_.gate, first, std::min(first + block, inner),
+             worker);
   });
   swiglu(work_.gate, work_.up, pairs, inner, integer ? &work_.inner8 : nullptr);
   // place_token is no longer needed: it becomes the list of rows that each expert's second product reads.
@@ -166,19 +176,20 @@ void Forward::experts_of_many(const LayerWeights& layer) {
   pool_.run(experts * down_blocks, [&](int task, int worker) {
     const int expert = task / down_blocks, first = task % down_blocks * 4 * block;
     if (begin[expert] == begin[expert + 1]) return;
-    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.inner8 : nullptr, work_.place_token + begin[expert], work_.pair_out, first,
-             std::min(first + 4 * block, hidden), worker);
+    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.inner8 : nullptr,
+             work_.place_token + begin[expert], work_.pair_out, first, std::min(first + 4 * block, hidden), worker);
   });
 
   shared_expert(layer);
   for_rows(tokens_, [&](int first, int count) {
     for (std::ptrdiff_t t = first; t < first + count; ++t) {
-      float* y = work_.mixed + t * hidden;   // holds the shared expert's output
+      float* y = work_.mixed + t * hidden;  // holds the shared expert's output
       const float factor = work_.shared_factor[t];
       for (int i = 0; i < hidden; ++i) y[i] *= factor;
       for (int k = 0; k < chosen; ++k)
-        kernels_.vector.add_scaled(y, work_.pair_out + static_cast<std::ptrdiff_t>(work_.pair_place[t * chosen + k]) * hidden,
-                                   work_.pair_weight[t * chosen + k], static_cast<std::size_t>(hidden));
+        kernels_.vector.add_scaled(
+            y, work_.pair_out + static_cast<std::ptrdiff_t>(work_.pair_place[t * chosen + k]) * hidden,
+            work_.pair_weight[t * chosen + k], static_cast<std::size_t>(hidden));
     }
   });
 }

@@ -20,8 +20,9 @@ std::vector<std::string_view> available_isas() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
       __builtin_cpu_supports("avx512vbmi2"))
     isas.emplace_back("avx512");
   if (avx2) isas.emplace_back("avx2");
@@ -45,7 +46,8 @@ const Kernels& kernels(std::string_view isa) {
 #endif
     return portable_kernels();
   }
-  throw Error(ErrorKind::usage, fmt::format("instruction set '{}' is not available here; there are: {}", isa, fmt::join(isas, ", ")));
+  throw Error(ErrorKind::usage,
+              fmt::format("instruction set '{}' is not available here; there are: {}", isa, fmt::join(isas, ", ")));
 }
 
 }  // namespace tqkv::cpu

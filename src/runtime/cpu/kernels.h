@@ -1,9 +1,10 @@
-// The kernels of the CPU runtime: one table of functions for each instruction set, all with the same meaning. The generic
-// algorithms stand once in kernels/*.inc (Highway) and are compiled for each instruction set by kernels_<isa>.cpp; integer
-// dot products, which Highway lacks, stand in kernels/dot_<isa>.h.
+// The kernels of the CPU runtime: one table of functions for each instruction set, all with the same meaning. The
+// generic algorithms stand once in kernels/*.inc (Highway) and are compiled for each instruction set by
+// kernels_<isa>.cpp; integer dot products, which Highway lacks, stand in kernels/dot_<isa>.h.
 //
-// Every function works on plain memory, allocates nothing, throws nothing, and gives results that depend on its arguments
-// alone. Weights and cache bytes may lie at any address; float arrays are aligned to 64 bytes where they start.
+// Every function works on plain memory, allocates nothing, throws nothing, and gives results that depend on its
+// arguments alone. Weights and cache bytes may lie at any address; float arrays are aligned to 64 bytes where they
+// start.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,40 +16,44 @@
 
 namespace tqkv::cpu {
 
-/// Rows of activations in 8 bits: x ≈ scale * q in each group of 64, |q| <= 127. cols is a multiple of 64. With a residual
-/// plane, which holds x - scale * q in the same form, the two together carry 15 bits at twice the multiplications.
+/// Rows of activations in 8 bits: x ≈ scale * q in each group of 64, |q| <= 127. cols is a multiple of 64. With a
+/// residual plane, which holds x - scale * q in the same form, the two together carry 15 bits at twice the
+/// multiplications.
 struct Rows8 {
   int rows = 0, cols = 0;
-  std::int8_t* q = nullptr;      // [rows, cols], natural order
-  float* scale = nullptr;        // [rows, cols/64]; 0 for a group of zeros
-  float* sum = nullptr;          // [rows, cols/64]: scale * (sum of q), what the weight's bias multiplies
-  Rows8* residual = nullptr;     // of the same shape, or null
+  std::int8_t* q = nullptr;   // [rows, cols], natural order
+  float* scale = nullptr;     // [rows, cols/64]; 0 for a group of zeros
+  float* sum = nullptr;       // [rows, cols/64]: scale * (sum of q), what the weight's bias multiplies
+  Rows8* residual = nullptr;  // of the same shape, or null
 };
 
 /// One row of activations in 16 bits: x ≈ scale * q in each group of 64, q = 256 high + low, |q| <= 32639.
 struct Row16 {
   int cols = 0;
-  std::int16_t* q = nullptr;     // [cols], natural order (8-bit weights)
-  std::int8_t* high = nullptr;   // [cols]: in each group the 32 even channels, then the 32 odd ones (4-bit weights)
-  std::int8_t* low = nullptr;    // [cols], the same order
-  float* scale = nullptr;        // [cols/64]
-  float* sum = nullptr;          // [cols/64]
+  std::int16_t* q = nullptr;    // [cols], natural order (8-bit weights)
+  std::int8_t* high = nullptr;  // [cols]: in each group the 32 even channels, then the 32 odd ones (4-bit weights)
+  std::int8_t* low = nullptr;   // [cols], the same order
+  float* scale = nullptr;       // [cols/64]
+  float* sum = nullptr;         // [cols/64]
 };
 
 struct MatrixKernels {
-  /// Quantizes x [rows, cols] (row r at x + r * stride) into rows `first`.. of `out` (and of its residual): scale = absmax / 127.
+  /// Quantizes x [rows, cols] (row r at x + r * stride) into rows `first`.. of `out` (and of its residual): scale =
+  /// absmax / 127.
   void (*quantize8)(const float* x, int rows, int stride, Rows8* out, int first);
   /// Quantizes x [cols]: scale = absmax / 32639.
   void (*quantize16)(const float* x, Row16* out);
-  /// y[t, o] = sum_i W[o, i] x[t, i] for output rows first..last-1 and the `tokens` rows index[0..tokens-1] of x (index null:
-  /// rows 0..tokens-1). y points to output row `first` of token 0; token t is at y + t * stride. q4 and q8 weights only.
-  void (*multiply8)(const Matrix& w, int first, int last, const Rows8& x, const int* index, int tokens, float* y, std::ptrdiff_t stride);
+  /// y[t, o] = sum_i W[o, i] x[t, i] for output rows first..last-1 and the `tokens` rows index[0..tokens-1] of x (index
+  /// null: rows 0..tokens-1). y points to output row `first` of token 0; token t is at y + t * stride. q4 and q8
+  /// weights only.
+  void (*multiply8)(const Matrix& w, int first, int last, const Rows8& x, const int* index, int tokens, float* y,
+                    std::ptrdiff_t stride);
   /// y[o - first] = sum_i W[o, i] x[i]. q4 and q8 weights only.
   void (*multiply16)(const Matrix& w, int first, int last, const Row16& x, float* y);
-  /// The exact path, every storage: f32 arithmetic only. x rows are x + index[t] * x_stride (index null: t). `scratch` holds
-  /// f32_scratch(w.in) floats.
-  void (*multiply_f32)(const Matrix& w, int first, int last, const float* x, std::ptrdiff_t x_stride, const int* index, int tokens,
-                       float* y, std::ptrdiff_t stride, float* scratch);
+  /// The exact path, every storage: f32 arithmetic only. x rows are x + index[t] * x_stride (index null: t). `scratch`
+  /// holds f32_scratch(w.in) floats.
+  void (*multiply_f32)(const Matrix& w, int first, int last, const float* x, std::ptrdiff_t x_stride, const int* index,
+                       int tokens, float* y, std::ptrdiff_t stride, float* scratch);
   std::size_t (*f32_scratch)(int in);
   /// out [in] = row `row` of w (embedding).
   void (*dequantize_row)(const Matrix& w, int row, float* out);
@@ -56,14 +61,16 @@ struct MatrixKernels {
 
 struct VectorKernels {
   /// out[r] = w * x[r] / sqrt(mean(x[r]^2) + eps), rows of `dim`; out may be x.
-  void (*rms_norm)(const float* x, std::ptrdiff_t x_stride, const float* w, int rows, int dim, float eps, float* out, std::ptrdiff_t out_stride);
+  void (*rms_norm)(const float* x, std::ptrdiff_t x_stride, const float* w, int rows, int dim, float eps, float* out,
+                   std::ptrdiff_t out_stride);
   /// x[r] <- factor * x[r] / sqrt(sum(x[r]^2) + eps): docs name it the l2 norm.
   void (*l2_norm)(float* x, std::ptrdiff_t stride, int rows, int dim, float eps, float factor);
-  void (*add)(float* x, const float* y, std::size_t n);                              // x += y
-  void (*add_scaled)(float* x, const float* y, float factor, std::size_t n);         // x += factor * y
-  void (*silu_multiply)(const float* gate, const float* up, float* out, std::size_t n);   // out = silu(gate) * up; may alias
-  void (*sigmoid_multiply)(float* x, const float* gate, std::size_t n);              // x *= sigmoid(gate)
-  void (*softmax)(float* x, std::size_t n);                                          // in place
+  void (*add)(float* x, const float* y, std::size_t n);                       // x += y
+  void (*add_scaled)(float* x, const float* y, float factor, std::size_t n);  // x += factor * y
+  void (*silu_multiply)(const float* gate, const float* up, float* out,
+                        std::size_t n);                                  // out = silu(gate) * up; may alias
+  void (*sigmoid_multiply)(float* x, const float* gate, std::size_t n);  // x *= sigmoid(gate)
+  void (*softmax)(float* x, std::size_t n);                              // in place
   /// RoPE on the first `rotary` channels of each of `heads` rows: pairs (i, i + rotary/2); cosine, sine [rotary/2].
   void (*rope)(float* x, std::ptrdiff_t stride, int heads, int rotary, const float* cosine, const float* sine);
 };
@@ -80,7 +87,8 @@ struct AttentionState {
 struct AttentionKernels {
   /// Encodes n vectors (x + i * x_stride, [dim], rotated where the format is) to codes + i * code_bytes and
   /// scalars + i * scalar_bytes. Same bytes as codec::encode, but for the rounding of float sums.
-  void (*encode)(const codec::SideCodec& codec, const float* x, std::ptrdiff_t x_stride, int n, std::byte* codes, std::byte* scalars);
+  void (*encode)(const codec::SideCodec& codec, const float* x, std::ptrdiff_t x_stride, int n, std::byte* codes,
+                 std::byte* scalars);
   /// Decodes n vectors that lie one behind the other to out [n, dim].
   void (*decode)(const codec::SideCodec& codec, const std::byte* codes, const std::byte* scalars, int n, float* out);
   /// x[i] <- H D x[i], and D H x[i], for n rows; dim a power of two from 16 to 1024.
@@ -88,32 +96,38 @@ struct AttentionKernels {
   void (*unrotate)(float* x, std::ptrdiff_t stride, int n, const float* signs, int dim);
   /// One tile of n <= 64 keys and values [n, dim] in f32; query i sees the first visible[i] keys of the tile (0..n).
   /// `scratch` holds queries * 64 floats.
-  void (*attend)(AttentionState& state, const float* keys, const float* values, int n, const int* visible, float* scratch);
+  void (*attend)(AttentionState& state, const float* keys, const float* values, int n, const int* visible,
+                 float* scratch);
 };
 
 struct DeltaKernels {
-  /// Causal depthwise convolution and SiLU. u [tokens + kernel - 1, channels] (the first kernel - 1 rows are the past), w
-  /// [kernel, channels] (tap-major, at the same stride as u, the last tap is the current token) -> out [tokens, channels], for channels first..last-1.
-  void (*convolve)(const float* u, std::ptrdiff_t stride, const float* w, int kernel, int tokens, int first, int last, float* out, std::ptrdiff_t out_stride);
+  /// Causal depthwise convolution and SiLU. u [tokens + kernel - 1, channels] (the first kernel - 1 rows are the past),
+  /// w [kernel, channels] (tap-major, at the same stride as u, the last tap is the current token) -> out [tokens,
+  /// channels], for channels first..last-1.
+  void (*convolve)(const float* u, std::ptrdiff_t stride, const float* w, int kernel, int tokens, int first, int last,
+                   float* out, std::ptrdiff_t out_stride);
   /// One token of the gated delta rule for one value head, in one pass over the state [value_dim, key_dim] (f32):
   /// S <- g S; d = beta (v - S k); S <- S + d k^T; out = S q.
-  void (*step)(float* state, const float* q, const float* k, const float* v, float g, float beta, int key_dim, int value_dim, float* out);
-  /// `tokens` <= 64 of them in chunked form (docs/architecture.md): q, k rows at stride qk_stride, v and out rows at v_stride and
-  /// out_stride; log_g, beta [tokens]. `scratch` holds chunk_scratch(key_dim, value_dim) floats.
-  void (*chunk)(float* state, const float* q, const float* k, std::ptrdiff_t qk_stride, const float* v, std::ptrdiff_t v_stride,
-                const float* log_g, const float* beta, int tokens, int key_dim, int value_dim, float* out, std::ptrdiff_t out_stride, float* scratch);
+  void (*step)(float* state, const float* q, const float* k, const float* v, float g, float beta, int key_dim,
+               int value_dim, float* out);
+  /// `tokens` <= 64 of them in chunked form (docs/architecture.md): q, k rows at stride qk_stride, v and out rows at
+  /// v_stride and out_stride; log_g, beta [tokens]. `scratch` holds chunk_scratch(key_dim, value_dim) floats.
+  void (*chunk)(float* state, const float* q, const float* k, std::ptrdiff_t qk_stride, const float* v,
+                std::ptrdiff_t v_stride, const float* log_g, const float* beta, int tokens, int key_dim, int value_dim,
+                float* out, std::ptrdiff_t out_stride, float* scratch);
   std::size_t (*chunk_scratch)(int key_dim, int value_dim);
 };
 
 struct Kernels {
-  const char* isa;               // "avx512", "avx2", "neon", "portable"
+  const char* isa;  // "avx512", "avx2", "neon", "portable"
   MatrixKernels matrix;
   VectorKernels vector;
   AttentionKernels attention;
   DeltaKernels delta;
 };
 
-/// The instruction sets that this program was compiled for and this processor has, best first; "portable" is always there.
+/// The instruction sets that this program was compiled for and this processor has, best first; "portable" is always
+/// there.
 std::vector<std::string_view> available_isas();
 /// The kernels of one of them; empty: the best. Throws Error(usage) for one that is not available.
 const Kernels& kernels(std::string_view isa = {});

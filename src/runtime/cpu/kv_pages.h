@@ -1,6 +1,6 @@
-// KvPages: the encoded keys and values of one attention layer, in pages of 256 tokens that never move. A page of one side
-// holds, for each KV head, the codes of 256 tokens and then their scalars: attention over one head reads memory in order.
-// docs/formats.md has the canonical order of the same bytes.
+// KvPages: the encoded keys and values of one attention layer, in pages of 256 tokens that never move. A page of one
+// side holds, for each KV head, the codes of 256 tokens and then their scalars: attention over one head reads memory in
+// order. docs/formats.md has the canonical order of the same bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -4,7 +4,9 @@
 
 namespace tqkv::cpu {
 
-int rows_per_task(int tokens) { return tokens == 1 ? 64 : 32; }
+int rows_per_task(int tokens) {
+  return tokens == 1 ? 64 : 32;
+}
 
 void reshape(Rows8& plane, int rows, int cols) {
   for (Rows8* p = &plane; p; p = p->residual) {
@@ -27,7 +29,8 @@ Activations Linear::activations(const float* x, int rows, int cols) const {
   constexpr int block = 16;
   engine_.pool().run(ceil_div(rows, block), [&](int task, int) {
     const int first = task * block;
-    kernels.quantize8(x + static_cast<std::ptrdiff_t>(first) * cols, std::min(block, rows - first), cols, &work_.rows8, first);
+    kernels.quantize8(x + static_cast<std::ptrdiff_t>(first) * cols, std::min(block, rows - first), cols, &work_.rows8,
+                      first);
   });
   out.rows8 = &work_.rows8;
   return out;

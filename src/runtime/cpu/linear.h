@@ -1,5 +1,5 @@
-// Linear maps over the threads: activations in the form that the engine's precision multiplies, and several matrices that
-// share them in one parallel region.
+// Linear maps over the threads: activations in the form that the engine's precision multiplies, and several matrices
+// that share them in one parallel region.
 #pragma once
 #include <cstddef>
 #include <span>
@@ -9,7 +9,8 @@
 
 namespace tqkv::cpu {
 
-/// `rows` rows of activations [rows, cols]. In fast precision one row is held in 16 bits, more in 8 bits with a residual.
+/// `rows` rows of activations [rows, cols]. In fast precision one row is held in 16 bits, more in 8 bits with a
+/// residual.
 struct Activations {
   const float* x = nullptr;
   int rows = 0, cols = 0;
@@ -22,7 +23,7 @@ struct Product {
   const Matrix* w = nullptr;
   float* y = nullptr;
   std::ptrdiff_t stride = 0;
-  bool exact = false;      // in f32 whatever the precision
+  bool exact = false;  // in f32 whatever the precision
 };
 
 class Linear {
@@ -48,6 +49,8 @@ void reshape(Rows8& plane, int rows, int cols);
 
 /// Output rows of one task: short enough to share out, long enough to be worth a hand-over.
 int rows_per_task(int tokens);
-inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
+inline int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
 
 }  // namespace tqkv::cpu

@@ -41,7 +41,8 @@ int checked_context(const ModelConfig& config, const SessionOptions& options) {
 
 int checked_chunk(const SessionOptions& options, int context) {
   if (options.prefill_chunk < 1 || options.prefill_chunk > 65536)
-    throw Error(ErrorKind::usage, fmt::format("prefill chunk: {} tokens is not between 1 and 65536", options.prefill_chunk));
+    throw Error(ErrorKind::usage,
+                fmt::format("prefill chunk: {} tokens is not between 1 and 65536", options.prefill_chunk));
   return std::min(options.prefill_chunk, context);
 }
 
@@ -57,7 +58,8 @@ void StateArray::load(std::size_t first, std::size_t count, float* out) const {
     std::memcpy(out, bytes_.data() + first * 4, count * 4);
     return;
   }
-  for (std::size_t i = 0; i < count; ++i) out[i] = bf16_to_f32(tqkv::load<std::uint16_t>(bytes_.data() + (first + i) * 2));
+  for (std::size_t i = 0; i < count; ++i)
+    out[i] = bf16_to_f32(tqkv::load<std::uint16_t>(bytes_.data() + (first + i) * 2));
 }
 
 void StateArray::store(std::size_t first, std::size_t count, const float* values) {
@@ -68,7 +70,9 @@ void StateArray::store(std::size_t first, std::size_t count, const float* values
   for (std::size_t i = 0; i < count; ++i) tqkv::store(bytes_.data() + (first + i) * 2, f32_to_bf16(values[i]));
 }
 
-float* StateArray::f32(std::size_t first) { return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + first; }
+float* StateArray::f32(std::size_t first) {
+  return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + first;
+}
 
 CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const SessionOptions& options)
     : engine_(engine),
@@ -80,8 +84,10 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
   const auto& config = engine.config();
   const auto k = codec::side_codec(format_.k, config.head_dim);
   const auto v = codec::side_codec(format_.v, config.head_dim);
-  const auto state_size = static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
-  const auto conv_size = static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
+  const auto state_size =
+      static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
+  const auto conv_size =
+      static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
   for (int layer = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
       auto& pages = pages_.emplace_back(layer, k, v, config.num_key_value_heads);
@@ -101,7 +107,8 @@ void CpuSession::check(std::span<const int> ids) const {
     if (ids[i] < 0 || ids[i] >= vocab)
       throw Error(ErrorKind::input, fmt::format("token {}: id {} is not between 0 and {}", i, ids[i], vocab - 1));
   if (ids.size() > static_cast<std::size_t>(context_ - position_))
-    throw Error(ErrorKind::input, fmt::format("{} tokens after {} do not fit a context of {}", ids.size(), position_, context_));
+    throw Error(ErrorKind::input,
+                fmt::format("{} tokens after {} do not fit a context of {}", ids.size(), position_, context_));
 }
 
 std::span<const float> CpuSession::prefill(std::span<const int> ids, const PrefillOptions& options) {
@@ -113,8 +120,9 @@ std::span<const float> CpuSession::prefill(std::span<const int> ids, const Prefi
     forward.run(ids.subspan(done, count));
     if (options.rows) {
       const int first = std::max(0, options.first_row - static_cast<int>(done));
-      forward.logits(first, static_cast<int>(count),
-                     [&](int row, std::span<const float> logits) { options.rows(row + static_cast<int>(done), logits); });
+      forward.logits(first, static_cast<int>(count), [&](int row, std::span<const float> logits) {
+        options.rows(row + static_cast<int>(done), logits);
+      });
     }
     done += count;
     if (options.progress && !options.progress(static_cast<int>(done)) && done < ids.size()) return {};
@@ -130,7 +138,9 @@ std::span<const float> CpuSession::decode(int id) {
   return forward.last_logits();
 }
 
-std::unique_ptr<Snapshot> CpuSession::snapshot() const { return std::make_unique<CpuSnapshot>(this, position_, states_); }
+std::unique_ptr<Snapshot> CpuSession::snapshot() const {
+  return std::make_unique<CpuSnapshot>(this, position_, states_);
+}
 
 void CpuSession::restore(const Snapshot& snapshot) {
   const auto* own = dynamic_cast<const CpuSnapshot*>(&snapshot);
@@ -151,7 +161,8 @@ CacheReport CpuSession::cache() const {
   report.tokens = position_;
   for (const auto& pages : pages_) {
     report.layers.push_back({pages.layer, pages.keys.codec().format, pages.values.codec().format});
-    report.bytes.kv_used += (pages.keys.bytes_per_token() + pages.values.bytes_per_token()) * static_cast<std::uint64_t>(position_);
+    report.bytes.kv_used +=
+        (pages.keys.bytes_per_token() + pages.values.bytes_per_token()) * static_cast<std::uint64_t>(position_);
     report.bytes.kv_allocated += pages.keys.allocated_bytes() + pages.values.allocated_bytes();
   }
   for (const auto& state : states_) {

@@ -18,7 +18,7 @@ struct LayerPages {
       : layer(index), keys(k, kv_heads), values(v, kv_heads) {}
   int layer;
   SidePages keys, values;
-  std::vector<std::vector<float>> signs;   // [kv heads][head_dim] of the rotation; empty when no side is rotated
+  std::vector<std::vector<float>> signs;  // [kv heads][head_dim] of the rotation; empty when no side is rotated
 };
 
 /// Floats kept between forward passes, as f32 or bf16.
@@ -38,8 +38,8 @@ class StateArray {
 
 /// What a linear layer remembers.
 struct LayerState {
-  StateArray recurrent;      // [value heads, value_head_dim, key_head_dim]
-  StateArray convolution;    // [kernel - 1, conv_dim], oldest first
+  StateArray recurrent;    // [value heads, value_head_dim, key_head_dim]
+  StateArray convolution;  // [kernel - 1, conv_dim], oldest first
 };
 
 class CpuSession final : public Session {
@@ -59,13 +59,13 @@ class CpuSession final : public Session {
   void check(std::span<const int> ids) const;
 
   const CpuEngine& engine_;
-  KvFormat format_;          // effective
+  KvFormat format_;  // effective
   int context_;
   int chunk_;
   StateType state_type_;
   int position_ = 0;
-  std::vector<LayerPages> pages_;      // attention layers, in order
-  std::vector<LayerState> states_;     // linear layers, in order
+  std::vector<LayerPages> pages_;   // attention layers, in order
+  std::vector<LayerState> states_;  // linear layers, in order
   WorkBuffers work_;
   Observer* observer_ = nullptr;
 };

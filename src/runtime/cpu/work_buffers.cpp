@@ -28,13 +28,19 @@ class WorkBuffers::Arena {
   std::size_t largest_ = 0;
 };
 
-void WorkBuffers::Free::operator()(std::byte* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
+void WorkBuffers::Free::operator()(std::byte* memory) const {
+  ::operator delete[](memory, std::align_val_t{64});
+}
 
-int block_tokens(int group) { return std::max(1, block_queries / group); }
+int block_tokens(int group) {
+  return std::max(1, block_queries / group);
+}
 
 namespace {
 
-std::size_t size(int n) { return static_cast<std::size_t>(n); }
+std::size_t size(int n) {
+  return static_cast<std::size_t>(n);
+}
 
 template <class Arena>
 Rows8 take_rows8(Arena& arena, std::size_t rows, int cols) {
@@ -68,12 +74,15 @@ Row16 take_row16(Arena& arena, int cols) {
 
 }  // namespace
 
-void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision, int chunk, int threads, const Kernels& kernels) {
+void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision, int chunk, int threads,
+                        const Kernels& kernels) {
   const bool fast = precision == Precision::fast;
   const std::size_t t = size(chunk);
-  const int inner = std::max(c.moe() ? c.moe_intermediate_size : c.intermediate_size, c.shared_expert_intermediate_size);
+  const int inner =
+      std::max(c.moe() ? c.moe_intermediate_size : c.intermediate_size, c.shared_expert_intermediate_size);
   const int widest_in = std::max({c.hidden_size, c.query_dim(), c.value_dim(), inner});
-  const int queries = block_tokens(c.num_attention_heads / c.num_key_value_heads) * (c.num_attention_heads / c.num_key_value_heads);
+  const int queries =
+      block_tokens(c.num_attention_heads / c.num_key_value_heads) * (c.num_attention_heads / c.num_key_value_heads);
   const std::size_t head = size(c.head_dim);
 
   hidden = arena.take<float>(t * size(c.hidden_size));
@@ -146,14 +155,16 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   }
 }
 
-std::uint64_t WorkBuffers::bytes(const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels) {
+std::uint64_t WorkBuffers::bytes(const ModelConfig& config, Precision precision, int chunk, int threads,
+                                 const Kernels& kernels) {
   WorkBuffers counted;
   Arena arena(nullptr);
   counted.place(arena, config, precision, chunk, threads, kernels);
   return arena.largest();
 }
 
-WorkBuffers::WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels) {
+WorkBuffers::WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads,
+                         const Kernels& kernels) {
   const auto total = bytes(config, precision, chunk, threads, kernels);
   memory_.reset(new (std::align_val_t{64}) std::byte[total]);
   Arena arena(memory_.get());

@@ -1,5 +1,5 @@
-// WorkBuffers: the memory that one forward pass of up to `chunk` tokens works in, one allocation for a session. The three
-// kinds of block of a layer take turns in the same bytes.
+// WorkBuffers: the memory that one forward pass of up to `chunk` tokens works in, one allocation for a session. The
+// three kinds of block of a layer take turns in the same bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,77 +12,78 @@
 
 namespace tqkv::cpu {
 
-inline constexpr int tile_keys = 64;              // keys and values decoded at a time
-inline constexpr int block_queries = 64;          // queries of one attention task, where the group of heads divides it
-inline constexpr int attention_partials = 64;     // most (task, span of keys) pairs of a split attention
-inline constexpr int span_keys = 1024;            // fewest keys of a span
-inline constexpr int logit_rows = 16;             // rows of logits computed at a time
+inline constexpr int tile_keys = 64;           // keys and values decoded at a time
+inline constexpr int block_queries = 64;       // queries of one attention task, where the group of heads divides it
+inline constexpr int attention_partials = 64;  // most (task, span of keys) pairs of a split attention
+inline constexpr int span_keys = 1024;         // fewest keys of a span
+inline constexpr int logit_rows = 16;          // rows of logits computed at a time
 
 /// Tokens of one block of queries for a group of `group` heads.
 int block_tokens(int group);
 
-struct WorkerBuffers {                            // one set a thread
-  float* matrix = nullptr;                        // f32_scratch of the widest matrix
-  float* row = nullptr;                           // [widest output of a block of rows]
-  float* keys = nullptr;                          // [tile_keys, head_dim]
-  float* values = nullptr;                        // [tile_keys, head_dim]
-  float* scores = nullptr;                        // [queries, tile_keys]
-  float* query = nullptr;                         // [queries, head_dim]
-  int* visible = nullptr;                         // [queries]
-  float* delta = nullptr;                         // chunk_scratch, then [value_head_dim, key_head_dim]
+struct WorkerBuffers {      // one set a thread
+  float* matrix = nullptr;  // f32_scratch of the widest matrix
+  float* row = nullptr;     // [widest output of a block of rows]
+  float* keys = nullptr;    // [tile_keys, head_dim]
+  float* values = nullptr;  // [tile_keys, head_dim]
+  float* scores = nullptr;  // [queries, tile_keys]
+  float* query = nullptr;   // [queries, head_dim]
+  int* visible = nullptr;   // [queries]
+  float* delta = nullptr;   // chunk_scratch, then [value_head_dim, key_head_dim]
 };
 
 struct WorkBuffers {
-  WorkBuffers(const WorkBuffers&) = delete;       // planes point to each other
+  WorkBuffers(const WorkBuffers&) = delete;  // planes point to each other
   WorkBuffers& operator=(const WorkBuffers&) = delete;
   WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels);
   /// Bytes that the constructor allocates.
-  static std::uint64_t bytes(const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels);
+  static std::uint64_t bytes(const ModelConfig& config, Precision precision, int chunk, int threads,
+                             const Kernels& kernels);
 
   // T = tokens of the chunk, H = hidden_size. Buffers that live through a layer:
-  float* hidden = nullptr;                        // [T, H] residual stream
-  float* normed = nullptr;                        // [T, H]
-  float* mixed = nullptr;                         // [T, H] output of a mixer or an MLP
-  float* cosine = nullptr;                        // [T, rotary/2]
+  float* hidden = nullptr;  // [T, H] residual stream
+  float* normed = nullptr;  // [T, H]
+  float* mixed = nullptr;   // [T, H] output of a mixer or an MLP
+  float* cosine = nullptr;  // [T, rotary/2]
   float* sine = nullptr;
-  Rows8 rows8, rows8_residual;                    // [T, widest input]
-  Row16 row16;                                    // [widest input]
-  float* logits = nullptr;                        // [logit_rows, vocab]
-  std::vector<Row16> logit_row16;                 // [logit_rows] of H
+  Rows8 rows8, rows8_residual;     // [T, widest input]
+  Row16 row16;                     // [widest input]
+  float* logits = nullptr;         // [logit_rows, vocab]
+  std::vector<Row16> logit_row16;  // [logit_rows] of H
 
   // Full attention:
-  float* query_gate = nullptr;                    // [T, heads, 2 * head_dim]
-  float* query = nullptr;                         // [T, heads, head_dim]; the attention's output afterwards
-  float* key = nullptr;                           // [T, kv heads, head_dim]
+  float* query_gate = nullptr;  // [T, heads, 2 * head_dim]
+  float* query = nullptr;       // [T, heads, head_dim]; the attention's output afterwards
+  float* key = nullptr;         // [T, kv heads, head_dim]
   float* value = nullptr;
-  float* partial_maximum = nullptr;               // [attention_partials, queries]
+  float* partial_maximum = nullptr;  // [attention_partials, queries]
   float* partial_sum = nullptr;
-  float* partial_output = nullptr;                // [attention_partials, queries, head_dim]
+  float* partial_output = nullptr;  // [attention_partials, queries, head_dim]
 
   // Gated delta net; conv = conv_dim:
-  float* conv_in = nullptr;                       // [kernel - 1 + T, conv]
-  float* conv_out = nullptr;                      // [T, conv]
-  float* z = nullptr;                             // [T, value_dim]
-  float* a = nullptr;                             // [T, value heads]; log g afterwards
-  float* b = nullptr;                             // [T, value heads]; beta afterwards
-  float* delta_out = nullptr;                     // [T, value_dim]
+  float* conv_in = nullptr;    // [kernel - 1 + T, conv]
+  float* conv_out = nullptr;   // [T, conv]
+  float* z = nullptr;          // [T, value_dim]
+  float* a = nullptr;          // [T, value heads]; log g afterwards
+  float* b = nullptr;          // [T, value heads]; beta afterwards
+  float* delta_out = nullptr;  // [T, value_dim]
 
   // MLP and experts; P = T * experts per token pairs, I = the widest intermediate:
-  float* router = nullptr;                        // [T, experts]
-  int* pair_expert = nullptr;                     // [T, per token]
-  float* pair_weight = nullptr;                   // [T, per token]
-  int* pair_place = nullptr;                      // [T, per token]: row of the pair in the order of experts
-  int* place_token = nullptr;                     // [P]: token of that row
-  int* expert_begin = nullptr;                    // [experts + 1]: rows of each expert
-  float* gate = nullptr;                          // [P, I]
-  float* up = nullptr;                            // [P, I]
-  Rows8 inner8, inner8_residual;                  // [P, I]
-  std::vector<Row16> inner16;                     // [per token + 1] of I
-  float* pair_out = nullptr;                      // [P, H]
-  float* shared_factor = nullptr;                 // [T]
-  float* shared_gate = nullptr;                   // [T, I of the shared expert]
+  float* router = nullptr;         // [T, experts]
+  int* pair_expert = nullptr;      // [T, per token]
+  float* pair_weight = nullptr;    // [T, per token]
+  int* pair_place = nullptr;       // [T, per token]: row of the pair in the order of experts
+  int* place_token = nullptr;      // [P]: token of that row
+  int* expert_begin = nullptr;     // [experts + 1]: rows of each expert
+  float* gate = nullptr;           // [P, I]
+  float* up = nullptr;             // [P, I]
+  Rows8 inner8, inner8_residual;   // [P, I]
+  std::vector<Row16> inner16;      // [per token + 1] of I
+  float* pair_out = nullptr;       // [P, H]
+  float* shared_factor = nullptr;  // [T]
+  float* shared_gate = nullptr;    // [T, I of the shared expert]
   float* shared_up = nullptr;
-  Rows8 shared8, shared8_residual;                // [T, I of the shared expert]
+  Rows8 shared8, shared8_residual;  // [T, I of the shared expert]
 
   std::vector<WorkerBuffers> workers;
 
@@ -91,7 +92,8 @@ struct WorkBuffers {
     void operator()(std::byte* memory) const;
   };
   class Arena;
-  void place(Arena& arena, const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels);
+  void place(Arena& arena, const ModelConfig& config, Precision precision, int chunk, int threads,
+             const Kernels& kernels);
   WorkBuffers() = default;
   std::unique_ptr<std::byte[], Free> memory_;
 };
