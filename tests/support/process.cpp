@@ -70,16 +70,14 @@ void drain(int& end, std::string& text) {
 
 ProcessResult run(const std::vector<std::string>& command, const ProcessOptions& options) {
   Pipe in, out, err;
+  // Before the child can write, or its first bytes would still find a reader.
+  if (options.output == ProcessOptions::Output::pipe_without_reader) Pipe::close_end(out.read_end);
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
-  if (child == 0) {
-    if (options.output == ProcessOptions::Output::pipe_without_reader) ::close(out.read_end);
-    become(command, options, in.read_end, out.write_end, err.write_end);
-  }
+  if (child == 0) become(command, options, in.read_end, out.write_end, err.write_end);
   Pipe::close_end(in.read_end);
   Pipe::close_end(out.write_end);
   Pipe::close_end(err.write_end);
-  if (options.output == ProcessOptions::Output::pipe_without_reader) Pipe::close_end(out.read_end);
 
   // A program that does not read its input must not kill or block this one.
   struct sigaction ignore {
