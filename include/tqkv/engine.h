@@ -25,8 +25,10 @@ std::string_view name(Precision precision);
 enum class StateType { f32, bf16 };
 std::string_view name(StateType type);
 
+inline constexpr int max_threads = 1024;
+
 struct DeviceOptions {
-  int threads = 0;  ///< 0: every core
+  int threads = 0;  ///< 1 to max_threads; 0: every core
   Precision precision = Precision::fast;
   std::string isa;  ///< empty: the best there is; else "avx512", "avx2", "neon" or "portable"
 };

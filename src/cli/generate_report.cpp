@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/numbers.h"
 #include "loading.h"
-#include "measure/text_table.h"
 #include "tqkv/version.h"
 
 namespace tqkv::cli {
@@ -35,7 +35,7 @@ std::string sampling_text(const Sampling& sampling) {
 }
 
 std::string count(int number) {
-  return measure::grouped(static_cast<std::uint64_t>(number));
+  return grouped(static_cast<std::uint64_t>(number));
 }
 
 json optional(const std::optional<double>& value) {
@@ -83,10 +83,9 @@ std::string statistics_text(const GenerateReport& report) {
   line("sampling", sampling_text(report.sampling));
   line("cache", fmt::format("{} of {} tokens, {} used, {} allocated", count(result.cache.tokens), count(report.context),
                             megabytes(bytes.used()), megabytes(bytes.allocated())));
-  line("  KV",
-       fmt::format("{} B used, {} B allocated", measure::grouped(bytes.kv_used), measure::grouped(bytes.kv_allocated)));
-  line("  state", fmt::format("{} B recurrent ({}), {} B convolution", measure::grouped(bytes.recurrent),
-                              name(result.cache.state), measure::grouped(bytes.convolution)));
+  line("  KV", fmt::format("{} B used, {} B allocated", grouped(bytes.kv_used), grouped(bytes.kv_allocated)));
+  line("  state", fmt::format("{} B recurrent ({}), {} B convolution", grouped(bytes.recurrent),
+                              name(result.cache.state), grouped(bytes.convolution)));
   line("format", describe_cache(result.cache));
   line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous",
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),

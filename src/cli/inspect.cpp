@@ -76,7 +76,7 @@ void add_inspect(CLI::App& program) {
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--threads", options->inspect.threads, "Threads (default: every core)")
-      ->check(CLI::Range(1, 4096))
+      ->check(CLI::Range(1, max_threads))
       ->type_name("N");
   command->add_flag("--json", options->json, "Every figure as JSON");
   command->add_option("--output", options->output, "File to write instead of standard output")->type_name("FILE");

@@ -1,13 +1,13 @@
 #include "loading.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
+#include "measure/report_text.h"
 #include "output.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
@@ -78,21 +78,7 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
 }
 
 std::string describe_cache(const CacheReport& cache) {
-  // Layers that store alike share an entry.
-  std::vector<std::pair<std::string, std::vector<int>>> groups;
-  for (const LayerCache& layer : cache.layers) {
-    const std::string sides = fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
-    const auto found =
-        std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == sides; });
-    if (found == groups.end())
-      groups.push_back({sides, {layer.layer}});
-    else
-      found->second.push_back(layer.layer);
-  }
-  std::string text = cache.format.canonical();
-  for (const auto& [sides, layers] : groups)
-    text += fmt::format("; {}, layer{} {}", sides, layers.size() == 1 ? "" : "s", fmt::join(layers, ","));
-  return text;
+  return cache.format.canonical() + ": " + measure::layers_text(cache.layers);
 }
 
 void show_progress(std::string_view what, int done, int total) {

@@ -39,7 +39,7 @@ void add_model_argument(CLI::App& command, std::string& model) {
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add_model_argument(command, options.model);
   command.add_option("--threads", options.threads, "Threads (default: every core)")
-      ->check(CLI::Range(1, 4096))
+      ->check(CLI::Range(1, max_threads))
       ->type_name("N")
       ->group(model_group);
   command.add_option("--precision", options.precision, "fast (integer dot products) or f32 (exact, slow)")

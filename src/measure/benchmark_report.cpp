@@ -157,27 +157,6 @@ std::string label_of(const BenchmarkReport& report, const BenchmarkRun& run) {
   return by_bits ? fmt::format("{} {}/{}", name(own.backend), own.k.bits, own.v.bits) : own.canonical();
 }
 
-std::string sides_text(const LayerCache& layer) {
-  if (layer.k == layer.v) return layer.k.describe();
-  return fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
-}
-
-// ": bf16 in layers 3,7"; layers that store alike share an entry.
-std::string layers_text(const std::vector<LayerCache>& layers) {
-  std::vector<std::pair<std::string, std::string>> groups;  // sides, numbers
-  for (const LayerCache& layer : layers) {
-    const std::string sides = sides_text(layer);
-    auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.first == sides; });
-    if (found == groups.end()) found = groups.insert(groups.end(), {sides, ""});
-    found->second += fmt::format("{}{}", found->second.empty() ? "" : ",", layer.layer);
-  }
-  std::string out;
-  for (const auto& [sides, numbers] : groups) {
-    out += fmt::format("{} {} in layers {}", out.empty() ? ":" : ";", sides, numbers);
-  }
-  return out;
-}
-
 // Runs [first, last) share their lengths.
 std::string table_of(const BenchmarkReport& report, std::size_t first, std::size_t last) {
   const BenchmarkRun& head = report.runs[first];
@@ -255,7 +234,7 @@ std::string to_table(const BenchmarkReport& report) {
       measure::heading(report.model, report.shape, report.device, report.state, report.prefill_chunk, report.ids);
   std::vector<std::string> formats;
   for (const BenchmarkRun& run : report.runs) {
-    std::string line = run.format.canonical() + layers_text(run.layers);
+    std::string line = run.format.canonical() + ": " + measure::layers_text(run.layers);
     if (std::find(formats.begin(), formats.end(), line) == formats.end()) formats.push_back(std::move(line));
   }
   for (const std::string& line : formats) out += line + "\n";

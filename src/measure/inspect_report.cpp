@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "base/numbers.h"
 #include "measure/inspect.h"
 #include "measure/text_table.h"
 #include "tqkv/version.h"

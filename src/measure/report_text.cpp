@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "measure/text_table.h"
 
 namespace tqkv::measure {
@@ -19,7 +22,33 @@ std::string ratio_text(const std::optional<Spread>& ratio) {
   return fmt::format("{:.2f} ({:.2f} - {:.2f})", ratio->median, ratio->min, ratio->max);
 }
 
+std::string sides_text(const LayerCache& layer) {
+  if (layer.k == layer.v) return layer.k.describe();
+  return fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
+}
+
 }  // namespace
+
+std::string layers_text(const std::vector<LayerCache>& layers) {
+  struct Group {
+    std::string sides, numbers;
+    int layers = 0;
+  };
+  std::vector<Group> groups;
+  for (const LayerCache& layer : layers) {
+    const std::string sides = sides_text(layer);
+    auto found = std::find_if(groups.begin(), groups.end(), [&](const Group& group) { return group.sides == sides; });
+    if (found == groups.end()) found = groups.insert(groups.end(), {sides, "", 0});
+    found->numbers += fmt::format("{}{}", found->numbers.empty() ? "" : ",", layer.layer);
+    ++found->layers;
+  }
+  std::string out;
+  for (const Group& group : groups) {
+    out += fmt::format("{}{} in layer{} {}", out.empty() ? "" : "; ", group.sides, group.layers == 1 ? "" : "s",
+                       group.numbers);
+  }
+  return out;
+}
 
 std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,
                     int prefill_chunk, std::string_view ids) {

@@ -19,8 +19,6 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// "1,234,567"
-std::string grouped(std::uint64_t number);
 /// Millions of bytes with two decimals: "80.12"
 std::string megabytes(std::uint64_t bytes);
 /// Billions of bytes with three decimals: "20.397"

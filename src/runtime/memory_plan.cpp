@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/memory_info.h"
+#include "base/numbers.h"
 #include "base/thread_pool.h"
 #include "cache/accounting.h"
 #include "model/weights.h"
@@ -101,12 +102,6 @@ std::uint64_t disk_bytes_per_token(const ModelConfig& config, std::uint64_t room
 std::string size(std::uint64_t bytes) {
   const double value = static_cast<double>(bytes);
   return bytes >= 1'000'000'000 ? fmt::format("{:.2f} GB", value / 1e9) : fmt::format("{:.2f} MB", value / 1e6);
-}
-
-std::string grouped(std::uint64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::ptrdiff_t at = std::ssize(digits) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
-  return digits;
 }
 
 std::string tokens_or_none(int context) {
@@ -226,8 +221,7 @@ std::string warning(const MemoryPlan& plan) {
   if (plan.verdict != Verdict::weights_spill) return {};
   return fmt::format(
       "weights of {} do not fit beside {} of cache and working memory in the {} available: about {} will be read from "
-      "the "
-      "disk for each token",
+      "the disk for each token",
       size(plan.weights), size(plan.anonymous()), size(plan.available), size(plan.disk_per_token));
 }
 

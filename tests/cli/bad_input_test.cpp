@@ -1,15 +1,21 @@
 // Files, prompts and contexts that cannot be used: one line that says what was found and what to do, exit code 1.
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
+#include "base/memory_info.h"
+#include "model/weights.h"
 #include "model_folder.h"
+#include "support/checkpoint_writer.h"
 #include "support/process.h"
 
 namespace {
 
+using namespace tqkv;
 using namespace tqkv::test;
 
 void check_failure(const ProcessResult& result, const std::string& kind, const std::vector<std::string>& parts) {
@@ -27,7 +33,7 @@ ProcessResult ask(const std::string& model, std::vector<std::string> more = {}) 
 }
 
 TEST_CASE("an empty prompt is refused wherever it comes from") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string empty = folder.write("empty.txt", "\n \n");
   check_failure(run_tqkv({"generate", "pocket", ""}), "input", {"prompt", "empty"});
   check_failure(run_tqkv({"generate", "pocket", "  \n"}), "input", {"prompt", "empty"});
@@ -51,8 +57,73 @@ TEST_CASE("a context beyond the model's is refused with both") {
   CHECK(contains(result.error, "32"));
 }
 
+TEST_CASE("a full disk behind --output leaves no file, and an older one as it was") {
+  const TemporaryDirectory folder;
+  const std::string ids = folder.write("ids.json", "[1, 2, 3, 4, 5, 6, 7, 8]");
+  const std::string output = folder.write("output", "older");
+  ProcessOptions full;
+  full.largest_file = 4096;
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"logits", "pocket", "--ids", ids, "--output", output},
+        {"benchmark", "pocket", "--backend", "baseline,turboquant", "--prompt-tokens", "8", "--generation-tokens", "2",
+         "--trials", "2", "--output", output},
+        {"inspect", "pocket", "--json", "--output", output}}) {
+    CAPTURE(arguments.front());
+    const ProcessResult result = run_tqkv(arguments, full);
+    CHECK(result.exit_code == 1);
+    CHECK(contains(result.error, "tqkv: [io] " + output + ": cannot be written: "));
+    CHECK(read_text(output) == "older");
+    std::size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+      CAPTURE(entry.path().string());
+      ++files;
+    }
+    CHECK(files == 2);  // no temporary one is left
+  }
+}
+
+TEST_CASE("weights larger than the memory are run with a warning that says what each token reads from the disk") {
+  // Experts of zeros in a file of holes: more bytes than this machine has, none of them on the disk.
+  TinyModel model = two_layers();
+  model.hidden = 1024;
+  model.experts = 4096;
+  model.moe_intermediate = 1024;
+  const std::uint64_t layer = 4096ull * 3 * 1024 * 1024 / 16 * 9;
+  model.layers = static_cast<int>(total_memory() / layer) + 2;
+  model.interval = model.layers;
+  model.tokenizer = true;
+  const TemporaryDirectory folder;
+  TinyModel small = model;  // config and tokenizer from here, the weights from below
+  small.experts = 1;
+  small.experts_per_token = 1;
+  small.moe_intermediate = 64;
+  small.layers = small.interval = 1;
+  write_checkpoint(small, folder.path());
+  folder.write("config.json", config_json(model));
+  nlohmann::json header;
+  std::uint64_t end = 0;
+  for (const ExpectedTensor& tensor : expected_tensors(ModelConfig::parse(config_json(model), "config.json"))) {
+    header[tensor.name] = {
+        {"dtype", name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {end, end + tensor.bytes}}};
+    end += tensor.bytes;
+  }
+  write_raw_safetensors(folder.path() / "model.safetensors", header.dump().size(), header.dump(), 0);
+  std::error_code error;
+  std::filesystem::resize_file(folder.path() / "model.safetensors", 8 + header.dump().size() + end, error);
+  if (error) {
+    MESSAGE("this file system has no files of " << end << " bytes: skipped");
+    return;
+  }
+  const ProcessResult result =
+      run_tqkv({"generate", folder.path().string(), "Hi", "--raw", "--max-tokens", "1", "--backend", "baseline"});
+  CHECK(result.exit_code == 0);
+  CHECK(contains(result.error, "fits, but about "));
+  CHECK(contains(result.error, "tqkv: weights of "));
+  CHECK(contains(result.error, "will be read from the disk for each token"));
+}
+
 TEST_CASE("a context that does not fit the memory is refused with what would fit, and --force goes on") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   // Beyond any machine: terabytes of keys and values. The plan comes before the weights are looked at.
   std::string config = replaced(pocket_text("config.json"), "\"max_position_embeddings\": 32768",
                                 "\"max_position_embeddings\": 16777216");
@@ -79,7 +150,7 @@ TEST_CASE("a context that does not fit the memory is refused with what would fit
 
 TEST_CASE("a model that is not there is refused with the place searched") {
   check_failure(ask("/no/such/folder"), "checkpoint", {"/no/such/folder"});
-  const TemporaryFolder home;
+  const TemporaryDirectory home;
   ProcessOptions options;
   options.environment = {{"HF_HOME", home.path().string()}, {"HF_HUB_CACHE", (home.path() / "hub").string()}};
   check_failure(run_tqkv({"generate", "mlx-community/Qwen3.5-35B-A3B-4bit", "Hi"}, options), "checkpoint",
@@ -105,7 +176,7 @@ TEST_CASE("broken model files are refused by name") {
   };
   for (const Case& broken : cases) {
     CAPTURE(broken.file);
-    const TemporaryFolder folder;
+    const TemporaryDirectory folder;
     const ProcessResult result = ask(pocket_with(folder, {{broken.file, broken.text}}));
     CAPTURE(result.error);
     CHECK(result.exit_code == 1);
@@ -117,14 +188,14 @@ TEST_CASE("broken model files are refused by name") {
 }
 
 TEST_CASE("a chat template that is not Qwen markup is refused and --raw works without it") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string model = pocket_with(folder, {{"chat_template.jinja", "[INST] {{ message }} [/INST]"}});
   check_failure(ask(model), "chat", {"--raw"});
   CHECK(ask(model, {"--raw"}).exit_code == 0);
 }
 
 TEST_CASE("a conversation that has no rendering is refused") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const auto with = [&](const std::string& text) {
     return run_tqkv({"generate", "pocket", "--messages", folder.write("m.json", text)});
   };
@@ -142,7 +213,7 @@ TEST_CASE("a conversation that has no rendering is refused") {
 }
 
 TEST_CASE("pocket neither thinks nor knows tools, and says so") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string tools = folder.write("t.json", R"([{"type": "function", "function": {"name": "f"}}])");
   check_failure(ask("pocket", {"--think"}), "chat", {"does not think"});
   check_failure(ask("pocket", {"--tools", tools}), "chat", {"tool"});

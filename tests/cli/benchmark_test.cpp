@@ -13,7 +13,7 @@ using test::contains;
 using test::run_tqkv;
 
 TEST_CASE("benchmark runs three backends on pocket and writes every sample") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto path = folder.path() / "results" / "out.json";
   const auto result = run_tqkv({"benchmark", "pocket", "--backend", "baseline,mlx_quant,turboquant", "--prompt-tokens",
                                 "32", "--generation-tokens", "4", "--trials", "2", "--output", path.string()});
@@ -43,7 +43,7 @@ TEST_CASE("benchmark runs three backends on pocket and writes every sample") {
 }
 
 TEST_CASE("benchmark of one backend has its trials and summary at the top level too") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto path = folder.path() / "one.json";
   const auto result = run_tqkv({"benchmark", "pocket", "--prompt-tokens", "8", "--generation-tokens", "2", "--trials",
                                 "1", "--kv-bits", "3", "--depth", "16", "--check", "--output", path.string()});
@@ -57,7 +57,7 @@ TEST_CASE("benchmark of one backend has its trials and summary at the top level 
 }
 
 TEST_CASE("benchmark takes its ids from a text, and refuses one that is too short") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string text =
       folder.write("text.txt", "The compiler reads the header once and keeps what it found there.");
   const std::vector<std::string> command{"benchmark", "pocket", "--text",         text, "--generation-tokens", "2",
@@ -76,7 +76,7 @@ TEST_CASE("benchmark takes its ids from a text, and refuses one that is too shor
 }
 
 TEST_CASE("benchmark refuses what it cannot do before it runs, and leaves no file") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string path = (folder.path() / "out.json").string();
   const auto refused = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"benchmark", "pocket", "--output", path});

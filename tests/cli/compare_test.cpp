@@ -14,7 +14,7 @@ using test::run_tqkv;
 
 namespace {
 
-std::string benchmark(const test::TemporaryFolder& folder, const std::string& backend, const std::string& prompt) {
+std::string benchmark(const test::TemporaryDirectory& folder, const std::string& backend, const std::string& prompt) {
   const std::string path = (folder.path() / (backend + prompt + ".json")).string();
   const auto result = run_tqkv({"benchmark", "pocket", "--backend", backend, "--prompt-tokens", prompt,
                                 "--generation-tokens", "2", "--trials", "1", "--output", path});
@@ -25,7 +25,7 @@ std::string benchmark(const test::TemporaryFolder& folder, const std::string& ba
 }  // namespace
 
 TEST_CASE("compare puts separate runs side by side, marks them unpaired and writes the summary") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string baseline = benchmark(folder, "baseline", "16"), turboquant = benchmark(folder, "turboquant", "16");
   const std::string summary = (folder.path() / "made" / "summary.json").string();
   const auto result = run_tqkv({"compare", baseline, turboquant, "--output", summary});
@@ -44,7 +44,7 @@ TEST_CASE("compare puts separate runs side by side, marks them unpaired and writ
 }
 
 TEST_CASE("compare refuses files that are missing or no benchmark, and needs at least one") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto broken = run_tqkv({"compare", folder.write("broken.json", "{\"schema\": 1,")});
   CHECK(broken.exit_code == 1);
   CHECK(contains(broken.error, "broken.json: is no valid JSON"));

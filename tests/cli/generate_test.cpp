@@ -144,7 +144,7 @@ TEST_CASE("--temperature 0 and --greedy are the model's greedy answer") {
 }
 
 TEST_CASE("defaults come from generation_config.json and options override them") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string model = pocket_with(
       folder, {{"generation_config.json",
                 R"({"do_sample": true, "temperature": 0.7, "top_k": 20, "top_p": 0.95, "eos_token_id": 8185})"}});
@@ -167,7 +167,7 @@ TEST_CASE("defaults come from generation_config.json and options override them")
 }
 
 TEST_CASE("the prompt comes from an argument, a file, standard input, or a file and what follows it") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string file = folder.write("notes.txt", "The notes.\nSecond line.\n\n");
   ProcessOptions with_input;
   with_input.input = "from a pipe\n";
@@ -190,7 +190,7 @@ TEST_CASE("prompts that look like something else are taken as they are") {
 }
 
 TEST_CASE("--print-prompt needs no weights") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string model = pocket_with(
       folder, {{"model-00001-of-00002.safetensors", std::nullopt}, {"model-00002-of-00002.safetensors", std::nullopt}});
   const ProcessResult result = run_tqkv({"generate", model, "Hi", "--print-prompt"});
@@ -200,7 +200,7 @@ TEST_CASE("--print-prompt needs no weights") {
 }
 
 TEST_CASE("messages, a system message and thinking shape the prompt") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string messages = folder.write(
       "m.json",
       R"([{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"}, {"role": "user", "content": "Three"}])");

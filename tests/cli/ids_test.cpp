@@ -43,7 +43,7 @@ TEST_CASE("tokenize parses control strings as Hugging Face does, and --plain doe
 }
 
 TEST_CASE("tokenize reads a file and needs no weights") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string model = pocket_with(
       folder, {{"model-00001-of-00002.safetensors", std::nullopt}, {"model-00002-of-00002.safetensors", std::nullopt}});
   const std::string file = folder.write("lines.txt", "\"a\"\r\n\"b\"");
@@ -73,7 +73,7 @@ TEST_CASE("a line that is no JSON of its kind is refused by number after the lin
 }
 
 TEST_CASE("logits writes one row a token as safetensors, and --last its tail") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string ids = folder.write("ids.json", "[3353, 6924, 385, 91, 635]");
   const std::string all = (folder.path() / "out/all.safetensors").string();  // the folder is created
   const std::string last = (folder.path() / "last.safetensors").string();
@@ -102,7 +102,7 @@ TEST_CASE("logits writes one row a token as safetensors, and --last its tail") {
 }
 
 TEST_CASE("logits refuses ids that are not there and leaves no file") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string output = (folder.path() / "x.safetensors").string();
   const struct {
     const char* ids;
@@ -129,7 +129,7 @@ TEST_CASE("logits refuses ids that are not there and leaves no file") {
 }
 
 TEST_CASE("logits refuses an output that cannot be written") {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string ids = folder.write("ids.json", "[1, 2]");
   const ProcessResult below_a_file = run_tqkv({"logits", "pocket", "--ids", ids, "--output", ids + "/x.safetensors"});
   CHECK(below_a_file.exit_code == 1);

@@ -28,7 +28,7 @@ TEST_CASE("inspect shows every published figure of the 35B shape from its config
 }
 
 TEST_CASE("inspect takes other lengths and gives its figures as JSON in a file that it makes the folder for") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto path = folder.path() / "new" / "figures.json";
   const auto result = run_tqkv({"inspect", "pocket", "--prompt-tokens", "64,300", "--generation-tokens", "1,4",
                                 "--json", "--output", path.string()});
@@ -47,7 +47,7 @@ TEST_CASE("inspect takes other lengths and gives its figures as JSON in a file t
 }
 
 TEST_CASE("inspect refuses what is no model with one line") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto broken = run_tqkv({"inspect", folder.write("config.json", "{\"model_type\": 3")});
   CHECK(broken.exit_code == 1);
   CHECK(broken.output.empty());
@@ -58,7 +58,7 @@ TEST_CASE("inspect refuses what is no model with one line") {
 }
 
 TEST_CASE("inspect leaves no file behind when it fails") {
-  const test::TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto path = folder.path() / "out.txt";
   CHECK(run_tqkv({"inspect", "pocket", "--prompt-tokens", "40000", "--output", path.string()}).exit_code == 2);
   CHECK(std::filesystem::is_empty(folder.path()));

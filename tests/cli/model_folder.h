@@ -20,7 +20,7 @@ inline std::string pocket_text(const std::string& file) {
 }
 
 /// `changes`: file -> its text, or nothing to leave it out. Returns the path of the new model folder.
-inline std::string pocket_with(const TemporaryFolder& folder,
+inline std::string pocket_with(const TemporaryDirectory& folder,
                                const std::map<std::string, std::optional<std::string>>& changes) {
   const std::filesystem::path model = folder.path() / "model";
   std::filesystem::create_directories(model);

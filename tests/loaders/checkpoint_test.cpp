@@ -16,15 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-TinyModel small() {
-  TinyModel model;
-  model.layers = 2;
-  model.interval = 2;
-  model.tokenizer = false;
-  model.shards = 3;
-  return model;
-}
-
 std::string refusal(const fs::path& directory) {
   return failure(ErrorKind::checkpoint, [&] { Checkpoint::open(directory); });
 }
@@ -54,7 +45,7 @@ TEST_CASE("tensors have the bytes that were written, at odd offsets too, from on
   for (const bool odd : {false, true})
     for (const int shards : {1, 3}) {
       const TemporaryDirectory directory;
-      TinyModel model = small();
+      TinyModel model = two_layers(3);
       model.odd_offsets = odd;
       model.shards = shards;
       write_checkpoint(model, directory.path());
@@ -74,7 +65,7 @@ TEST_CASE("three spellings of names give the same tensors, and vision and predic
   std::vector<std::string> names;
   for (const NameStyle style : {NameStyle::mlx, NameStyle::hugging_face, NameStyle::text_only}) {
     const TemporaryDirectory directory;
-    TinyModel model = small();
+    TinyModel model = two_layers(3);
     model.names = style;
     model.extra_tensors = true;
     write_checkpoint(model, directory.path());
@@ -94,7 +85,7 @@ TEST_CASE("three spellings of names give the same tensors, and vision and predic
 
 TEST_CASE("a missing shard is named") {
   const TemporaryDirectory directory;
-  write_checkpoint(small(), directory.path());
+  write_checkpoint(two_layers(3), directory.path());
   fs::remove(directory / second_shard);
   const auto message = refusal(directory.path());
   CHECK(contains(message, std::string(second_shard) + ": model.safetensors.index.json names it, but it is not there"));
@@ -106,7 +97,7 @@ TEST_CASE("a missing shard is named") {
 
 TEST_CASE("a truncated shard is named with the tensor that is cut") {
   const TemporaryDirectory directory;
-  write_checkpoint(small(), directory.path());
+  write_checkpoint(two_layers(3), directory.path());
   const auto size = fs::file_size(directory / second_shard);
   fs::resize_file(directory / second_shard, size - 1);
   const auto message = refusal(directory.path());
@@ -121,7 +112,7 @@ TEST_CASE("a truncated shard is named with the tensor that is cut") {
 
 TEST_CASE("a tensor that the index names must be in its shard") {
   const TemporaryDirectory directory;
-  write_checkpoint(small(), directory.path());
+  write_checkpoint(two_layers(3), directory.path());
   auto index = nlohmann::json::parse(read_text(directory / index_file));
   index["weight_map"]["language_model.model.layers.9.extra"] = second_shard;
   write_file(directory / index_file, index.dump());
@@ -131,7 +122,7 @@ TEST_CASE("a tensor that the index names must be in its shard") {
 
 TEST_CASE("a tensor that stands in two shards, or under two spellings, is refused") {
   const TemporaryDirectory directory;
-  TinyModel model = small();
+  TinyModel model = two_layers(3);
   write_file(directory / "config.json", config_json(model));
   auto tensors = make_tensors(model);
   tensors.push_back(tensors.front());
@@ -144,7 +135,7 @@ TEST_CASE("a tensor that stands in two shards, or under two spellings, is refuse
 
 TEST_CASE("an index cannot name files outside its directory") {
   const TemporaryDirectory directory;
-  write_checkpoint(small(), directory.path());
+  write_checkpoint(two_layers(3), directory.path());
   for (const char* shard :
        {"\"../secret.safetensors\"", "\"/etc/passwd\"", "\"..\"", "\"a/b\"", "\"\"", "3", "\"a\\u0000b\""}) {
     write_file(directory / index_file, std::string(R"({"weight_map":{"t":)") + shard + "}}");
@@ -154,7 +145,7 @@ TEST_CASE("an index cannot name files outside its directory") {
 
 TEST_CASE("a broken index is named") {
   const TemporaryDirectory directory;
-  write_checkpoint(small(), directory.path());
+  write_checkpoint(two_layers(3), directory.path());
   write_file(directory / index_file, "{\"weight_map\": {");
   CHECK(contains(refusal(directory.path()), std::string(index_file) + ": is not valid JSON"));
   write_file(directory / index_file, "{\"weight_map\": {}}");

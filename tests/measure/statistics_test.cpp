@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/numbers.h"
 #include "measure/hash.h"
 #include "measure/kl.h"
 #include "measure/text_table.h"

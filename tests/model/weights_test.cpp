@@ -16,14 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-TinyModel small() {
-  TinyModel model;
-  model.layers = 2;
-  model.interval = 2;
-  model.tokenizer = false;
-  return model;
-}
-
 /// A checkpoint in a temporary folder with its weights bound.
 struct Bound {
   explicit Bound(const TinyModel& model)
@@ -109,7 +101,7 @@ TEST_CASE("the pocket checkpoint holds exactly the tensors expected of its confi
 }
 
 TEST_CASE("weights are bound where they lie in the mapped shards, at odd offsets too") {
-  TinyModel model = small();
+  TinyModel model = two_layers();
   model.odd_offsets = true;
   model.shards = 2;
   const Bound bound(model);
@@ -135,7 +127,7 @@ TEST_CASE("weights are bound where they lie in the mapped shards, at odd offsets
 
 TEST_CASE("an expert is the slice of its matrix") {
   for (const int bits : {4, 8, 0}) {
-    TinyModel model = small();
+    TinyModel model = two_layers();
     model.bits = bits;
     const Bound bound(model);
     const Matrix& all = bound.weights.layers[0].experts.down_proj;  // [4, 128, 64]
@@ -153,7 +145,7 @@ TEST_CASE("an expert is the slice of its matrix") {
 }
 
 TEST_CASE("storage follows the checkpoint: 4 and 8 bits, modules left alone, bf16, f16 and f32") {
-  TinyModel model = small();
+  TinyModel model = two_layers();
   model.bits = 8;
   model.module_bits = {{"language_model.lm_head", 4}, {"language_model.model.layers.0.mlp.gate", 0}};
   model.plain_dtype = "F16";
@@ -166,7 +158,7 @@ TEST_CASE("storage follows the checkpoint: 4 and 8 bits, modules left alone, bf1
   const std::pair<const char*, Matrix::Storage> plain[] = {{"BF16", Matrix::Storage::bf16},
                                                            {"F32", Matrix::Storage::f32}};
   for (const auto& [dtype, storage] : plain) {
-    model = small();
+    model = two_layers();
     model.bits = 0;
     model.plain_dtype = dtype;
     const Bound bound(model);
@@ -176,7 +168,7 @@ TEST_CASE("storage follows the checkpoint: 4 and 8 bits, modules left alone, bf1
 }
 
 TEST_CASE("dense models have one MLP a layer and tied ones use the embedding as head") {
-  TinyModel model = small();
+  TinyModel model = two_layers();
   model.experts = 0;
   model.tied = true;
   const Bound bound(model);
@@ -190,7 +182,7 @@ TEST_CASE("dense models have one MLP a layer and tied ones use the embedding as 
 TEST_CASE("ratios of heads, kernel sizes and spellings other than the usual ones bind") {
   for (const int ratio : {1, 2, 3, 4})
     for (const NameStyle style : {NameStyle::hugging_face, NameStyle::text_only}) {
-      TinyModel model = small();
+      TinyModel model = two_layers();
       model.linear_value_heads = model.linear_key_heads * ratio;
       model.taps = 2 + ratio;
       model.names = style;
@@ -203,11 +195,11 @@ TEST_CASE("ratios of heads, kernel sizes and spellings other than the usual ones
 }
 
 TEST_CASE("a missing tensor is named") {
-  CHECK(contains(refusal(small(), [](auto& t) { drop(t, "layers.1.self_attn.k_norm.weight"); }),
+  CHECK(contains(refusal(two_layers(), [](auto& t) { drop(t, "layers.1.self_attn.k_norm.weight"); }),
                  "tensor language_model.model.layers.1.self_attn.k_norm.weight is missing"));
-  CHECK(contains(refusal(small(), [](auto& t) { drop(t, "lm_head.biases"); }),
+  CHECK(contains(refusal(two_layers(), [](auto& t) { drop(t, "lm_head.biases"); }),
                  "tensor language_model.lm_head.biases is missing"));
-  CHECK(contains(refusal(small(),
+  CHECK(contains(refusal(two_layers(),
                          [](auto& t) {
                            for (const char* part : {".weight", ".scales", ".biases"})
                              drop(t, std::string("lm_head") + part);
@@ -216,36 +208,36 @@ TEST_CASE("a missing tensor is named") {
 }
 
 TEST_CASE("a tensor of another dtype or shape is named with both") {
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "model.norm.weight"), "BF16", {64}, 2); }),
+  CHECK(contains(refusal(two_layers(), [](auto& t) { become(named(t, "model.norm.weight"), "BF16", {64}, 2); }),
                  "tensor language_model.model.norm.weight is BF16 [64], expected BF16 [128]"));
-  CHECK(contains(refusal(small(), [](auto& t) { become(named(t, "model.norm.weight"), "I16", {128}, 2); }),
+  CHECK(contains(refusal(two_layers(), [](auto& t) { become(named(t, "model.norm.weight"), "I16", {128}, 2); }),
                  "is I16 [128], expected BF16 [128]"));
-  CHECK(contains(refusal(small(),
+  CHECK(contains(refusal(two_layers(),
                          [](auto& t) {
                            become(named(t, "lm_head.weight"), "U32", {320, 17}, 4);
                          }),
                  "tensor language_model.lm_head.weight is U32 [320, 17], expected U32 [320, 16]"));
-  CHECK(contains(refusal(small(),
+  CHECK(contains(refusal(two_layers(),
                          [](auto& t) {
                            become(named(t, "lm_head.weight"), "I32", {320, 16}, 4);
                          }),
                  "is I32 [320, 16], expected U32 [320, 16]"));
-  CHECK(contains(refusal(small(),
+  CHECK(contains(refusal(two_layers(),
                          [](auto& t) {
                            become(named(t, "lm_head.scales"), "BF16", {320, 1}, 2);
                          }),
                  "is BF16 [320, 1], expected BF16 [320, 2]"));
-  CHECK(contains(refusal(small(),
+  CHECK(contains(refusal(two_layers(),
                          [](auto& t) {
                            become(named(t, "lm_head.biases"), "F32", {320, 2}, 4);
                          }),
                  "language_model.lm_head.biases is F32 [320, 2], expected BF16 [320, 2]"));
-  CHECK(contains(refusal(small(),
+  CHECK(contains(refusal(two_layers(),
                          [](auto& t) {
                            become(named(t, "layers.0.mlp.switch_mlp.up_proj.weight"), "U32", {3, 64, 16}, 4);
                          }),
                  "is U32 [3, 64, 16], expected U32 [4, 64, 16]"));
-  TinyModel plain = small();
+  TinyModel plain = two_layers();
   plain.bits = 0;
   CHECK(contains(refusal(plain,
                          [](auto& t) {
@@ -255,17 +247,17 @@ TEST_CASE("a tensor of another dtype or shape is named with both") {
 }
 
 TEST_CASE("a packed weight without its scales is refused") {
-  CHECK(contains(refusal(small(), [](auto& t) { drop(t, "lm_head.scales"); }),
+  CHECK(contains(refusal(two_layers(), [](auto& t) { drop(t, "lm_head.scales"); }),
                  "tensor language_model.lm_head.weight is U32 [320, 16], expected a tensor "
                  "language_model.lm_head.scales beside it"));
 }
 
 TEST_CASE("bits that the shapes contradict are a contradiction of the config") {
   const auto widen = [](auto& t) { become(named(t, "lm_head.weight"), "U32", {320, 32}, 4); };
-  CHECK(contains(refusal(small(), widen, ErrorKind::config),
+  CHECK(contains(refusal(two_layers(), widen, ErrorKind::config),
                  "language_model.lm_head: is said to have 4 bits, but its weight U32 [320, 32] and scales BF16 [320, "
                  "2] are 8 bits"));
-  TinyModel model = small();
+  TinyModel model = two_layers();
   const TinyModel quantized = model;
   model.module_bits = {{"language_model.lm_head", 8}};
   const auto replace = [&](auto& t) { t = make_tensors(quantized); };
@@ -280,7 +272,7 @@ TEST_CASE("bits that the shapes contradict are a contradiction of the config") {
 }
 
 TEST_CASE("a checkpoint as Hugging Face has it, not converted, is recognised") {
-  TinyModel plain = small();
+  TinyModel plain = two_layers();
   plain.bits = 0;
   CHECK(contains(refusal(plain,
                          [](auto& t) {

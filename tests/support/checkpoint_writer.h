@@ -9,21 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "support/temporary_directory.h"
+
 namespace tqkv::test {
-
-/// A folder of its own under the system's temporary folder, removed at the end of the scope.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::filesystem::path& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// How names are spelled: "language_model.model.X", "model.language_model.X" or "model.X".
 enum class NameStyle { mlx, hugging_face, text_only };
@@ -50,6 +38,15 @@ struct TinyModel {
   bool tokenizer = true;       // tokenizer files and chat template too
   std::uint64_t seed = 1;
 };
+
+/// One linear and one full attention layer, without a tokenizer.
+inline TinyModel two_layers(int shards = 1) {
+  TinyModel model;
+  model.layers = model.interval = 2;
+  model.tokenizer = false;
+  model.shards = shards;
+  return model;
+}
 
 struct RawTensor {
   std::string name;

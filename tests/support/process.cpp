@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,6 +45,11 @@ struct Pipe {
   arguments.push_back(nullptr);
   for (const auto& [key, value] : options.environment) ::setenv(key.c_str(), value.c_str(), 1);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(126);
+  if (options.largest_file > 0) {  // a write past the limit comes back short, then fails
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{options.largest_file, options.largest_file};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
   ::signal(SIGPIPE, SIG_DFL);
   ::signal(SIGINT, SIG_DFL);
   ::dup2(in, 0);
@@ -115,24 +121,6 @@ ProcessResult run(const std::vector<std::string>& command, const ProcessOptions&
 ProcessResult run_tqkv(std::vector<std::string> arguments, const ProcessOptions& options) {
   arguments.insert(arguments.begin(), TQKV_PROGRAM);
   return run(arguments, options);
-}
-
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "tqkv-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
-std::string TemporaryFolder::write(const std::string& name, const std::string& text) const {
-  const std::filesystem::path file = path_ / name;
-  std::filesystem::create_directories(file.parent_path());
-  std::ofstream(file, std::ios::binary) << text;
-  return file.string();
 }
 
 }  // namespace tqkv::test

@@ -1,8 +1,11 @@
 // Runs a program and gathers what it says.
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include "support/temporary_directory.h"
 
 namespace tqkv::test {
 
@@ -10,6 +13,7 @@ struct ProcessOptions {
   std::string input;  ///< standard input
   enum class Output { captured, closed, pipe_without_reader, full_device } output = Output::captured;
   bool interrupt_at_output = false;  ///< SIGINT once, when the first byte of standard output arrives
+  std::uint64_t largest_file = 0;    ///< bytes of a file after which the disk is full; 0: no limit
   std::filesystem::path directory;   ///< working directory; empty: this one
   std::vector<std::pair<std::string, std::string>> environment;  ///< on top of this program's
 };
@@ -22,20 +26,5 @@ struct ProcessResult {
 ProcessResult run(const std::vector<std::string>& command, const ProcessOptions& options = {});
 /// The same with the tqkv program of this build in front.
 ProcessResult run_tqkv(std::vector<std::string> arguments, const ProcessOptions& options = {});
-
-/// A folder that is removed with all that is in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  /// Writes a file in it and returns its path.
-  std::string write(const std::string& name, const std::string& text) const;
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace tqkv::test

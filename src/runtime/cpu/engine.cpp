@@ -63,9 +63,9 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
       weights_(bind_weights(checkpoint_, config_)),
       kernels_(&cpu::kernels(options.isa)),
       precision_(options.precision) {
-  if (options.threads < 0 || options.threads > 1024)
+  if (options.threads < 0 || options.threads > max_threads)
     throw Error(ErrorKind::usage,
-                fmt::format("threads: {} is not between 1 and 1024 (0 takes every core)", options.threads));
+                fmt::format("threads: {} is not between 1 and {} (0 takes every core)", options.threads, max_threads));
   final_norm_ = weights_.norm.to_f32();
   for (const auto& layer : weights_.layers) {
     LayerVectors vectors;
