@@ -144,8 +144,14 @@ TEST_CASE("ids that are taken twice, negative, huge or no numbers are refused") 
   has(refusal_of([](json& t) { t["model"]["vocab"]["ab"] = 1 << 24; }), "is 16777216");
   has(refusal_of([](json& t) { t["model"]["vocab"]["ab"] = 1.5; }), "is 1.5");
   has(refusal_of([](json& t) { t["model"]["vocab"]["ab"] = "7"; }), "is \"7\"");
-  has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(259, "<a>"), added(259, "<b>")}); }), "id 259 has two");
-  has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(259, "<a>"), added(260, "<a>")}); }), "has two ids");
+  has(refusal_of([](json& t) {
+        t["added_tokens"] = json::array({added(259, "<a>"), added(259, "<b>")});
+      }),
+      "id 259 has two");
+  has(refusal_of([](json& t) {
+        t["added_tokens"] = json::array({added(259, "<a>"), added(260, "<a>")});
+      }),
+      "has two ids");
   has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(12, "<a>")}); }), "contradicts model.vocab");
   has(refusal_of([](json& t) { t["added_tokens"] = json::array({added(300, "ab")}); }), "contradicts model.vocab");
 }

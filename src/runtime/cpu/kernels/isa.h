@@ -1,7 +1,6 @@
-// Everything that is compiled once for each instruction set. TQKV_ISA names the tier; Highway picks its vectors from the
-// compiler's flags.
+// Everything that is compiled once for each instruction set. TQKV_ISA names the tier; Highway picks its vectors from
+// the compiler's flags.
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
 
 #include <cmath>
 #include <cstring>
@@ -17,16 +16,16 @@
 namespace tqkv::cpu {
 namespace TQKV_ISA {
 namespace hn = hwy::HWY_NAMESPACE;
-#include "runtime/cpu/kernels/matrix.inc"
-#include "runtime/cpu/kernels/vector.inc"
 #include "runtime/cpu/kernels/attention.inc"
 #include "runtime/cpu/kernels/delta.inc"
+#include "runtime/cpu/kernels/matrix.inc"
+#include "runtime/cpu/kernels/vector.inc"
 }  // namespace TQKV_ISA
 
 const Kernels& TQKV_JOIN(TQKV_ISA, _kernels)();
 const Kernels& TQKV_JOIN(TQKV_ISA, _kernels)() {
-  static constexpr Kernels table{TQKV_STRING(TQKV_ISA), TQKV_ISA::matrix_kernels, TQKV_ISA::vector_kernels, TQKV_ISA::attention_kernels,
-                                 TQKV_ISA::delta_kernels};
+  static constexpr Kernels table{TQKV_STRING(TQKV_ISA), TQKV_ISA::matrix_kernels, TQKV_ISA::vector_kernels,
+                                 TQKV_ISA::attention_kernels, TQKV_ISA::delta_kernels};
   return table;
 }
 }  // namespace tqkv::cpu
