@@ -124,6 +124,7 @@ Entry split(std::string_view text) {
   const auto known = std::find_if(backends.begin(), backends.end(), [&](const auto& b) { return b.first == backend; });
   if (known == backends.end()) {
     std::vector<std::string_view> names;
+    names.reserve(backends.size());
     for (const auto& b : backends) names.push_back(b.first);
     refuse(text, fmt::format("there is no backend `{}`, there are {}", backend, fmt::join(names, ", ")));
   }
@@ -166,6 +167,7 @@ std::pair<int, int> bits_of_sides(const Entry& entry) {
       const auto share = std::find_if(shares.begin(), shares.end(), [&](const Share& s) { return s.text == *bits; });
       if (share == shares.end()) {
         std::vector<std::string_view> texts;
+        texts.reserve(shares.size());
         for (const Share& s : shares) texts.push_back(s.text);
         refuse_value(entry, "bits", *bits, fmt::format("{}", fmt::join(texts, ", ")));
       }
