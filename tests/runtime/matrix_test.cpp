@@ -18,8 +18,9 @@ using tqkv::Matrix;
 using tqkv::cpu::available_isas;
 using tqkv::cpu::kernels;
 using tqkv::cpu::MatrixKernels;
+using tqkv::cpu::Planes;
 using tqkv::cpu::Row16;
-using tqkv::cpu::Rows8;
+using tqkv::cpu::Rows16;
 using Storage = tqkv::Matrix::Storage;
 
 namespace {
@@ -151,29 +152,68 @@ void fill_constant(Weights& w, Storage storage, int out, int in, int q) {
   w.pack(storage, 1, out, in);
 }
 
-/// Rows8 with memory of its own.
-struct Activations8 {
-  Rows8 view;
-  std::vector<std::int8_t> q;
-  std::vector<float> scale, sum;
-  Activations8(int rows, int cols)
-      : q(as_size(rows) * as_size(cols)), scale(as_size(rows) * as_size(cols / 64)), sum(scale.size()) {
-    view = {rows, cols, q.data(), scale.data(), sum.data()};
+/// The two signed bytes of q = 256 high + low.
+std::int8_t low_byte(int q) {
+  return static_cast<std::int8_t>((q + 128 + 65536) % 256 - 128);
+}
+std::int8_t high_byte(int q) {
+  return static_cast<std::int8_t>((q - low_byte(q)) / 256);
+}
+
+/// Rows16 with memory of its own; planes, sums and the scales of the high plane are derived from q and scale here, not
+/// by the kernel.
+struct ActivationRows {
+  Rows16 view;
+  std::vector<int> q, top;  // top: the high plane as numbers
+  std::vector<std::int8_t> high, low;
+  std::vector<float> scale, sum, high_scale, high_sum;
+  ActivationRows(int rows, int cols)
+      : q(as_size(rows) * as_size(cols)),
+        top(q.size()),
+        high(q.size()),
+        low(q.size()),
+        scale(as_size(rows) * as_size(cols / 64), 1),
+        sum(scale.size()),
+        high_scale(scale.size()),
+        high_sum(scale.size()) {
+    view = {rows, cols, high.data(), low.data(), scale.data(), sum.data(), high_scale.data(), high_sum.data()};
   }
   void randomize(Random& random) {
-    for (auto& v : q) v = static_cast<std::int8_t>(uniform(random, -127, 127));
+    for (auto& v : q) v = uniform(random, -32639, 32639);
     std::normal_distribution<float> normal;
     for (auto& s : scale) s = std::abs(normal(random));
-    set_sums();
+    finish();
   }
-  void set_sums() {
+  void finish() {
+    for (std::size_t i = 0; i < q.size(); ++i) {
+      low[i] = low_byte(q[i]);
+      high[i] = high_byte(q[i]);
+      top[i] = high[i];
+    }
     for (std::size_t g = 0; g < scale.size(); ++g) {
-      int total = 0;
-      for (std::size_t i = 0; i < 64; ++i) total += q[64 * g + i];
+      int total = 0, high_total = 0;
+      for (std::size_t i = 64 * g; i < 64 * g + 64; ++i) {
+        total += q[i];
+        high_total += high[i];
+      }
       sum[g] = scale[g] * static_cast<float>(total);
+      high_scale[g] = 256 * scale[g];
+      high_sum[g] = high_scale[g] * static_cast<float>(high_total);
     }
   }
+  // What a product with these planes sees of row `row`.
+  const int* numbers(Planes planes, int row) const {
+    return (planes == Planes::both ? q : top).data() + row * view.cols;
+  }
+  const float* scales(Planes planes, int row) const {
+    return (planes == Planes::both ? scale : high_scale).data() + row * (view.cols / 64);
+  }
+  const float* sums(Planes planes, int row) const {
+    return (planes == Planes::both ? sum : high_sum).data() + row * (view.cols / 64);
+  }
 };
+
+constexpr Planes every_planes[] = {Planes::both, Planes::high};
 
 /// Row16 with memory of its own; the planes are derived from q here, not by the kernel.
 struct Activations16 {
@@ -188,9 +228,8 @@ struct Activations16 {
   void finish() {
     for (std::size_t i = 0; i < q.size(); ++i) {
       const std::size_t at = i / 64 * 64 + i % 2 * 32 + i % 64 / 2;
-      const int rest = (q[i] + 128 + 65536) % 256 - 128;
-      low[at] = static_cast<std::int8_t>(rest);
-      high[at] = static_cast<std::int8_t>((q[i] - rest) / 256);
+      low[at] = low_byte(q[i]);
+      high[at] = high_byte(q[i]);
     }
     for (std::size_t g = 0; g < scale.size(); ++g) {
       int total = 0;
@@ -230,7 +269,7 @@ constexpr float untouched = 12345.0f;
 
 }  // namespace
 
-TEST_CASE("multiply8 agrees with integer arithmetic on every instruction set, for sizes that divide nothing") {
+TEST_CASE("multiply_rows agrees with integer arithmetic on every instruction set, for sizes that divide nothing") {
   Random random(1);
   for (const auto isa : available_isas()) {
     const MatrixKernels& kernel = kernels(isa).matrix;
@@ -240,23 +279,24 @@ TEST_CASE("multiply8 agrees with integer arithmetic on every instruction set, fo
           for (const int tokens : {1, 2, 3, 7, 9, 17}) {
             Weights w;
             fill(w, storage, 1, out, 64 * groups, random);
-            Activations8 x(tokens, 64 * groups);
+            ActivationRows x(tokens, 64 * groups);
             x.randomize(random);
             const int stride = out + 3;
-            Floats y(tokens * stride, untouched);
-            kernel.multiply8(w.matrix, 0, out, x.view, nullptr, tokens, y.data(), stride);
             int wrong = 0;
-            for (int t = 0; t < tokens; ++t)
-              for (int o = 0; o < stride; ++o) {
-                const float found = y[t * stride + o];
-                if (o >= out)
-                  wrong += found != untouched;
-                else
-                  wrong += !near(found,
-                                 integer_product(w, o, x.q.data() + t * 64 * groups, x.scale.data() + t * groups,
-                                                 x.sum.data() + t * groups),
-                                 2 * groups);
-              }
+            for (const Planes planes : every_planes) {
+              Floats y(tokens * stride, untouched);
+              kernel.multiply_rows(w.matrix, 0, out, x.view, planes, nullptr, tokens, y.data(), stride);
+              for (int t = 0; t < tokens; ++t)
+                for (int o = 0; o < stride; ++o) {
+                  const float found = y[t * stride + o];
+                  if (o >= out)
+                    wrong += found != untouched;
+                  else
+                    wrong += !near(found,
+                                   integer_product(w, o, x.numbers(planes, t), x.scales(planes, t), x.sums(planes, t)),
+                                   2 * groups);
+                }
+            }
             CHECK_MESSAGE(wrong == 0, isa << " storage " << static_cast<int>(storage) << " out " << out << " groups "
                                           << groups << " tokens " << tokens);
           }
@@ -268,7 +308,7 @@ TEST_CASE("integer sums are exact at the ends of the ranges, where narrow sums w
   for (const auto isa : available_isas()) {
     const MatrixKernels& kernel = kernels(isa).matrix;
     for (const Storage storage : {Storage::q4, Storage::q8})
-      for (const int groups : {1, 2, 5, 8})  // 8 * 64 * 255 * 127 is below 2^24, so every partial sum is exact in f32
+      for (const int groups : {1, 2, 5, 8})
         for (const int pattern : {0, 1, 2, 3}) {
           const int out = 19, in = 64 * groups, tokens = 5, top = storage == Storage::q4 ? 15 : 255;
           Weights w;
@@ -277,21 +317,29 @@ TEST_CASE("integer sums are exact at the ends of the ranges, where narrow sums w
             for (int& q : w.q) q = uniform(random, 0, 1) * top;
             w.pack(storage, 1, out, in);
           }
-          Activations8 x(tokens, in);
-          std::fill(x.scale.begin(), x.scale.end(), 1.0f);
+          ActivationRows x(tokens, in);
           for (std::size_t i = 0; i < x.q.size(); ++i)
-            x.q[i] = static_cast<std::int8_t>(pattern == 0   ? 127
-                                              : pattern == 1 ? -127
-                                              : pattern == 2 ? (i % 4 < 2 ? 127 : -127)
-                                                             : uniform(random, 0, 1) * 254 - 127);
-          Floats y(tokens * out);
-          kernel.multiply8(w.matrix, 0, out, x.view, nullptr, tokens, y.data(), out);
+            x.q[i] = pattern == 0   ? 32639
+                     : pattern == 1 ? -32639
+                     : pattern == 2 ? (i % 4 < 2 ? 32639 : -32639)
+                                    : uniform(random, 0, 1) * 65278 - 32639;
+          x.finish();
           int wrong = 0;
-          for (int t = 0; t < tokens; ++t)
-            for (int o = 0; o < out; ++o)
-              wrong +=
-                  y[t * out + o] !=
-                  static_cast<float>(integer_product(w, o, x.q.data() + t * in, x.scale.data(), x.sum.data()).value);
+          for (const Planes planes : every_planes) {
+            if (planes ==
+                Planes::high)  // 8 * 64 * 255 * 127 is below 2^24: with a scale of 1 all sums are exact in f32
+              std::fill(x.high_scale.begin(), x.high_scale.end(), 1.0f);
+            Floats y(tokens * out);
+            kernel.multiply_rows(w.matrix, 0, out, x.view, planes, nullptr, tokens, y.data(), out);
+            for (int t = 0; t < tokens; ++t)
+              for (int o = 0; o < out; ++o) {
+                const Expected expected =
+                    integer_product(w, o, x.numbers(planes, t), x.scales(planes, t), x.sums(planes, t));
+                const float found = y[t * out + o];
+                wrong += planes == Planes::high ? found != static_cast<float>(expected.value)
+                                                : !near(found, expected, 2 * groups);
+              }
+          }
           CHECK_MESSAGE(wrong == 0, isa << " storage " << static_cast<int>(storage) << " groups " << groups
                                         << " pattern " << pattern);
         }
@@ -373,15 +421,15 @@ TEST_CASE("the rows of a range have the same bits as in the whole, and a token's
       const int out = 45, groups = 19, in = 64 * groups, tokens = 21;
       Weights w;
       fill(w, storage, 1, out, in, random);
-      Activations8 x(tokens, in);
+      ActivationRows x(tokens, in);
       x.randomize(random);
       Floats whole(tokens * out);
-      kernel.multiply8(w.matrix, 0, out, x.view, nullptr, tokens, whole.data(), out);
+      kernel.multiply_rows(w.matrix, 0, out, x.view, Planes::both, nullptr, tokens, whole.data(), out);
       for (const auto& range : ranges) {
         const int first = range.first, last = range.second;
         const int rows = last - first;
         Floats part(tokens * rows);
-        kernel.multiply8(w.matrix, first, last, x.view, nullptr, tokens, part.data(), rows);
+        kernel.multiply_rows(w.matrix, first, last, x.view, Planes::both, nullptr, tokens, part.data(), rows);
         int wrong = 0;
         for (int t = 0; t < tokens; ++t)
           wrong += std::memcmp(part.data() + t * rows, whole.data() + t * out + first, 4 * as_size(rows)) != 0;
@@ -391,7 +439,7 @@ TEST_CASE("the rows of a range have the same bits as in the whole, and a token's
         Floats part(count * out);
         std::vector<int> index(as_size(count));
         for (int& i : index) i = uniform(random, 0, tokens - 1);
-        kernel.multiply8(w.matrix, 0, out, x.view, index.data(), count, part.data(), out);
+        kernel.multiply_rows(w.matrix, 0, out, x.view, Planes::both, index.data(), count, part.data(), out);
         int wrong = 0;
         for (int t = 0; t < count; ++t)
           wrong += std::memcmp(part.data() + t * out, whole.data() + index[as_size(t)] * out, 4 * as_size(out)) != 0;
@@ -420,7 +468,7 @@ TEST_CASE("an expert's rows are multiplied as if they stood alone") {
     for (const Storage storage : {Storage::q4, Storage::q8}) {
       Weights w;
       fill(w, storage, experts, out, in, random);
-      Activations8 x(tokens, in);
+      ActivationRows x(tokens, in);
       x.randomize(random);
       Activations16 x16(in);
       for (auto& v : x16.q) v = static_cast<std::int16_t>(uniform(random, -3000, 3000));
@@ -428,16 +476,16 @@ TEST_CASE("an expert's rows are multiplied as if they stood alone") {
       for (int e = 0; e < experts; ++e) {
         const Matrix expert = w.matrix.expert(e);
         Floats y(tokens * out), y16(out), row(in);
-        kernel.multiply8(expert, 0, out, x.view, nullptr, tokens, y.data(), out);
+        kernel.multiply_rows(expert, 0, out, x.view, Planes::both, nullptr, tokens, y.data(), out);
         kernel.multiply16(expert, 0, out, x16.view, y16.data());
         int wrong = 0;
         for (int o = 0; o < out; ++o) {
           const std::ptrdiff_t global = e * out + o;
           for (int t = 0; t < tokens; ++t)
-            wrong += !near(
-                y[t * out + o],
-                integer_product(w, global, x.q.data() + t * in, x.scale.data() + t * groups, x.sum.data() + t * groups),
-                2 * groups);
+            wrong += !near(y[t * out + o],
+                           integer_product(w, global, x.numbers(Planes::both, t), x.scales(Planes::both, t),
+                                           x.sums(Planes::both, t)),
+                           2 * groups);
           wrong += !near(y16[o], integer_product(w, global, x16.q.data(), x16.scale.data(), x16.sum.data()), 40);
           kernel.dequantize_row(expert, o, row.data());
           for (int i = 0; i < in; ++i) wrong += row[i] != static_cast<float>(w.at(global, i));
@@ -529,16 +577,16 @@ TEST_CASE(
   for (int i = 0; i < rows * stride; ++i)
     x[i] = normal(random) * std::exp2(static_cast<float>(uniform(random, -20, 20)));
   for (int i = 0; i < 64; ++i) {
-    x[i] = 0;                                       // a group of zeros
-    x[64 + i] = static_cast<float>(i - 32) * 0.5f;  // halves: with 63.5 and 127 as limits these are ties
+    x[i] = 0;  // a group of zeros
     x[128 + i] = std::numeric_limits<float>::denorm_min() * static_cast<float>(i);
     x[192 + i] = (i % 2 ? 1.0f : -1.0f) * std::numeric_limits<float>::max();
   }
-  x[64] = 127;
+  x[64] = 16319.5f;  // factor 2: quarters become ties
+  for (int i = 1; i < 64; ++i) x[64 + i] = static_cast<float>(i - 32) * 0.25f;
   for (const auto isa : available_isas()) {
     const MatrixKernels& kernel = kernels(isa).matrix;
-    Activations8 a(rows + 1, cols);
-    kernel.quantize8(x.data(), rows, stride, &a.view, 1);
+    ActivationRows a(rows + 1, cols), expected(rows + 1, cols);
+    kernel.quantize_rows(x.data(), rows, stride, &a.view, 1);
     int wrong = 0;
     for (int r = 0; r < rows; ++r) {
       Activations16 b(cols), twin(cols);
@@ -548,29 +596,28 @@ TEST_CASE(
         float absmax = 0;
         for (int i = 0; i < 64; ++i) absmax = std::max(absmax, std::abs(from[i]));
         if (absmax < 0x1p-100f) absmax = 0;
-        const float inverse8 = absmax > 0 ? 127 / absmax : 0, inverse16 = absmax > 0 ? 32639 / absmax : 0;
-        std::int64_t sum = 0, sum16 = 0;
+        const float inverse = absmax > 0 ? 32639 / absmax : 0;
         for (int i = 0; i < 64; ++i) {
-          const auto expected = static_cast<int>(std::nearbyint(from[i] * inverse8));
-          const auto expected16 = static_cast<int>(std::nearbyint(from[i] * inverse16));
-          wrong += a.q[as_size((r + 1) * cols + 64 * g + i)] != expected;
-          wrong += b.q[as_size(64 * g + i)] != expected16;
-          wrong += std::abs(expected) > 127 || std::abs(expected16) > 32639;
-          twin.q[as_size(64 * g + i)] = static_cast<std::int16_t>(expected16);
-          sum += expected;
-          sum16 += expected16;
+          const auto q = static_cast<int>(std::nearbyint(from[i] * inverse));
+          wrong += std::abs(q) > 32639;
+          twin.q[as_size(64 * g + i)] = static_cast<std::int16_t>(q);
+          expected.q[as_size((r + 1) * cols + 64 * g + i)] = q;
         }
-        wrong += a.scale[as_size((r + 1) * groups + g)] != absmax / 127;
-        wrong += a.sum[as_size((r + 1) * groups + g)] != absmax / 127 * static_cast<float>(sum);
-        wrong += b.scale[as_size(g)] != absmax / 32639;
-        wrong += b.sum[as_size(g)] != absmax / 32639 * static_cast<float>(sum16);
+        twin.scale[as_size(g)] = expected.scale[as_size((r + 1) * groups + g)] = absmax / 32639;
       }
       twin.finish();
-      wrong += b.high != twin.high || b.low != twin.low;
+      wrong += b.q != twin.q || b.high != twin.high || b.low != twin.low || b.scale != twin.scale || b.sum != twin.sum;
     }
+    std::fill_n(expected.scale.begin(), groups, 1.0f);  // the row before the first is not written
+    expected.finish();
+    const auto same_from = [&](const auto& found, const auto& wanted, int first) {
+      return std::equal(found.begin() + first, found.end(), wanted.begin() + first);
+    };
+    wrong += a.high != expected.high || a.low != expected.low;
+    for (auto member :
+         {&ActivationRows::scale, &ActivationRows::sum, &ActivationRows::high_scale, &ActivationRows::high_sum})
+      wrong += !same_from(a.*member, expected.*member, groups);
     CHECK_MESSAGE(wrong == 0, isa);
-    CHECK_MESSAGE(std::all_of(a.q.begin(), a.q.begin() + cols, [](std::int8_t v) { return v == 0; }),
-                  isa << ": the row before the first was written");
   }
 }
 
@@ -585,9 +632,9 @@ TEST_CASE("an infinity or NaN among the activations shows in the output and stay
                             std::numeric_limits<float>::quiet_NaN()}) {
       Floats x(2 * cols, 0.5f), y(2 * out), y16(out);
       x[77] = bad;
-      Activations8 a(2, cols);
-      kernel.quantize8(x.data(), 2, cols, &a.view, 0);
-      kernel.multiply8(w.matrix, 0, out, a.view, nullptr, 2, y.data(), out);
+      ActivationRows a(2, cols);
+      kernel.quantize_rows(x.data(), 2, cols, &a.view, 0);
+      kernel.multiply_rows(w.matrix, 0, out, a.view, Planes::both, nullptr, 2, y.data(), out);
       Activations16 b(cols);
       kernel.quantize16(x.data(), &b.view);
       kernel.multiply16(w.matrix, 0, out, b.view, y16.data());
@@ -608,26 +655,29 @@ TEST_CASE("quantized activations times weights stay close to the exact product")
     const MatrixKernels& kernel = kernels(isa).matrix;
     Weights w;
     fill(w, Storage::q4, 1, out, in, random);
-    Floats x(tokens * in), exact(tokens * out), fast(tokens * out), fine(out),
+    Floats x(tokens * in), exact(tokens * out), fast(tokens * out), coarse(tokens * out), fine(out),
         scratch(static_cast<std::ptrdiff_t>(kernel.f32_scratch(in)));
     for (int i = 0; i < tokens * in; ++i) x[i] = normal(random);
     kernel.multiply_f32(w.matrix, 0, out, x.data(), in, nullptr, tokens, exact.data(), out, scratch.data());
-    Activations8 a(tokens, in);
-    kernel.quantize8(x.data(), tokens, in, &a.view, 0);
-    kernel.multiply8(w.matrix, 0, out, a.view, nullptr, tokens, fast.data(), out);
-    double error8 = 0, error16 = 0, power = 0;
+    ActivationRows a(tokens, in);
+    kernel.quantize_rows(x.data(), tokens, in, &a.view, 0);
+    kernel.multiply_rows(w.matrix, 0, out, a.view, Planes::high, nullptr, tokens, coarse.data(), out);
+    kernel.multiply_rows(w.matrix, 0, out, a.view, Planes::both, nullptr, tokens, fast.data(), out);
+    double error8 = 0, error_both = 0, error16 = 0, power = 0;
     for (int t = 0; t < tokens; ++t) {
       Activations16 b(in);
       kernel.quantize16(x.data() + t * in, &b.view);
       kernel.multiply16(w.matrix, 0, out, b.view, fine.data());
       for (int o = 0; o < out; ++o) {
         const double e = exact[t * out + o];
-        error8 += std::pow(fast[t * out + o] - e, 2);
+        error8 += std::pow(coarse[t * out + o] - e, 2);
+        error_both += std::pow(fast[t * out + o] - e, 2);
         error16 += std::pow(fine[o] - e, 2);
         power += e * e;
       }
     }
-    CHECK_MESSAGE(std::sqrt(error8 / power) < 0.01, isa);   // step absmax/127, absmax about 2.5 deviations: 0.6 %
-    CHECK_MESSAGE(std::sqrt(error16 / power) < 4e-5, isa);  // 257 times finer
+    CHECK_MESSAGE(std::sqrt(error8 / power) < 0.01, isa);      // step absmax/127, absmax about 2.5 deviations: 0.6 %
+    CHECK_MESSAGE(std::sqrt(error_both / power) < 4e-5, isa);  // 257 times finer
+    CHECK_MESSAGE(std::sqrt(error16 / power) < 4e-5, isa);
   }
 }

@@ -39,7 +39,7 @@ class Forward {
   void experts_of_one(const LayerWeights& layer);
   void experts_of_many(const LayerWeights& layer);
   void shared_expert(const LayerWeights& layer);
-  void swiglu(float* gate, float* up, int rows, int inner, Rows8* out);
+  void swiglu(float* gate, float* up, int rows, int inner, Rows16* out);
   void logit_rows_from(int first, int count);
   void observe(int layer, const float* values);
 

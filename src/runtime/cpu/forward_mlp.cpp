@@ -14,13 +14,16 @@ void Forward::mlp(const LayerWeights& layer) {
 }
 
 // gate <- silu(gate) * up over rows [rows, inner], quantized to `out` where that is given.
-void Forward::swiglu(float* gate, float* up, int rows, int inner, Rows8* out) {
-  if (out) reshape(*out, rows, inner);
+void Forward::swiglu(float* gate, float* up, int rows, int inner, Rows16* out) {
+  if (out) {
+    out->rows = rows;
+    out->cols = inner;
+  }
   for_rows(rows, [&](int first, int count) {
     const auto at = static_cast<std::ptrdiff_t>(first) * inner;
     kernels_.vector.silu_multiply(gate + at, up + at, gate + at,
                                   static_cast<std::size_t>(count) * static_cast<std::size_t>(inner));
-    if (out) kernels_.matrix.quantize8(gate + at, count, inner, out, first);
+    if (out) kernels_.matrix.quantize_rows(gate + at, count, inner, out, first);
   });
 }
 
@@ -30,9 +33,9 @@ void Forward::dense(const MlpWeights& weights) {
   const Product first[] = {{&weights.gate_proj, work_.gate, inner, false}, {&weights.up_proj, work_.up, inner, false}};
   linear_.multiply(first, x);
   const bool integer = linear_.integer(inner);
-  swiglu(work_.gate, work_.up, tokens_, inner, integer && tokens_ > 1 ? &work_.inner8 : nullptr);
+  swiglu(work_.gate, work_.up, tokens_, inner, integer && tokens_ > 1 ? &work_.many16 : nullptr);
   Activations h{work_.gate, tokens_, inner, nullptr, nullptr};
-  if (integer && tokens_ > 1) h.rows8 = &work_.inner8;
+  if (integer && tokens_ > 1) h.rows16 = &work_.many16;
   if (integer && tokens_ == 1) {
     work_.inner16[0].cols = inner;
     kernels_.matrix.quantize16(work_.gate, &work_.inner16[0]);
@@ -147,13 +150,13 @@ void Forward::experts_of_many(const LayerWeights& layer) {
 
   const bool integer = linear_.integer(inner);
   const auto x = linear_.activations(work_.normed, tokens_, hidden);
-  const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows8* rows8, const int* index,
+  const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows16* rows16, const int* index,
                             float* out, int first, int last, int worker) {
     const Matrix w = all.expert(expert);
     const int count = begin[expert + 1] - begin[expert];
     float* y = out + static_cast<std::ptrdiff_t>(begin[expert]) * w.out + first;
-    if (rows8 && w.quantized())
-      kernels_.matrix.multiply8(w, first, last, *rows8, index, count, y, w.out);
+    if (rows16 && w.quantized())
+      kernels_.matrix.multiply_rows(w, first, last, *rows16, Planes::both, index, count, y, w.out);
     else
       kernels_.matrix.multiply_f32(w, first, last, rows, w.in, index, count, y, w.out,
                                    work_.workers[static_cast<std::size_t>(worker)].matrix);
@@ -165,18 +168,18 @@ void Forward::experts_of_many(const LayerWeights& layer) {
     if (begin[expert] == begin[expert + 1]) return;
     const bool up = part >= gate_blocks;
     const int first = part % gate_blocks * block;
-    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows8,
+    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows16,
              work_.place_token + begin[expert], up ? work_.up : work_.gate, first, std::min(first + block, inner),
              worker);
   });
-  swiglu(work_.gate, work_.up, pairs, inner, integer ? &work_.inner8 : nullptr);
+  swiglu(work_.gate, work_.up, pairs, inner, integer ? &work_.many16 : nullptr);
   // place_token is no longer needed: it becomes the list of rows that each expert's second product reads.
   for (int place = 0; place < pairs; ++place) work_.place_token[place] = place;
   const int down_blocks = ceil_div(hidden, 4 * block);
   pool_.run(experts * down_blocks, [&](int task, int worker) {
     const int expert = task / down_blocks, first = task % down_blocks * 4 * block;
     if (begin[expert] == begin[expert + 1]) return;
-    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.inner8 : nullptr,
+    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.many16 : nullptr,
              work_.place_token + begin[expert], work_.pair_out, first, std::min(first + 4 * block, hidden), worker);
   });
 
@@ -201,9 +204,9 @@ void Forward::shared_expert(const LayerWeights& layer) {
                            {&layer.shared_expert.up_proj, work_.shared_up, inner, false}};
   linear_.multiply(first, x);
   const bool integer = linear_.integer(inner);
-  swiglu(work_.shared_gate, work_.shared_up, tokens_, inner, integer ? &work_.shared8 : nullptr);
+  swiglu(work_.shared_gate, work_.shared_up, tokens_, inner, integer ? &work_.shared16 : nullptr);
   const Product second[] = {{&layer.shared_expert.down_proj, work_.mixed, config_.hidden_size, false}};
-  linear_.multiply(second, {work_.shared_gate, tokens_, inner, integer ? &work_.shared8 : nullptr, nullptr});
+  linear_.multiply(second, {work_.shared_gate, tokens_, inner, integer ? &work_.shared16 : nullptr, nullptr});
 }
 
 }  // namespace tqkv::cpu

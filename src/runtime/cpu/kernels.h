@@ -16,16 +16,20 @@
 
 namespace tqkv::cpu {
 
-/// Rows of activations in 8 bits: x ≈ scale * q in each group of 64, |q| <= 127. cols is a multiple of 64. With a
-/// residual plane, which holds x - scale * q in the same form, the two together carry 15 bits at twice the
-/// multiplications.
-struct Rows8 {
+/// Rows of activations in 16 bits, in two planes of 8: x ≈ scale * q in each group of 64, q = 256 high + low,
+/// |q| <= 32639. cols is a multiple of 64. The high plane alone is x in 8 bits: x ≈ high_scale * high.
+struct Rows16 {
   int rows = 0, cols = 0;
-  std::int8_t* q = nullptr;   // [rows, cols], natural order
-  float* scale = nullptr;     // [rows, cols/64]; 0 for a group of zeros
-  float* sum = nullptr;       // [rows, cols/64]: scale * (sum of q), what the weight's bias multiplies
-  Rows8* residual = nullptr;  // of the same shape, or null
+  std::int8_t* high = nullptr;  // [rows, cols], natural order
+  std::int8_t* low = nullptr;   // [rows, cols]
+  float* scale = nullptr;       // [rows, cols/64]; 0 for a group of zeros
+  float* sum = nullptr;         // [rows, cols/64]: scale * (sum of q), what the weight's bias multiplies
+  float* high_scale = nullptr;  // [rows, cols/64]: 256 * scale
+  float* high_sum = nullptr;    // [rows, cols/64]: high_scale * (sum of high)
 };
+
+/// Which planes of the activations a product takes: the high one alone halves the multiplications.
+enum class Planes { both, high };
 
 /// One row of activations in 16 bits: x ≈ scale * q in each group of 64, q = 256 high + low, |q| <= 32639.
 struct Row16 {
@@ -38,16 +42,15 @@ struct Row16 {
 };
 
 struct MatrixKernels {
-  /// Quantizes x [rows, cols] (row r at x + r * stride) into rows `first`.. of `out` (and of its residual): scale =
-  /// absmax / 127.
-  void (*quantize8)(const float* x, int rows, int stride, Rows8* out, int first);
+  /// Quantizes x [rows, cols] (row r at x + r * stride) into rows `first`.. of `out`: scale = absmax / 32639.
+  void (*quantize_rows)(const float* x, int rows, int stride, Rows16* out, int first);
   /// Quantizes x [cols]: scale = absmax / 32639.
   void (*quantize16)(const float* x, Row16* out);
   /// y[t, o] = sum_i W[o, i] x[t, i] for output rows first..last-1 and the `tokens` rows index[0..tokens-1] of x (index
   /// null: rows 0..tokens-1). y points to output row `first` of token 0; token t is at y + t * stride. q4 and q8
   /// weights only.
-  void (*multiply8)(const Matrix& w, int first, int last, const Rows8& x, const int* index, int tokens, float* y,
-                    std::ptrdiff_t stride);
+  void (*multiply_rows)(const Matrix& w, int first, int last, const Rows16& x, Planes planes, const int* index,
+                        int tokens, float* y, std::ptrdiff_t stride);
   /// y[o - first] = sum_i W[o, i] x[i]. q4 and q8 weights only.
   void (*multiply16)(const Matrix& w, int first, int last, const Row16& x, float* y);
   /// The exact path, every storage: f32 arithmetic only. x rows are x + index[t] * x_stride (index null: t). `scratch`

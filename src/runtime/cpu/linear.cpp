@@ -8,13 +8,6 @@ int rows_per_task(int tokens) {
   return tokens == 1 ? 64 : 32;
 }
 
-void reshape(Rows8& plane, int rows, int cols) {
-  for (Rows8* p = &plane; p; p = p->residual) {
-    p->rows = rows;
-    p->cols = cols;
-  }
-}
-
 Activations Linear::activations(const float* x, int rows, int cols) const {
   Activations out{x, rows, cols, nullptr, nullptr};
   if (!integer(cols)) return out;
@@ -25,14 +18,15 @@ Activations Linear::activations(const float* x, int rows, int cols) const {
     out.row16 = &work_.row16;
     return out;
   }
-  reshape(work_.rows8, rows, cols);
+  work_.rows16.rows = rows;
+  work_.rows16.cols = cols;
   constexpr int block = 16;
   engine_.pool().run(ceil_div(rows, block), [&](int task, int) {
     const int first = task * block;
-    kernels.quantize8(x + static_cast<std::ptrdiff_t>(first) * cols, std::min(block, rows - first), cols, &work_.rows8,
-                      first);
+    kernels.quantize_rows(x + static_cast<std::ptrdiff_t>(first) * cols, std::min(block, rows - first), cols,
+                          &work_.rows16, first);
   });
-  out.rows8 = &work_.rows8;
+  out.rows16 = &work_.rows16;
   return out;
 }
 
@@ -42,8 +36,8 @@ void Linear::multiply_rows(const Product& product, const Activations& x, int fir
   const bool integer = product.w->quantized() && !product.exact;
   if (integer && x.row16)
     kernels.multiply16(*product.w, first, last, *x.row16, y);
-  else if (integer && x.rows8)
-    kernels.multiply8(*product.w, first, last, *x.rows8, nullptr, x.rows, y, product.stride);
+  else if (integer && x.rows16)
+    kernels.multiply_rows(*product.w, first, last, *x.rows16, product.planes, nullptr, x.rows, y, product.stride);
   else
     kernels.multiply_f32(*product.w, first, last, x.x, x.cols, nullptr, x.rows, y, product.stride,
                          work_.workers[static_cast<std::size_t>(worker)].matrix);

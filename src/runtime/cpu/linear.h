@@ -9,12 +9,11 @@
 
 namespace tqkv::cpu {
 
-/// `rows` rows of activations [rows, cols]. In fast precision one row is held in 16 bits, more in 8 bits with a
-/// residual.
+/// `rows` rows of activations [rows, cols], in fast precision as 16-bit integers too.
 struct Activations {
   const float* x = nullptr;
   int rows = 0, cols = 0;
-  const Rows8* rows8 = nullptr;
+  const Rows16* rows16 = nullptr;
   const Row16* row16 = nullptr;
 };
 
@@ -23,7 +22,8 @@ struct Product {
   const Matrix* w = nullptr;
   float* y = nullptr;
   std::ptrdiff_t stride = 0;
-  bool exact = false;  // in f32 whatever the precision
+  bool exact = false;            // in f32 whatever the precision
+  Planes planes = Planes::both;  // of many rows
 };
 
 class Linear {
@@ -43,9 +43,6 @@ class Linear {
   const CpuEngine& engine_;
   WorkBuffers& work_;
 };
-
-/// Makes `rows` rows of `cols` channels of a plane and its residual.
-void reshape(Rows8& plane, int rows, int cols);
 
 /// Output rows of one task: short enough to share out, long enough to be worth a hand-over.
 int rows_per_task(int tokens);

@@ -43,21 +43,14 @@ std::size_t size(int n) {
 }
 
 template <class Arena>
-Rows8 take_rows8(Arena& arena, std::size_t rows, int cols) {
-  Rows8 out;
-  out.rows = static_cast<int>(rows);
-  out.cols = cols;
-  out.q = arena.template take<std::int8_t>(rows * size(cols));
-  out.scale = arena.template take<float>(rows * size(cols / Matrix::group + 1));
-  out.sum = arena.template take<float>(rows * size(cols / Matrix::group + 1));
+Rows16 take_rows16(Arena& arena, std::size_t rows, int cols) {
+  const std::size_t groups = rows * size(cols / Matrix::group + 1);
+  Rows16 out;
+  out.high = arena.template take<std::int8_t>(rows * size(cols));
+  out.low = arena.template take<std::int8_t>(rows * size(cols));
+  for (float** scales : {&out.scale, &out.sum, &out.high_scale, &out.high_sum})
+    *scales = arena.template take<float>(groups);
   return out;
-}
-
-template <class Arena>
-void take_planes(Arena& arena, std::size_t rows, int cols, Rows8& plane, Rows8& residual) {
-  plane = take_rows8(arena, rows, cols);
-  residual = take_rows8(arena, rows, cols);
-  plane.residual = &residual;
 }
 
 template <class Arena>
@@ -92,7 +85,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   sine = arena.take<float>(t * size(c.rotary_dim / 2));
   logits = arena.take<float>(size(logit_rows) * size(c.vocab_size));
   if (fast) {
-    take_planes(arena, t, std::max({c.hidden_size, c.query_dim(), c.value_dim()}), rows8, rows8_residual);
+    rows16 = take_rows16(arena, t, std::max({c.hidden_size, c.query_dim(), c.value_dim()}));
     row16 = take_row16(arena, widest_in);
     logit_row16.resize(logit_rows);
     for (auto& row : logit_row16) row = take_row16(arena, c.hidden_size);
@@ -120,7 +113,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   const int expert_inner = c.moe() ? c.moe_intermediate_size : c.intermediate_size;
   gate = arena.take<float>(pairs * size(expert_inner));
   up = arena.take<float>(pairs * size(expert_inner));
-  if (fast) take_planes(arena, pairs, expert_inner, inner8, inner8_residual);
+  if (fast) many16 = take_rows16(arena, pairs, expert_inner);
   if (c.moe()) {
     router = arena.take<float>(t * size(c.num_experts));
     pair_expert = arena.take<int>(pairs);
@@ -132,7 +125,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
     shared_factor = arena.take<float>(t);
     shared_gate = arena.take<float>(t * size(c.shared_expert_intermediate_size));
     shared_up = arena.take<float>(t * size(c.shared_expert_intermediate_size));
-    if (fast) take_planes(arena, t, c.shared_expert_intermediate_size, shared8, shared8_residual);
+    if (fast) shared16 = take_rows16(arena, t, c.shared_expert_intermediate_size);
   }
   if (fast) {
     inner16.resize(size(c.num_experts_per_tok) + 1);

@@ -33,7 +33,7 @@ struct WorkerBuffers {      // one set a thread
 };
 
 struct WorkBuffers {
-  WorkBuffers(const WorkBuffers&) = delete;  // planes point to each other
+  WorkBuffers(const WorkBuffers&) = delete;
   WorkBuffers& operator=(const WorkBuffers&) = delete;
   WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels);
   /// Bytes that the constructor allocates.
@@ -46,7 +46,7 @@ struct WorkBuffers {
   float* mixed = nullptr;   // [T, H] output of a mixer or an MLP
   float* cosine = nullptr;  // [T, rotary/2]
   float* sine = nullptr;
-  Rows8 rows8, rows8_residual;     // [T, widest input]
+  Rows16 rows16;                   // [T, widest input]
   Row16 row16;                     // [widest input]
   float* logits = nullptr;         // [logit_rows, vocab]
   std::vector<Row16> logit_row16;  // [logit_rows] of H
@@ -77,13 +77,13 @@ struct WorkBuffers {
   int* expert_begin = nullptr;     // [experts + 1]: rows of each expert
   float* gate = nullptr;           // [P, I]
   float* up = nullptr;             // [P, I]
-  Rows8 inner8, inner8_residual;   // [P, I]
+  Rows16 many16;                   // [P, I]
   std::vector<Row16> inner16;      // [per token + 1] of I
   float* pair_out = nullptr;       // [P, H]
   float* shared_factor = nullptr;  // [T]
   float* shared_gate = nullptr;    // [T, I of the shared expert]
   float* shared_up = nullptr;
-  Rows8 shared8, shared8_residual;  // [T, I of the shared expert]
+  Rows16 shared16;  // [T, I of the shared expert]
 
   std::vector<WorkerBuffers> workers;
 

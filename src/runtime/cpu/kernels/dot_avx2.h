@@ -2,9 +2,9 @@
 // weights of 4 bits keep eight such sums below 8 * 2 * 15 * 127 < 2^15; weights of 8 bits are taken as two halves of 4
 // bits.
 
-// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by
-// fours. For 64 channels of 8 rows and one token 16 vpmaddubsw, 14 additions, and about nine operations more (8-bit
-// weights: twice).
+// multiply_rows: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast
+// by fours. For 64 channels of 8 rows and one token 16 vpmaddubsw and 16 additions a plane, and about nine operations
+// more (8-bit weights: twice).
 
 constexpr int kTileRows = 16;
 constexpr int kTileTokens = 4;
@@ -91,12 +91,12 @@ HWY_INLINE __m256i broadcast_four(const std::int8_t* p) {
   return _mm256_set1_epi32(four);
 }
 
-/// sum[n][half] = sums of a group: of 4-bit weights, or (plane 0, 1) of the low or high halves of 8-bit ones.
-template <bool q4, int N>
-HWY_INLINE void sum_group(const std::uint8_t* q, const Tokens8<N>& tokens, std::ptrdiff_t at, int plane,
-                          __m256i (&sum)[N][2]) {
-  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-  for (int n = 0; n < N; ++n) sum[n][0] = sum[n][1] = _mm256_setzero_si256();
+/// sum[n][half] += place * (the products of a group with one plane of N tokens): of 4-bit weights, or of the low or
+/// high halves of 8-bit ones.
+template <bool q4, bool high_half, int N>
+HWY_INLINE void add_products(const std::uint8_t* q, const std::int8_t* const (&rows)[N], std::ptrdiff_t at,
+                             std::int16_t place, __m256i (&sum)[N][2]) {
+  const __m256i nibble = _mm256_set1_epi8(15), places = _mm256_set1_epi16(place);
   for (int part = 0; part < 2; ++part) {  // eight sums of pairs fit 16 bits
     __m256i pairs[N][2];
     for (int n = 0; n < N; ++n) pairs[n][0] = pairs[n][1] = _mm256_setzero_si256();
@@ -105,22 +105,22 @@ HWY_INLINE void sum_group(const std::uint8_t* q, const Tokens8<N>& tokens, std::
       const int four = 8 * part + i;
       __m256i w0 = load32(q + 64 * four), w1 = load32(q + 64 * four + 32);
       if constexpr (!q4) {
-        w0 = _mm256_and_si256(plane == 0 ? w0 : _mm256_srli_epi16(w0, 4), nibble);
-        w1 = _mm256_and_si256(plane == 0 ? w1 : _mm256_srli_epi16(w1, 4), nibble);
+        w0 = _mm256_and_si256(high_half ? _mm256_srli_epi16(w0, 4) : w0, nibble);
+        w1 = _mm256_and_si256(high_half ? _mm256_srli_epi16(w1, 4) : w1, nibble);
       }
       for (int n = 0; n < N; ++n) {
-        const __m256i x = broadcast_four(tokens.q[n] + at + 4 * four);
+        const __m256i x = broadcast_four(rows[n] + at + 4 * four);
         pairs[n][0] = _mm256_add_epi16(pairs[n][0], _mm256_maddubs_epi16(w0, x));
         pairs[n][1] = _mm256_add_epi16(pairs[n][1], _mm256_maddubs_epi16(w1, x));
       }
     }
     for (int n = 0; n < N; ++n)
-      for (int h = 0; h < 2; ++h) sum[n][h] = _mm256_add_epi32(sum[n][h], _mm256_madd_epi16(pairs[n][h], ones));
+      for (int h = 0; h < 2; ++h) sum[n][h] = _mm256_add_epi32(sum[n][h], _mm256_madd_epi16(pairs[n][h], places));
   }
 }
 
-template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
+template <bool q4, bool both, int N>
+HWY_INLINE void multiply_tile(const Tile& tile, int, int groups, const TokenRows<N>& tokens, bool accumulate, float* y,
                               std::ptrdiff_t stride) {
   __m256 total[N][2];
   for (int n = 0; n < N; ++n)
@@ -129,12 +129,12 @@ HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& to
   for (int g = 0; g < groups; ++g) {
     const std::uint8_t* q = tile.q[g * (kGroup / 4)][0];
     __m256i sum[N][2];
-    sum_group<q4, N>(q, tokens, g * kGroup, 0, sum);
+    for (int n = 0; n < N; ++n) sum[n][0] = sum[n][1] = _mm256_setzero_si256();
+    add_products<q4, false, N>(q, tokens.high, g * kGroup, both ? 256 : 1, sum);
+    if constexpr (both) add_products<q4, false, N>(q, tokens.high, tokens.low + g * kGroup, 1, sum);
     if constexpr (!q4) {
-      __m256i high[N][2];
-      sum_group<q4, N>(q, tokens, g * kGroup, 1, high);
-      for (int n = 0; n < N; ++n)
-        for (int h = 0; h < 2; ++h) sum[n][h] = _mm256_add_epi32(sum[n][h], _mm256_slli_epi32(high[n][h], 4));
+      add_products<q4, true, N>(q, tokens.high, g * kGroup, both ? 4096 : 16, sum);
+      if constexpr (both) add_products<q4, true, N>(q, tokens.high, tokens.low + g * kGroup, 16, sum);
     }
     for (int n = 0; n < N; ++n) {
       const __m256 x_scale = _mm256_set1_ps(tokens.scale[n][g]), x_sum = _mm256_set1_ps(tokens.sum[n][g]);

@@ -1,10 +1,11 @@
 // Integer dot products with AVX-512 VNNI: vpdpbusd multiplies 64 unsigned by 64 signed bytes and adds them up by fours.
 
-// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by
-// fours. 16 vpdpbusd and four float operations for 64 channels of 16 rows and one token.
+// multiply_rows: a lane is a row. The tile holds four channels of 32 rows in each 128 bytes; activations are broadcast
+// by fours, and each broadcast meets two vectors of weights. For 64 channels of 16 rows and one token 16 vpdpbusd a
+// plane, 8 loads of activations, and five other operations.
 
-constexpr int kTileRows = 16;
-constexpr int kTileTokens = 8;
+constexpr int kTileRows = 32;
+constexpr int kTileTokens = 6;  // 12 sums and 12 totals in registers
 
 struct Tile {
   alignas(64) std::uint8_t q[kBlock / 4][kTileRows][4];  // [four channels, row, channel]
@@ -45,51 +46,59 @@ HWY_INLINE void transpose(__m512i (&v)[16]) {
   for (int i = 0; i < 16; ++i) v[i] = t[i];
 }
 
+/// Rows half..half+15 of a tile.
 template <bool q4>
-HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int groups, Tile& tile) {
-  const std::uint8_t* row[kTileRows];
-  __m512i v[kTileRows];
+HWY_INLINE void unpack_half(const QuantizedRows& rows, int half, int count, int group, int groups, Tile& tile) {
+  const std::uint8_t* row[16];
+  __m512i v[16];
   // Scales and biases: 16 groups of 16 rows.
   const auto present = first_lanes(groups);
   for (int bias = 0; bias < 2; ++bias) {
     const std::uint8_t* from = (bias ? rows.biases : rows.scales) + 2 * group;
-    for (int r = 0; r < kTileRows; ++r)
+    for (int r = 0; r < 16; ++r)
       v[r] = _mm512_castps_si512(
-          bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(r, count - 1) * rows.scale_stride)));
+          bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(half + r, count - 1) * rows.scale_stride)));
     transpose(v);
-    for (int g = 0; g < groups; ++g) _mm512_store_ps(bias ? tile.bias[g] : tile.scale[g], _mm512_castsi512_ps(v[g]));
+    for (int g = 0; g < groups; ++g)
+      _mm512_store_ps((bias ? tile.bias[g] : tile.scale[g]) + half, _mm512_castsi512_ps(v[g]));
   }
   // Weights: 64 bytes of 16 rows at a time.
   constexpr int group_bytes = q4 ? kGroup / 2 : kGroup;
-  for (int r = 0; r < kTileRows; ++r)
-    row[r] = rows.weight + smaller(r, count - 1) * rows.weight_stride + group * group_bytes;
+  for (int r = 0; r < 16; ++r)
+    row[r] = rows.weight + smaller(half + r, count - 1) * rows.weight_stride + group * group_bytes;
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i first_four =
       _mm512_set1_epi64(0x2c2824200c080400);  // bit offsets of nibbles 0 to 3 of each half of 64 bits
   const __m512i last_four = _mm512_set1_epi64(0x3c3834301c181410);
-  std::uint8_t* to = tile.q[0][0];
+  std::uint8_t* to = tile.q[0][half];
+  const std::uint8_t* next =
+      rows.weight + kTileRows * (rows.weight_stride + group * group_bytes) + half * groups * group_bytes;
   for (int at = 0; at < groups * group_bytes; at += 64) {
     const int lanes = smaller(16, (groups * group_bytes - at) / 4);
     const auto mask = first_lanes(lanes);
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < 16; ++r) {
       v[r] = _mm512_maskz_loadu_epi32(mask, row[r] + at);
       // The next tile, in the order of addresses: doubles the speed for few tokens and cold weights.
-      _mm_prefetch(reinterpret_cast<const char*>(rows.weight) +
-                       kTileRows * (rows.weight_stride + group * group_bytes + at) + 64 * r,
-                   _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(next) + 16 * at + 64 * r, _MM_HINT_T1);
     }
     transpose(v);
     for (int i = 0; i < lanes; ++i) {
       if constexpr (q4) {
         _mm512_store_si512(to, _mm512_and_si512(_mm512_multishift_epi64_epi8(first_four, v[i]), nibble));
-        _mm512_store_si512(to + 64, _mm512_and_si512(_mm512_multishift_epi64_epi8(last_four, v[i]), nibble));
-        to += 128;
+        _mm512_store_si512(to + 4 * kTileRows, _mm512_and_si512(_mm512_multishift_epi64_epi8(last_four, v[i]), nibble));
+        to += 8 * kTileRows;
       } else {
         _mm512_store_si512(to, v[i]);
-        to += 64;
+        to += 4 * kTileRows;
       }
     }
   }
+}
+
+template <bool q4>
+HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int groups, Tile& tile) {
+  unpack_half<q4>(rows, 0, count, group, groups, tile);
+  if (count > 16) unpack_half<q4>(rows, 16, count, group, groups, tile);
 }
 
 HWY_INLINE __m512i broadcast_four(const std::int8_t* p) {
@@ -98,33 +107,59 @@ HWY_INLINE __m512i broadcast_four(const std::int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
-                              std::ptrdiff_t stride) {
-  constexpr int chains = N >= 4 ? 1 : 4 / N;  // enough independent sums to hide the latency
-  __m512 total[N];
-  for (int n = 0; n < N; ++n) total[n] = accumulate ? _mm512_loadu_ps(y + n * stride) : _mm512_setzero_ps();
-  for (int g = 0; g < groups; ++g) {
-    const std::uint8_t* q = tile.q[g * (kGroup / 4)][0];
-    const std::ptrdiff_t at = g * kGroup;
-    __m512i sum[N][chains];
-    for (int n = 0; n < N; ++n)
-      for (int c = 0; c < chains; ++c) sum[n][c] = _mm512_setzero_si512();
+/// sum[n][half] += the products of a group with one plane of N tokens.
+template <int N, int halves>
+HWY_INLINE void add_products(const std::uint8_t* q, const std::int8_t* const (&x)[N], std::ptrdiff_t at,
+                             __m512i (&sum)[N][halves]) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kGroup / 4; ++i) {
-      const __m512i w = _mm512_load_si512(q + 64 * i);
-      for (int n = 0; n < N; ++n)
-        sum[n][i % chains] = _mm512_dpbusd_epi32(sum[n][i % chains], w, broadcast_four(tokens.q[n] + at + 4 * i));
-    }
-    const __m512 scale = _mm512_load_ps(tile.scale[g]), bias = _mm512_load_ps(tile.bias[g]);
+  for (int i = 0; i < kGroup / 4; ++i) {
+    __m512i w[halves];
+    for (int h = 0; h < halves; ++h) w[h] = _mm512_load_si512(q + 4 * kTileRows * i + 64 * h);
     for (int n = 0; n < N; ++n) {
-      for (int c = 1; c < chains; ++c) sum[n][0] = _mm512_add_epi32(sum[n][0], sum[n][c]);
-      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[n][0]), _mm512_set1_ps(tokens.scale[n][g]));
-      total[n] = _mm512_fmadd_ps(scaled, scale, total[n]);
-      total[n] = _mm512_fmadd_ps(bias, _mm512_set1_ps(tokens.sum[n][g]), total[n]);
+      const __m512i four = broadcast_four(x[n] + at + 4 * i);
+      for (int h = 0; h < halves; ++h) sum[n][h] = _mm512_dpbusd_epi32(sum[n][h], w[h], four);
     }
   }
-  for (int n = 0; n < N; ++n) _mm512_storeu_ps(y + n * stride, total[n]);
+}
+
+template <bool both, int N, int halves>
+HWY_INLINE void multiply_halves(const Tile& tile, int groups, const TokenRows<N>& tokens, bool accumulate, float* y,
+                                std::ptrdiff_t stride) {
+  __m512 total[N][halves];
+  for (int n = 0; n < N; ++n)
+    for (int h = 0; h < halves; ++h)
+      total[n][h] = accumulate ? _mm512_loadu_ps(y + n * stride + 16 * h) : _mm512_setzero_ps();
+  for (int g = 0; g < groups; ++g) {
+    const std::uint8_t* q = tile.q[g * (kGroup / 4)][0];
+    __m512i sum[N][halves];
+    for (int n = 0; n < N; ++n)
+      for (int h = 0; h < halves; ++h) sum[n][h] = _mm512_setzero_si512();
+    add_products<N, halves>(q, tokens.high, g * kGroup, sum);
+    if constexpr (both) {
+      for (int n = 0; n < N; ++n)
+        for (int h = 0; h < halves; ++h) sum[n][h] = _mm512_slli_epi32(sum[n][h], 8);
+      add_products<N, halves>(q, tokens.high, tokens.low + g * kGroup, sum);
+    }
+    for (int n = 0; n < N; ++n) {
+      const __m512 x_scale = _mm512_set1_ps(tokens.scale[n][g]), x_sum = _mm512_set1_ps(tokens.sum[n][g]);
+      for (int h = 0; h < halves; ++h) {
+        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[n][h]), x_scale);
+        total[n][h] = _mm512_fmadd_ps(scaled, _mm512_load_ps(tile.scale[g] + 16 * h), total[n][h]);
+        total[n][h] = _mm512_fmadd_ps(_mm512_load_ps(tile.bias[g] + 16 * h), x_sum, total[n][h]);
+      }
+    }
+  }
+  for (int n = 0; n < N; ++n)
+    for (int h = 0; h < halves; ++h) _mm512_storeu_ps(y + n * stride + 16 * h, total[n][h]);
+}
+
+template <bool q4, bool both, int N>
+HWY_INLINE void multiply_tile(const Tile& tile, int count, int groups, const TokenRows<N>& tokens, bool accumulate,
+                              float* y, std::ptrdiff_t stride) {
+  if (count > 16)
+    multiply_halves<both, N, 2>(tile, groups, tokens, accumulate, y, stride);
+  else
+    multiply_halves<both, N, 1>(tile, groups, tokens, accumulate, y, stride);
 }
 
 // multiply16: a lane is four channels of one row; two groups of 4-bit weights a load. Four vpdpbusd, two for the high

@@ -1,8 +1,8 @@
 // Integer dot products with the dot product extension of NEON: sdot multiplies 16 signed by 16 signed bytes and adds
 // them up by fours. 8-bit weights are taken as q - 128, and 128 times the sum of the activations is added.
 
-// multiply8: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast by
-// fours. For 64 channels of 4 rows and one token 16 sdot and four float operations.
+// multiply_rows: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast
+// by fours. For 64 channels of 4 rows and one token 16 sdot a plane, and five other operations.
 
 constexpr int kTileRows = 16;
 constexpr int kTileTokens = 4;
@@ -68,31 +68,45 @@ HWY_INLINE void dot_four(const std::int8_t* q, const int8x16_t (&x)[N], int32x4_
   }
 }
 
+/// sum += the products of a group with one plane of N tokens.
 template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
+HWY_INLINE void add_products(const Tile& tile, int group, const std::int8_t* const (&rows)[N], std::ptrdiff_t plane,
+                             int32x4_t (&sum)[N][kQuads]) {
+  if constexpr (!q4) {
+    for (int n = 0; n < N; ++n) {
+      int32x4_t total = vdupq_n_s32(0);
+      for (int i = 0; i < kGroup; i += 16)
+        total = vdotq_s32(total, vld1q_s8(rows[n] + plane + group * kGroup + i), vdupq_n_s8(1));
+      const int32x4_t offset = vdupq_n_s32(128 * vaddvq_s32(total));
+      for (int h = 0; h < kQuads; ++h) sum[n][h] = vaddq_s32(sum[n][h], offset);
+    }
+  }
+  for (int i = 0; i < kGroup; i += 16) {
+    const std::int8_t* q = tile.q[(group * kGroup + i) / 4][0];
+    int8x16_t x[N];
+    for (int n = 0; n < N; ++n) x[n] = vld1q_s8(rows[n] + plane + group * kGroup + i);
+    dot_four<0, N>(q, x, sum);
+    dot_four<1, N>(q, x, sum);
+    dot_four<2, N>(q, x, sum);
+    dot_four<3, N>(q, x, sum);
+  }
+}
+
+template <bool q4, bool both, int N>
+HWY_INLINE void multiply_tile(const Tile& tile, int, int groups, const TokenRows<N>& tokens, bool accumulate, float* y,
                               std::ptrdiff_t stride) {
   float32x4_t total[N][kQuads];
   for (int n = 0; n < N; ++n)
     for (int h = 0; h < kQuads; ++h) total[n][h] = accumulate ? vld1q_f32(y + n * stride + 4 * h) : vdupq_n_f32(0);
   for (int g = 0; g < groups; ++g) {
     int32x4_t sum[N][kQuads];
-    for (int n = 0; n < N; ++n) {
-      int32x4_t start = vdupq_n_s32(0);
-      if constexpr (!q4) {
-        for (int i = 0; i < kGroup; i += 16)
-          start = vdotq_s32(start, vld1q_s8(tokens.q[n] + g * kGroup + i), vdupq_n_s8(1));
-        start = vdupq_n_s32(128 * vaddvq_s32(start));
-      }
-      for (int h = 0; h < kQuads; ++h) sum[n][h] = start;
-    }
-    for (int i = 0; i < kGroup; i += 16) {
-      const std::int8_t* q = tile.q[(g * kGroup + i) / 4][0];
-      int8x16_t x[N];
-      for (int n = 0; n < N; ++n) x[n] = vld1q_s8(tokens.q[n] + g * kGroup + i);
-      dot_four<0, N>(q, x, sum);
-      dot_four<1, N>(q, x, sum);
-      dot_four<2, N>(q, x, sum);
-      dot_four<3, N>(q, x, sum);
+    for (int n = 0; n < N; ++n)
+      for (int h = 0; h < kQuads; ++h) sum[n][h] = vdupq_n_s32(0);
+    add_products<q4, N>(tile, g, tokens.high, 0, sum);
+    if constexpr (both) {
+      for (int n = 0; n < N; ++n)
+        for (int h = 0; h < kQuads; ++h) sum[n][h] = vshlq_n_s32(sum[n][h], 8);
+      add_products<q4, N>(tile, g, tokens.high, tokens.low, sum);
     }
     for (int n = 0; n < N; ++n) {
       for (int h = 0; h < kQuads; ++h) {

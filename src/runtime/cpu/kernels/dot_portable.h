@@ -28,16 +28,17 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int, int group, int groups, Ti
   }
 }
 
-template <bool q4, int N>
-HWY_INLINE void multiply_tile(const Tile& tile, int groups, const Tokens8<N>& tokens, bool accumulate, float* y,
+template <bool q4, bool both, int N>
+HWY_INLINE void multiply_tile(const Tile& tile, int, int groups, const TokenRows<N>& tokens, bool accumulate, float* y,
                               std::ptrdiff_t) {
   static_assert(N == 1);
   float total = accumulate ? y[0] : 0;
   for (int g = 0; g < groups; ++g) {
     const std::int16_t* q = tile.q + g * kGroup;
-    const std::int8_t* x = tokens.q[0] + g * kGroup;
+    const std::int8_t* high = tokens.high[0] + g * kGroup;
+    const std::int8_t* low = high + tokens.low;
     std::int32_t sum = 0;
-    for (int i = 0; i < kGroup; ++i) sum += q[i] * x[i];
+    for (int i = 0; i < kGroup; ++i) sum += q[i] * (both ? 256 * high[i] + low[i] : high[i]);
     total += static_cast<float>(sum) * tokens.scale[0][g] * tile.scale[g] + tile.bias[g] * tokens.sum[0][g];
   }
   y[0] = total;
