@@ -256,6 +256,7 @@ class Benchmark {
     trial.cache = cache.bytes;
     run.format = cache.format;
     run.layers = std::move(cache.layers);
+    run.experts = cache.experts;
     return trial;
   }
 

@@ -150,13 +150,15 @@ void Forward::experts_of_many(const LayerWeights& layer) {
 
   const bool integer = linear_.integer(inner);
   const auto x = linear_.activations(work_.normed, tokens_, hidden);
-  const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows16* rows16, const int* index,
-                            float* out, int first, int last, int worker) {
+  const auto planes = [](int bits) { return bits == 8 ? Planes::high : Planes::both; };
+  const Planes input = planes(session_.experts_.input), second = planes(session_.experts_.hidden);
+  const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows16* rows16, Planes taken,
+                            const int* index, float* out, int first, int last, int worker) {
     const Matrix w = all.expert(expert);
     const int count = begin[expert + 1] - begin[expert];
     float* y = out + static_cast<std::ptrdiff_t>(begin[expert]) * w.out + first;
     if (rows16 && w.quantized())
-      kernels_.matrix.multiply_rows(w, first, last, *rows16, Planes::both, index, count, y, w.out);
+      kernels_.matrix.multiply_rows(w, first, last, *rows16, taken, index, count, y, w.out);
     else
       kernels_.matrix.multiply_f32(w, first, last, rows, w.in, index, count, y, w.out,
                                    work_.workers[static_cast<std::size_t>(worker)].matrix);
@@ -168,7 +170,7 @@ void Forward::experts_of_many(const LayerWeights& layer) {
     if (begin[expert] == begin[expert + 1]) return;
     const bool up = part >= gate_blocks;
     const int first = part % gate_blocks * block;
-    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows16,
+    multiply(up ? layer.experts.up_proj : layer.experts.gate_proj, expert, x.x, x.rows16, input,
              work_.place_token + begin[expert], up ? work_.up : work_.gate, first, std::min(first + block, inner),
              worker);
   });
@@ -179,11 +181,11 @@ void Forward::experts_of_many(const LayerWeights& layer) {
   pool_.run(experts * down_blocks, [&](int task, int worker) {
     const int expert = task / down_blocks, first = task % down_blocks * 4 * block;
     if (begin[expert] == begin[expert + 1]) return;
-    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.many16 : nullptr,
+    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.many16 : nullptr, second,
              work_.place_token + begin[expert], work_.pair_out, first, std::min(first + 4 * block, hidden), worker);
   });
 
-  shared_expert(layer);
+  shared_expert(layer, x);
   for_rows(tokens_, [&](int first, int count) {
     for (std::ptrdiff_t t = first; t < first + count; ++t) {
       float* y = work_.mixed + t * hidden;  // holds the shared expert's output
@@ -197,9 +199,8 @@ void Forward::experts_of_many(const LayerWeights& layer) {
   });
 }
 
-void Forward::shared_expert(const LayerWeights& layer) {
+void Forward::shared_expert(const LayerWeights& layer, const Activations& x) {
   const int inner = config_.shared_expert_intermediate_size;
-  const auto x = linear_.activations(work_.normed, tokens_, config_.hidden_size);
   const Product first[] = {{&layer.shared_expert.gate_proj, work_.shared_gate, inner, false},
                            {&layer.shared_expert.up_proj, work_.shared_up, inner, false}};
   linear_.multiply(first, x);

@@ -7,6 +7,7 @@
 
 #include "base/float16.h"
 #include "codec/rotation.h"
+#include "runtime/cpu/activation_bits.h"
 #include "runtime/cpu/forward.h"
 #include "tqkv/error.h"
 
@@ -80,6 +81,7 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
       context_(checked_context(engine.config(), options)),
       chunk_(checked_chunk(options, context_)),
       state_type_(options.state),
+      experts_(expert_activations(format_)),
       work_(engine.config(), engine.precision(), chunk_, engine.pool().size(), engine.kernels()) {
   const auto& config = engine.config();
   const auto k = codec::side_codec(format_.k, config.head_dim);
@@ -159,6 +161,7 @@ CacheReport CpuSession::cache() const {
   report.format = format_;
   report.state = state_type_;
   report.tokens = position_;
+  report.experts = engine_.precision() == Precision::fast ? experts_ : ExpertActivations{32, 32};
   for (const auto& pages : pages_) {
     report.layers.push_back({pages.layer, pages.keys.codec().format, pages.values.codec().format});
     report.bytes.kv_used +=
