@@ -64,7 +64,7 @@ struct Quality {
 struct BenchmarkRun {
   KvFormat format;  ///< effective
   std::vector<LayerCache> layers;
-  ExpertActivations experts;
+  ActivationBits activations;
   int prompt_tokens = 0, generation_tokens = 0, depth = 0;
   int open_sessions = 1;   ///< sessions that peak_anonymous holds: all of them where depths are kept
   CacheBytes predicted;    ///< from shapes, for depth + P + G - 1 tokens

@@ -62,11 +62,11 @@ struct LayerCache {
   SideFormat k, v;  ///< as stored, not as asked
 };
 
-/// Bits of the activations that the routed experts multiply when many tokens come at once: integers of 8 or 16 bits in
-/// fast precision, where every other product takes 16, and floats of 32 in f32.
-struct ExpertActivations {
-  int input = 16;   ///< of gate_proj and up_proj
-  int hidden = 16;  ///< of down_proj
+/// Bits of the activations that products take when many tokens come at once: integers of 8 or 16 bits in fast
+/// precision, floats of 32 in f32. What is not named here takes the most.
+struct ActivationBits {
+  int expert_input = 16;  ///< gate_proj and up_proj of the routed experts
+  int tolerant = 16;      ///< down_proj of the routed experts, the shared expert, q_proj and o_proj
 };
 
 struct CacheReport {
@@ -75,7 +75,7 @@ struct CacheReport {
   int tokens = 0;
   CacheBytes bytes;
   std::vector<LayerCache> layers;  ///< attention layers only
-  ExpertActivations experts;       ///< chosen by the format: coarse codes want finer activations
+  ActivationBits activations;      ///< chosen by the format: coarse codes want finer activations
 };
 
 /// Sees inside a forward pass, for evaluation. Rows are in token order, one call a chunk.

@@ -87,8 +87,8 @@ std::string statistics_text(const GenerateReport& report) {
   line("  state", fmt::format("{} B recurrent ({}), {} B convolution", grouped(bytes.recurrent),
                               name(result.cache.state), grouped(bytes.convolution)));
   line("format", describe_cache(result.cache));
-  line("activations", fmt::format("{} bits into the experts and {} within, at prefill", result.cache.experts.input,
-                                  result.cache.experts.hidden));
+  line("activations", fmt::format("{} bits into the experts, {} in other products that tolerate it, at prefill",
+                                  result.cache.activations.expert_input, result.cache.activations.tolerant));
   line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous",
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),
                              megabytes(statistics.peak_anonymous)));
@@ -117,7 +117,8 @@ std::string report_json(const GenerateReport& report) {
       {"backend", name(result.cache.format.backend)},
       {"format", result.cache.format.canonical()},
       {"layers", layers},
-      {"expert_activation_bits", {{"input", result.cache.experts.input}, {"hidden", result.cache.experts.hidden}}},
+      {"activation_bits",
+       {{"expert_input", result.cache.activations.expert_input}, {"tolerant", result.cache.activations.tolerant}}},
       {"sampling", sampling_json(report.sampling)},
       {"statistics",
        {{"prompt_tps", optional(statistics.prompt_tps)},

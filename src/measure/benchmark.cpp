@@ -256,7 +256,7 @@ class Benchmark {
     trial.cache = cache.bytes;
     run.format = cache.format;
     run.layers = std::move(cache.layers);
-    run.experts = cache.experts;
+    run.activations = cache.activations;
     return trial;
   }
 
@@ -353,6 +353,7 @@ std::vector<MemoryPlan> plan_benchmark(const ModelConfig& config, std::uint64_t 
   request.snapshots = keep ? 1 : 0;
 
   std::vector<MemoryPlan> alone;
+  alone.reserve(lanes.size());
   for (const Lane& lane : lanes) alone.push_back(plan_memory(config, weight_bytes, lane.format, request));
   const auto session_bytes = [](const MemoryPlan& plan) { return plan.anonymous() - plan.vocabulary; };
   std::vector<MemoryPlan> plans;

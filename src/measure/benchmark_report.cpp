@@ -127,7 +127,7 @@ Json json_of(const BenchmarkRun& run, const BenchmarkReport& report) {
   return {{"backend", name(run.format.backend)},
           {"format", run.format.canonical()},
           {"layers", std::move(layers)},
-          {"expert_activation_bits", {{"input", run.experts.input}, {"hidden", run.experts.hidden}}},
+          {"activation_bits", {{"expert_input", run.activations.expert_input}, {"tolerant", run.activations.tolerant}}},
           {"prompt_tokens", run.prompt_tokens},
           {"generation_tokens", run.generation_tokens},
           {"depth", run.depth},

@@ -6,10 +6,10 @@
 
 using namespace tqkv;
 
-TEST_CASE("the coarser the codes of a cache are, the more bits its experts' activations have") {
+TEST_CASE("the coarser the codes of a cache are, the more bits its activations have") {
   const auto bits = [](const char* format) {
-    const ExpertActivations experts = cpu::expert_activations(KvFormat::parse(format));
-    return std::to_string(experts.input) + "/" + std::to_string(experts.hidden);
+    const ActivationBits chosen = cpu::activation_bits(KvFormat::parse(format));
+    return std::to_string(chosen.expert_input) + "/" + std::to_string(chosen.tolerant);
   };
   for (const char* fine : {"baseline", "mlx_quant:bits=8", "turboquant", "turboquant:k=4:v=16", "turboquant:bits=5"})
     CHECK_MESSAGE(bits(fine) == "8/8", fine);

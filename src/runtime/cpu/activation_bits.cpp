@@ -13,7 +13,7 @@ int fineness(const SideFormat& side) {
 
 }  // namespace
 
-ExpertActivations expert_activations(const KvFormat& format) {
+ActivationBits activation_bits(const KvFormat& format) {
   const int coarser = std::min(fineness(format.k), fineness(format.v));
   return {coarser >= 3 ? 8 : 16, coarser >= 4 ? 8 : 16};
 }

@@ -11,7 +11,8 @@ void Forward::attention(LayerPages& pages, const AttentionWeights& weights, cons
   const int heads = config_.num_attention_heads, kv_heads = config_.num_key_value_heads, dim = config_.head_dim;
   const int query_dim = config_.query_dim(), kv_dim = config_.kv_dim(), half = config_.rotary_dim / 2;
   const auto x = linear_.activations(work_.normed, tokens_, config_.hidden_size);
-  const Product projections[] = {{&weights.q_proj, work_.query_gate, 2 * query_dim, false},
+  const Planes tolerant = planes_of(session_.activations_.tolerant);
+  const Product projections[] = {{&weights.q_proj, work_.query_gate, 2 * query_dim, false, tolerant},
                                  {&weights.k_proj, work_.key, kv_dim, false},
                                  {&weights.v_proj, work_.value, kv_dim, false}};
   linear_.multiply(projections, x);
@@ -49,7 +50,7 @@ void Forward::attention(LayerPages& pages, const AttentionWeights& weights, cons
                                          static_cast<std::size_t>(dim));
   });
   const auto y = linear_.activations(work_.query, tokens_, query_dim);
-  const Product output[] = {{&weights.o_proj, work_.mixed, config_.hidden_size, false}};
+  const Product output[] = {{&weights.o_proj, work_.mixed, config_.hidden_size, false, tolerant}};
   linear_.multiply(output, y);
 }
 

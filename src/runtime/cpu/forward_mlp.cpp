@@ -150,8 +150,8 @@ void Forward::experts_of_many(const LayerWeights& layer) {
 
   const bool integer = linear_.integer(inner);
   const auto x = linear_.activations(work_.normed, tokens_, hidden);
-  const auto planes = [](int bits) { return bits == 8 ? Planes::high : Planes::both; };
-  const Planes input = planes(session_.experts_.input), second = planes(session_.experts_.hidden);
+  const Planes input = planes_of(session_.activations_.expert_input),
+               tolerant = planes_of(session_.activations_.tolerant);
   const auto multiply = [&](const Matrix& all, int expert, const float* rows, const Rows16* rows16, Planes taken,
                             const int* index, float* out, int first, int last, int worker) {
     const Matrix w = all.expert(expert);
@@ -181,7 +181,7 @@ void Forward::experts_of_many(const LayerWeights& layer) {
   pool_.run(experts * down_blocks, [&](int task, int worker) {
     const int expert = task / down_blocks, first = task % down_blocks * 4 * block;
     if (begin[expert] == begin[expert + 1]) return;
-    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.many16 : nullptr, second,
+    multiply(layer.experts.down_proj, expert, work_.gate, integer ? &work_.many16 : nullptr, tolerant,
              work_.place_token + begin[expert], work_.pair_out, first, std::min(first + 4 * block, hidden), worker);
   });
 
@@ -201,12 +201,13 @@ void Forward::experts_of_many(const LayerWeights& layer) {
 
 void Forward::shared_expert(const LayerWeights& layer, const Activations& x) {
   const int inner = config_.shared_expert_intermediate_size;
-  const Product first[] = {{&layer.shared_expert.gate_proj, work_.shared_gate, inner, false},
-                           {&layer.shared_expert.up_proj, work_.shared_up, inner, false}};
+  const Planes planes = planes_of(session_.activations_.tolerant);
+  const Product first[] = {{&layer.shared_expert.gate_proj, work_.shared_gate, inner, false, planes},
+                           {&layer.shared_expert.up_proj, work_.shared_up, inner, false, planes}};
   linear_.multiply(first, x);
   const bool integer = linear_.integer(inner);
   swiglu(work_.shared_gate, work_.shared_up, tokens_, inner, integer ? &work_.shared16 : nullptr);
-  const Product second[] = {{&layer.shared_expert.down_proj, work_.mixed, config_.hidden_size, false}};
+  const Product second[] = {{&layer.shared_expert.down_proj, work_.mixed, config_.hidden_size, false, planes}};
   linear_.multiply(second, {work_.shared_gate, tokens_, inner, integer ? &work_.shared16 : nullptr, nullptr});
 }
 

@@ -37,7 +37,7 @@ void Linear::multiply_rows(const Product& product, const Activations& x, int fir
   if (integer && x.row16)
     kernels.multiply16(*product.w, first, last, *x.row16, y);
   else if (integer && x.rows16)
-    kernels.multiply_rows(*product.w, first, last, *x.rows16, Planes::both, nullptr, x.rows, y, product.stride);
+    kernels.multiply_rows(*product.w, first, last, *x.rows16, product.planes, nullptr, x.rows, y, product.stride);
   else
     kernels.multiply_f32(*product.w, first, last, x.x, x.cols, nullptr, x.rows, y, product.stride,
                          work_.workers[static_cast<std::size_t>(worker)].matrix);

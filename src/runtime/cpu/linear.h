@@ -44,6 +44,10 @@ class Linear {
   WorkBuffers& work_;
 };
 
+inline Planes planes_of(int bits) {
+  return bits == 8 ? Planes::high : Planes::both;
+}
+
 /// Output rows of one task: short enough to share out, long enough to be worth a hand-over.
 int rows_per_task(int tokens);
 inline int ceil_div(int a, int b) {

@@ -81,7 +81,7 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
       context_(checked_context(engine.config(), options)),
       chunk_(checked_chunk(options, context_)),
       state_type_(options.state),
-      experts_(expert_activations(format_)),
+      activations_(activation_bits(format_)),
       work_(engine.config(), engine.precision(), chunk_, engine.pool().size(), engine.kernels()) {
   const auto& config = engine.config();
   const auto k = codec::side_codec(format_.k, config.head_dim);
@@ -161,7 +161,7 @@ CacheReport CpuSession::cache() const {
   report.format = format_;
   report.state = state_type_;
   report.tokens = position_;
-  report.experts = engine_.precision() == Precision::fast ? experts_ : ExpertActivations{32, 32};
+  report.activations = engine_.precision() == Precision::fast ? activations_ : ActivationBits{32, 32};
   for (const auto& pages : pages_) {
     report.layers.push_back({pages.layer, pages.keys.codec().format, pages.values.codec().format});
     report.bytes.kv_used +=

@@ -63,7 +63,7 @@ class CpuSession final : public Session {
   int context_;
   int chunk_;
   StateType state_type_;
-  ExpertActivations experts_;
+  ActivationBits activations_;
   int position_ = 0;
   std::vector<LayerPages> pages_;   // attention layers, in order
   std::vector<LayerState> states_;  // linear layers, in order
