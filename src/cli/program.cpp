@@ -39,6 +39,15 @@ void occupy_standard_streams() {
   }
 }
 
+// A page of a mapped file that the disk no longer has: the file was cut short, or a disk went away. There is nothing to
+// return to, so the program ends here; only calls that a signal handler may make are made.
+extern "C" void on_lost_page(int) {
+  constexpr std::string_view message =
+      "tqkv: [io] a file of the model was cut short or cannot be read any more while it is in use: the run ends here\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, message.data(), message.size());
+  ::_exit(1);
+}
+
 std::string one_line(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return text;
@@ -109,6 +118,7 @@ int execute(int argc, const char* const* argv) {
 int run(int argc, const char* const* argv) {
   occupy_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGBUS, on_lost_page);
   try {
     return execute(argc, argv);
   } catch (const ClosedPipe&) {

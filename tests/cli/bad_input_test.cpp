@@ -82,6 +82,28 @@ TEST_CASE("a full disk behind --output leaves no file, and an older one as it wa
   }
 }
 
+TEST_CASE("a shard that is cut short while it is mapped ends the run with one line") {
+  if (!std::filesystem::exists("/proc/self/maps")) {
+    MESSAGE("this system does not tell what a process has mapped: skipped");
+    return;
+  }
+  const std::string shard = "model-00002-of-00002.safetensors";
+  const TemporaryDirectory folder;
+  const std::string model = pocket_with(folder, {{shard, pocket_text(shard)}});
+  ProcessOptions options;
+  options.input = "Hi";
+  // The prompt is read after the weights are mapped, so the program waits for it until the file is cut.
+  options.before_input = [&](pid_t child) {
+    const std::string maps = "/proc/" + std::to_string(child) + "/maps";
+    std::string mapped = "nothing yet";
+    while (!mapped.empty() && !contains(mapped, shard)) mapped = read_text(maps);  // empty: it has ended
+    std::filesystem::resize_file(std::filesystem::path(model) / shard, 4096);
+  };
+  const ProcessResult result = run_tqkv({"generate", model, "-", "--max-tokens", "4"}, options);
+  CHECK(result.exit_code == 1);
+  CHECK(contains(result.error, "tqkv: [io] a file of the model was cut short"));
+}
+
 TEST_CASE("weights larger than the memory are run with a warning that says what each token reads from the disk") {
   // Experts of zeros in a file of holes: more bytes than this machine has, none of them on the disk.
   TinyModel model = two_layers();

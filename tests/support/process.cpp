@@ -92,6 +92,7 @@ ProcessResult run(const std::vector<std::string>& command, const ProcessOptions&
   ::sigaction(SIGPIPE, &ignore, &before);
   ::fcntl(in.write_end, F_SETFL, O_NONBLOCK);
 
+  if (options.before_input) options.before_input(child);
   ProcessResult result;
   std::size_t sent = 0;
   bool interrupted = false;

@@ -1,7 +1,10 @@
 // Runs a program and gathers what it says.
 #pragma once
+#include <sys/types.h>
+
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,7 +13,8 @@
 namespace tqkv::test {
 
 struct ProcessOptions {
-  std::string input;  ///< standard input
+  std::string input;                        ///< standard input
+  std::function<void(pid_t)> before_input;  ///< called before the first byte of it is sent
   enum class Output { captured, closed, pipe_without_reader, full_device } output = Output::captured;
   bool interrupt_at_output = false;  ///< SIGINT once, when the first byte of standard output arrives
   std::uint64_t largest_file = 0;    ///< bytes of a file after which the disk is full; 0: no limit
