@@ -1,0 +1,294 @@
+// Microbenchmarks of the CPU kernels on the shapes of Qwen3.5-35B-A3B, on one thread:
+//   build/release/bin/kernel-benchmarks [--isa NAME] [--benchmark_filter=REGEX …]
+// Counters: GB/s of weights, cache or state read (and written, where a kernel writes them back), GMAC/s of
+// multiply-adds of a weight and an activation. Weights come from memory that no cache holds; everything else is warm.
+#include <benchmark/benchmark.h>
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "codec/rotation.h"
+#include "codec/side_codec.h"
+#include "runtime/cpu/kernels.h"
+#include "tqkv/kv_format.h"
+
+namespace {
+
+using namespace tqkv;
+using namespace tqkv::cpu;
+
+const Kernels* kernel = nullptr;
+
+constexpr int hidden = 2048, inner = 512, query_dim = 4096, head_dim = 256, group = 8;
+constexpr std::size_t cold_bytes = std::size_t{512} << 20;  // more than any cache
+
+std::size_t size(std::ptrdiff_t n) {
+  return static_cast<std::size_t>(n);
+}
+
+std::vector<float> normal_floats(std::size_t n) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> out(n);
+  for (float& v : out) v = normal(random);
+  return out;
+}
+
+std::vector<std::byte> random_bytes(std::size_t n) {
+  std::vector<std::byte> out(n);
+  std::uint64_t state = 1;
+  for (std::size_t i = 0; i + 8 <= n; i += 8) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const std::uint64_t word = state ^ (state >> 29);
+    std::memcpy(out.data() + i, &word, 8);
+  }
+  return out;
+}
+
+/// Matrices one behind the other, more than the caches hold; next() takes turns.
+class ColdMatrices {
+ public:
+  ColdMatrices(Matrix::Storage storage, int out, int in) {
+    matrix_.storage = storage;
+    matrix_.out = out;
+    matrix_.in = in;
+    const std::size_t scale_bytes = size(out) * size(in / Matrix::group) * 2, bytes = size(out) * matrix_.row_bytes();
+    matrix_.count = static_cast<int>(std::max<std::size_t>(1, cold_bytes / (bytes + 2 * scale_bytes)));
+    weight_ = random_bytes(bytes * size(matrix_.count) + 1);
+    const std::vector<std::uint16_t> halves(scale_bytes / 2 * size(matrix_.count), 0x3c23);  // 0.01 in bf16
+    scales_.resize(2 * halves.size() + 1);
+    std::memcpy(scales_.data() + 1, halves.data(), 2 * halves.size());
+    matrix_.weight = weight_.data() + 1;  // at an odd address, as real shards have them
+    matrix_.scales = matrix_.biases = scales_.data() + 1;
+    bytes_ = bytes + 2 * scale_bytes;
+  }
+  Matrix next() { return matrix_.expert(turn_++ % matrix_.count); }
+  double bytes() const { return static_cast<double>(bytes_); }
+
+ private:
+  Matrix matrix_;
+  std::vector<std::byte> weight_, scales_;
+  std::size_t bytes_;
+  int turn_ = 0;
+};
+
+class Activations {
+ public:
+  Activations(int rows, int cols)
+      : x(normal_floats(size(rows) * size(cols))),
+        high_(x.size()),
+        low_(x.size()),
+        natural_(size(cols)),
+        scales_(4 * size(rows) * size(cols / 64)) {
+    const std::size_t groups = scales_.size() / 4;
+    many = {rows,
+            cols,
+            high_.data(),
+            low_.data(),
+            scales_.data(),
+            scales_.data() + groups,
+            scales_.data() + 2 * groups,
+            scales_.data() + 3 * groups};
+    kernel->matrix.quantize_rows(x.data(), rows, cols, &many, 0);
+    one = {cols, natural_.data(), high_.data(), low_.data(), scales_.data(), scales_.data() + groups};
+  }
+  std::vector<float> x;
+  Rows16 many;
+  Row16 one;  // shares the planes: quantize16 before its use
+
+ private:
+  std::vector<std::int8_t> high_, low_;
+  std::vector<std::int16_t> natural_;
+  std::vector<float> scales_;
+};
+
+void rate(benchmark::State& state, const char* name, double per_iteration) {
+  state.counters[name] = benchmark::Counter(per_iteration * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+// ---- matrices
+
+void multiply_one(benchmark::State& state, Matrix::Storage storage, int out, int in) {
+  ColdMatrices w(storage, out, in);
+  Activations x(1, in);
+  kernel->matrix.quantize16(x.x.data(), &x.one);
+  std::vector<float> y(size(out));
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->matrix.multiply16(w.next(), 0, out, x.one, y.data());
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GB/s", w.bytes());
+}
+
+void multiply_many(benchmark::State& state, Matrix::Storage storage, Planes planes, int out, int in, int tokens) {
+  ColdMatrices w(storage, out, in);
+  const Activations x(tokens, in);
+  std::vector<float> y(size(tokens) * size(out));
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->matrix.multiply_rows(w.next(), 0, out, x.many, planes, nullptr, tokens, y.data(), out);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GMAC/s", static_cast<double>(tokens) * out * in);
+  rate(state, "GB/s", w.bytes());
+}
+
+void multiply_exact(benchmark::State& state, int out, int in, int tokens) {
+  ColdMatrices w(Matrix::Storage::q8, out, in);
+  const Activations x(tokens, in);
+  std::vector<float> y(size(tokens) * size(out)), scratch(kernel->matrix.f32_scratch(in) + 16);
+  void* aligned = scratch.data();
+  std::size_t room = scratch.size() * sizeof(float);
+  std::align(64, room - 64, aligned, room);
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->matrix.multiply_f32(w.next(), 0, out, x.x.data(), in, nullptr, tokens, y.data(), out,
+                                static_cast<float*>(aligned));
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GMAC/s", static_cast<double>(tokens) * out * in);
+}
+
+void quantize_rows(benchmark::State& state) {
+  Activations x(64, hidden);
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->matrix.quantize_rows(x.x.data(), 64, hidden, &x.many, 0);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GB/s", 64.0 * hidden * 4);
+}
+
+// ---- vectors
+
+void rms_norm(benchmark::State& state) {
+  const std::vector<float> x = normal_floats(16 * hidden), w = normal_floats(hidden);
+  std::vector<float> out(x.size());
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->vector.rms_norm(x.data(), hidden, w.data(), 16, hidden, 1e-6f, out.data(), hidden);
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GB/s", 16.0 * hidden * 8);
+}
+
+void silu_multiply(benchmark::State& state) {
+  const std::vector<float> gate = normal_floats(16 * inner), up = normal_floats(16 * inner);
+  std::vector<float> out(gate.size());
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->vector.silu_multiply(gate.data(), up.data(), out.data(), out.size());
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GB/s", 16.0 * inner * 12);
+}
+
+// ---- delta net: heads of 128 x 128
+
+void delta_step(benchmark::State& state) {
+  constexpr int dim = 128, heads = 32;
+  std::vector<float> s(size(heads) * dim * dim);
+  const std::vector<float> qkv = normal_floats(3 * dim);
+  std::vector<float> out(dim);
+  for ([[maybe_unused]] auto _ : state) {
+    for (int head = 0; head < heads; ++head)
+      kernel->delta.step(s.data() + size(head) * dim * dim, qkv.data(), qkv.data() + dim, qkv.data() + 2 * dim, 0.9f,
+                         0.01f, dim, dim, out.data());
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GB/s", 8.0 * heads * dim * dim);
+}
+
+void delta_chunk(benchmark::State& state) {
+  constexpr int dim = 128, tokens = 64;
+  std::vector<float> s(dim * dim), qkv = normal_floats(3 * dim * tokens), out(dim * tokens);
+  for (float& v : qkv) v *= 0.09f;
+  const std::vector<float> log_g(tokens, -0.1f), beta(tokens, 0.5f);
+  std::vector<float> scratch(kernel->delta.chunk_scratch(dim, dim) + 16);
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->delta.chunk(s.data(), qkv.data(), qkv.data() + dim * tokens, dim, qkv.data() + 2 * dim * tokens, dim,
+                        log_g.data(), beta.data(), tokens, dim, dim, out.data(), dim, scratch.data());
+    benchmark::ClobberMemory();
+  }
+  // K K^T and Q K^T below the diagonal, K S, Q S, the substitution, P V, the update.
+  rate(state, "GMAC/s", tokens * (2.0 * tokens / 2 * dim + 2.0 * dim * dim + 2.0 * tokens / 2 * dim + 1.0 * dim * dim));
+}
+
+// ---- cache
+
+void rotate(benchmark::State& state) {
+  std::vector<float> x = normal_floats(64 * head_dim);
+  const std::vector<float> signs = codec::rotation_signs(0, 3, 0, head_dim);
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->attention.rotate(x.data(), head_dim, 64, signs.data(), head_dim);
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(64 * state.iterations());
+}
+
+void encode(benchmark::State& state, const char* format) {
+  const codec::SideCodec codec = codec::side_codec(KvFormat::parse(format).k, head_dim);
+  const std::vector<float> x = normal_floats(64 * head_dim);
+  std::vector<std::byte> codes(64 * codec.code_bytes), scalars(64 * codec.scalar_bytes + 1);
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->attention.encode(codec, x.data(), head_dim, 64, codes.data(), scalars.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(64 * state.iterations());
+}
+
+void add_benchmarks() {
+  using Storage = Matrix::Storage;
+  const auto add = [](const std::string& name, auto run) { benchmark::RegisterBenchmark(name.c_str(), run); };
+  for (const auto& [storage, name] : {std::pair{Storage::q4, "q4"}, std::pair{Storage::q8, "q8"}}) {
+    for (const auto& [out, in] : {std::pair{8192, hidden}, std::pair{inner, hidden}, std::pair{hidden, inner}})
+      add("multiply16/" + std::string(name) + "/" + std::to_string(out) + "x" + std::to_string(in),
+          [=, s = storage, o = out, i = in](benchmark::State& state) { multiply_one(state, s, o, i); });
+    for (const auto& [planes, which] : {std::pair{Planes::both, "both"}, std::pair{Planes::high, "high"}})
+      for (const int tokens : {16, 64, 512})
+        add("multiply_rows/" + std::string(name) + "/" + which + "/512x2048/tokens:" + std::to_string(tokens),
+            [=, s = storage, p = planes](benchmark::State& state) {
+              multiply_many(state, s, p, inner, hidden, tokens);
+            });
+  }
+  add("multiply_rows/q4/both/2048x512/tokens:64",
+      [](benchmark::State& state) { multiply_many(state, Storage::q4, Planes::both, hidden, inner, 64); });
+  add("multiply_rows/q4/both/2048x4096/tokens:512",
+      [](benchmark::State& state) { multiply_many(state, Storage::q4, Planes::both, hidden, query_dim, 512); });
+  for (const int tokens : {1, 512})
+    add("multiply_f32/router/256x2048/tokens:" + std::to_string(tokens),
+        [=](benchmark::State& state) { multiply_exact(state, 256, hidden, tokens); });
+  add("quantize_rows/2048", quantize_rows);
+  add("rms_norm/2048", rms_norm);
+  add("silu_multiply", silu_multiply);
+  add("delta_step/32_heads", delta_step);
+  add("delta_chunk/64_tokens", delta_chunk);
+  add("rotate/256", rotate);
+  for (const char* format :
+       {"baseline", "mlx_quant", "rotated_quant", "turboquant", "turboquant:bits=3", "turboquant:bits=2"})
+    add("encode/" + std::string(format), [=](benchmark::State& state) { encode(state, format); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string isa;
+  int kept = 1;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--isa") == 0 && i + 1 < argc)
+      isa = argv[++i];
+    else
+      argv[kept++] = argv[i];
+  }
+  argc = kept;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  try {
+    kernel = &kernels(isa);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "kernel-benchmarks: %s\n", error.what());
+    return 2;
+  }
+  benchmark::AddCustomContext("isa", kernel->isa);
+  add_benchmarks();
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
