@@ -14,6 +14,7 @@
 #include "loading.h"
 #include "options.h"
 #include "output.h"
+#include "program.h"
 #include "prompt.h"
 #include "tqkv/error.h"
 
@@ -171,11 +172,12 @@ void generate(const Options& options) {
   TextSink sink;
   if (!options.json) sink = [&](Part part, std::string_view text) { stream(part, text); };
   if (tokens > options.model.prefill_chunk) show_progress("prefill", 0, tokens);
+  const double startup = seconds_since_start();
   const GenerateResult result = tqkv::generate(*loaded.session, tokenizer, ids, generation, sink);
   if (!options.json) stream.finish();
 
   const GenerateReport report{
-      options.model.model, loaded.engine->device(), generation.sampling, weights, context, &result};
+      options.model.model, loaded.engine->device(), generation.sampling, weights, context, startup, &result};
   if (options.json) print(report_json(report));
   say_how_it_ended(result, options);
   const bool cancelled = result.reason == FinishReason::cancelled;

@@ -73,10 +73,12 @@ std::string statistics_text(const GenerateReport& report) {
     text += fmt::format("  {:<12}{}\n", title, value);
   };
   text += "statistics\n";
-  line("prompt", fmt::format("{} tokens, {}{}", count(statistics.prompt_tokens), rate(statistics.prompt_tps),
-                             statistics.time_to_first_token
-                                 ? fmt::format(", first token after {:.3f} s", *statistics.time_to_first_token)
-                                 : ""));
+  line("prompt",
+       fmt::format("{} tokens, {}{}", count(statistics.prompt_tokens), rate(statistics.prompt_tps),
+                   statistics.time_to_first_token
+                       ? fmt::format(", first token after {:.3f} s, {:.3f} s from the program's start",
+                                     *statistics.time_to_first_token, report.startup + *statistics.time_to_first_token)
+                       : ""));
   line("generation", fmt::format("{} tokens, {}, ended by {}", count(statistics.generated_tokens),
                                  rate(statistics.generation_tps), name(result.reason)));
   line("wall time", fmt::format("{:.3f} s", statistics.wall));
@@ -124,6 +126,7 @@ std::string report_json(const GenerateReport& report) {
        {{"prompt_tps", optional(statistics.prompt_tps)},
         {"generation_tps", optional(statistics.generation_tps)},
         {"time_to_first_token_s", optional(statistics.time_to_first_token)},
+        {"startup_s", report.startup},
         {"wall_s", statistics.wall},
         {"peak_memory_gb", gigabytes(report.weights + statistics.peak_anonymous)},
         {"weights_gb", gigabytes(report.weights)},

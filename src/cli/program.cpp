@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <exception>
 #include <memory>
@@ -20,6 +21,8 @@
 
 namespace tqkv::cli {
 namespace {
+
+const std::chrono::steady_clock::time_point program_start = std::chrono::steady_clock::now();
 
 constexpr const char* examples = R"(Examples:
   tqkv generate pocket 'Hi, what can you help me with?'
@@ -114,6 +117,10 @@ int execute(int argc, const char* const* argv) {
 }
 
 }  // namespace
+
+double seconds_since_start() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - program_start).count();
+}
 
 int run(int argc, const char* const* argv) {
   occupy_standard_streams();

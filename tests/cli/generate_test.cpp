@@ -101,6 +101,7 @@ TEST_CASE("--json is one object with the answer, the figures and the format of e
   CHECK(statistics["prompt_tps"] > 0);
   CHECK(statistics["generation_tps"] > 0);
   CHECK(statistics["time_to_first_token_s"] <= statistics["wall_s"]);
+  CHECK(statistics["startup_s"] > 0);
   CHECK(statistics["peak_memory_gb"] > statistics["weights_gb"]);
 }
 
