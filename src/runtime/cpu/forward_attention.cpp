@@ -90,7 +90,12 @@ void Forward::attend_block(LayerPages& pages, int head, int block, int span_firs
   const int group = config_.num_attention_heads / config_.num_key_value_heads;
   const int first = block * block_tokens(group), count = std::min(block_tokens(group), tokens_ - first),
             queries = count * group;
-  const auto& buffers = work_.workers[static_cast<std::size_t>(worker)];
+  auto& buffers = work_.workers[static_cast<std::size_t>(worker)];
+  const auto& kernels = kernels_.attention;
+  const auto &key_codec = pages.keys.codec(), &value_codec = pages.values.codec();
+  const bool fast = engine_.precision() == Precision::fast;
+  const bool packed_keys = fast && kernels.packed_keys(key_codec);
+  const bool packed_values = fast && kernels.packed_values(value_codec);
   for (int t = 0; t < count; ++t)
     std::copy_n(work_.query + static_cast<std::ptrdiff_t>(first + t) * query_dim +
                     static_cast<std::ptrdiff_t>(head) * group * dim,
@@ -99,18 +104,32 @@ void Forward::attend_block(LayerPages& pages, int head, int block, int span_firs
   std::fill_n(sum, queries, 0.0f);
   std::fill_n(output, static_cast<std::ptrdiff_t>(queries) * dim, 0.0f);
   AttentionState state{queries, dim, buffers.query, maximum, sum, output};
+  if (packed_keys) kernels.quantize_queries(key_codec, buffers.query, queries, &buffers.query8);
   const int last_visible = session_.position_ + first + count;  // keys that the last query of the block sees
   const int end = std::min(span_last, last_visible);
   for (int key = span_first; key < end; key += tile_keys) {
     const int n = std::min(tile_keys, end - key);
-    kernels_.attention.decode(pages.keys.codec(), pages.keys.codes(head, key), pages.keys.scalars(head, key), n,
-                              buffers.keys);
-    kernels_.attention.decode(pages.values.codec(), pages.values.codes(head, key), pages.values.scalars(head, key), n,
-                              buffers.values);
     for (int i = 0; i < queries; ++i)
       buffers.visible[i] = std::clamp(session_.position_ + first + i / group + 1 - key, 0, n);
-    kernels_.attention.attend(state, buffers.keys, buffers.values, n, buffers.visible, buffers.scores);
+    const std::byte *codes = pages.keys.codes(head, key), *scalars = pages.keys.scalars(head, key);
+    if (packed_keys) {
+      kernels.packed_scores(key_codec, codes, scalars, n, buffers.query8, buffers.visible, buffers.scores,
+                            buffers.packed);
+    } else {
+      kernels.decode(key_codec, codes, scalars, n, buffers.keys);
+      kernels.scores(state, buffers.keys, n, buffers.visible, buffers.scores);
+    }
+    kernels.weigh(state, n, buffers.visible, buffers.scores);
+    codes = pages.values.codes(head, key);
+    scalars = pages.values.scalars(head, key);
+    if (packed_values) {
+      kernels.add_packed_values(value_codec, codes, scalars, n, state, buffers.visible, buffers.scores, buffers.packed);
+    } else {
+      kernels.decode(value_codec, codes, scalars, n, buffers.values);
+      kernels.add_values(state, buffers.values, n, buffers.visible, buffers.scores);
+    }
   }
+  if (packed_values) kernels.natural_order(value_codec, state);
 }
 
 void Forward::finish_block(const LayerPages& pages, int head, int block, const float* sum, float* output) {

@@ -1,6 +1,7 @@
 // The kernels of the CPU runtime: one table of functions for each instruction set, all with the same meaning. The
 // generic algorithms stand once in kernels/*.inc (Highway) and are compiled for each instruction set by
-// kernels_<isa>.cpp; integer dot products, which Highway lacks, stand in kernels/dot_<isa>.h.
+// kernels_<isa>.cpp; integer dot products, which Highway lacks, stand in kernels/dot_<isa>.h
+// and kernels/packed_<isa>.h.
 //
 // Every function works on plain memory, allocates nothing, throws nothing, and gives results that depend on its
 // arguments alone. Weights and cache bytes may lie at any address; float arrays are aligned to 64 bytes where they
@@ -87,6 +88,15 @@ struct AttentionState {
   float* output = nullptr;       // [queries, dim], not divided by sum; starts at 0
 };
 
+/// A block of queries in 8 bits: query ≈ scale * q in each group of channels that shares a scale in the keys
+/// (turboquant: all of them), |q| <= 127. Width and order of the channels are the kernels' own.
+struct Queries8 {
+  int queries = 0, groups = 0;
+  std::byte* q = nullptr;       // [queries, dim] of one or two bytes, aligned to 64 bytes
+  float* scale = nullptr;       // [queries, groups]; 0 for a group of zeros
+  std::int32_t* sum = nullptr;  // [queries, groups]: of q
+};
+
 struct AttentionKernels {
   /// Encodes n vectors (x + i * x_stride, [dim], rotated where the format is) to codes + i * code_bytes and
   /// scalars + i * scalar_bytes. Same bytes as codec::encode, but for the rounding of float sums.
@@ -101,6 +111,32 @@ struct AttentionKernels {
   /// `scratch` holds queries * 64 floats.
   void (*attend)(AttentionState& state, const float* keys, const float* values, int n, const int* visible,
                  float* scratch);
+
+  // The three steps of attend, for tiles of which one side stays packed. `scores` and `weights` are [queries, 64].
+  /// scores[i, j] = <query_i, key_j> for j < visible[i]; what it writes behind them means nothing.
+  void (*scores)(const AttentionState& state, const float* keys, int n, const int* visible, float* scores);
+  /// Turns scores to weights (0 for keys that a query does not see) and moves maximum, sum and output.
+  void (*weigh)(AttentionState& state, int n, const int* visible, float* scores);
+  /// output[i] += sum_j weights[i, j] value_j
+  void (*add_values)(AttentionState& state, const float* values, int n, const int* visible, const float* weights);
+
+  // The first and the third step straight from n <= 64 vectors as the cache holds them, one behind the other: in
+  // integers where they are packed, in products of bf16 where they are plain (kernels/packed.inc has the arithmetic).
+  /// Whether there are such kernels for vectors in this format; the others must not be called where not. A block of
+  /// queries keeps to one way for each side.
+  bool (*packed_keys)(const codec::SideCodec& codec);
+  bool (*packed_values)(const codec::SideCodec& codec);
+  /// Bytes of the scratch of the next functions, aligned to 64 bytes.
+  std::size_t (*packed_scratch)(int queries, int dim);
+  /// Rounds query [queries, dim] to 8 bits for keys of `codec`: scale = absmax / 127.
+  void (*quantize_queries)(const codec::SideCodec& codec, const float* query, int queries, Queries8* out);
+  void (*packed_scores)(const codec::SideCodec& codec, const std::byte* codes, const std::byte* scalars, int n,
+                        const Queries8& queries, const int* visible, float* scores, std::byte* scratch);
+  /// As add_values, but for the order of channels of `output`, the kernels' own until natural_order has brought it
+  /// back.
+  void (*add_packed_values)(const codec::SideCodec& codec, const std::byte* codes, const std::byte* scalars, int n,
+                            AttentionState& state, const int* visible, const float* weights, std::byte* scratch);
+  void (*natural_order)(const codec::SideCodec& codec, AttentionState& state);
 };
 
 struct DeltaKernels {

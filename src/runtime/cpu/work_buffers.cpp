@@ -142,6 +142,13 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
     worker.scores = arena.take<float>(size(queries) * tile_keys);
     worker.query = arena.take<float>(size(queries) * head);
     worker.visible = arena.take<int>(size(queries));
+    if (fast) {
+      const std::size_t groups = head / Matrix::group + 1;  // most of one query
+      worker.query8.q = arena.take<std::byte>(2 * size(queries) * head);
+      worker.query8.scale = arena.take<float>(size(queries) * groups);
+      worker.query8.sum = arena.take<std::int32_t>(size(queries) * groups);
+      worker.packed = arena.take<std::byte>(kernels.attention.packed_scratch(queries, c.head_dim));
+    }
     // And one head's state in f32 behind it, for states that are kept in bf16.
     worker.delta = arena.take<float>(kernels.delta.chunk_scratch(c.linear_key_head_dim, c.linear_value_head_dim) +
                                      size(c.linear_key_head_dim) * size(c.linear_value_head_dim));

@@ -21,15 +21,17 @@ inline constexpr int logit_rows = 16;          // rows of logits computed at a t
 /// Tokens of one block of queries for a group of `group` heads.
 int block_tokens(int group);
 
-struct WorkerBuffers {      // one set a thread
-  float* matrix = nullptr;  // f32_scratch of the widest matrix
-  float* row = nullptr;     // [widest output of a block of rows]
-  float* keys = nullptr;    // [tile_keys, head_dim]
-  float* values = nullptr;  // [tile_keys, head_dim]
-  float* scores = nullptr;  // [queries, tile_keys]
-  float* query = nullptr;   // [queries, head_dim]
-  int* visible = nullptr;   // [queries]
-  float* delta = nullptr;   // chunk_scratch, then [value_head_dim, key_head_dim]
+struct WorkerBuffers {          // one set a thread
+  float* matrix = nullptr;      // f32_scratch of the widest matrix
+  float* row = nullptr;         // [widest output of a block of rows]
+  float* keys = nullptr;        // [tile_keys, head_dim]
+  float* values = nullptr;      // [tile_keys, head_dim]
+  float* scores = nullptr;      // [queries, tile_keys]
+  float* query = nullptr;       // [queries, head_dim]
+  int* visible = nullptr;       // [queries]
+  Queries8 query8;              // of `query`, where keys stay packed
+  std::byte* packed = nullptr;  // packed_scratch
+  float* delta = nullptr;       // chunk_scratch, then [value_head_dim, key_head_dim]
 };
 
 struct WorkBuffers {

@@ -1,0 +1,19 @@
+// Where words gain nothing over floats: packed values are decoded and met in f32.
+
+constexpr bool integer_values = false;
+constexpr std::size_t value_tile_bytes = 0;
+
+HWY_INLINE int value_channels(const codec::SideCodec& codec) {
+  return codec.dim;
+}
+HWY_INLINE int value_channel(const codec::SideCodec&, int place) {
+  return place;
+}
+HWY_INLINE float quantize_weights(const float*, const float*, int, float, std::int16_t*) {
+  return 0.0f;
+}
+HWY_INLINE float weighted_bias(const float*, const float*, int) {
+  return 0.0f;
+}
+HWY_INLINE void integer_values_of(const codec::SideCodec&, const Byte*, int, int, const std::int16_t*, int, const int*,
+                                  ValueTile&, float*) {}
