@@ -1,4 +1,6 @@
 """Child processes with their page faults, the memory of this machine, and files brought into the page cache."""
+import ctypes
+import mmap
 import os
 import platform
 import subprocess
@@ -42,6 +44,42 @@ def warm(paths):
         with open(path, "rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
+
+
+class Held:
+    """Keeps files in memory while a program maps them, as memory of its own would stay; `bytes` says how much is held.
+
+    Where memory may not be locked (its limit is `ulimit -l`) or less than 2 GiB would be left, nothing is held.
+    """
+
+    def __init__(self, paths):
+        self.maps, self.bytes = [], 0
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+        libc.munmap.argtypes = libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self.libc = libc
+        if sum(os.path.getsize(path) for path in paths) + (2 << 30) > memory_bytes():
+            return
+        for path in paths:
+            size = os.path.getsize(path)
+            file = os.open(path, os.O_RDONLY)
+            address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file, 0)
+            os.close(file)
+            if address == ctypes.c_void_p(-1).value:
+                continue
+            if libc.mlock(address, size) == 0:
+                self.maps.append((address, size))
+                self.bytes += size
+            else:
+                libc.munmap(address, size)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for address, size in self.maps:
+            self.libc.munmap(address, size)
 
 
 def drop(paths):

@@ -116,7 +116,7 @@ def sweep(program, model, threads, generation, prompts, attention_depth, mapped,
     """Every setting once, untimed for the table: [sample]. The depth is tried for an f16 cache with flash attention on and off."""
     grid = ["-fa", "on,off", "-lm", "none,mmap" if mapped else "none", "--repack", "1,0", "-ub", "512,2048"]
     note("sweep over the settings of llama.cpp")
-    out, _ = children.run([program, "-m", model, "-t", str(threads), "-r", "1", "-o", "json", *grid, "-p", ",".join(map(str, prompts)),
+    out, _ = children.run([program, "-m", model, "-t", str(threads), "-r", "1", "-o", "json", *grid, "-p", ",".join(map(str, prompts)) or "0",
                            "-n", str(generation)], library_path(program))
     samples = [sample_of(test) for test in tests_of(out)]
     if attention_depth:

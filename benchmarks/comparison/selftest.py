@@ -21,6 +21,8 @@ RATES = {"threads": 2, "read_gb_s": {"one_thread": 20.0, "all_threads": 33.0},
                   {"isa": "avx2", "int8_instruction": "", "f32_lanes": 8, "int8_gmac_s": {"one_thread": 180.0, "all_threads": 360.0},
                    "f32_gflop_s": {"one_thread": 118.0, "all_threads": 236.0}}]}
 
+SETTING = {"flash": "on", "load": "none", "repack": 1, "ubatch": 512}
+
 
 def run_of(program, samples, row="main", build="native", thrown=False, trial=0, layers=40):
     return {"program": program, "row": row, "layers": layers, "build": build, "trial": trial, "order": 0, "attempt": 0, "wall_s": 1, "major_faults": int(thrown),
@@ -36,7 +38,9 @@ def document_of(shape, runs, cut=None):
             "model": {"name": "35b", "layers": 40, "all_layers": 40, "shape": shape},
             "settings": {"trials": 3, "threads": 2, "generation_tokens": 128, "attention_depth": 16384, "depths": [2048, 32768],
                          "depth_backends": ["turboquant"], "major_faults": 0},
-            "peer": {"name": "llama.cpp", "package": "p", "version": "v", "system": "s"}, "chosen": {}, "cut": cut, "problems": [], "runs": runs}
+            "peer": {"name": "llama.cpp", "package": "p", "version": "v", "system": "s"},
+            "chosen": {"native": {"decode": dict(SETTING, ubatch=2048), "prompt_512": SETTING}, "avx2": {"decode": SETTING}},
+            "sweep": {"layers": 4, "samples": {}}, "cut": cut, "problems": [], "runs": runs}
 
 
 class Shape(unittest.TestCase):
@@ -94,6 +98,7 @@ class Shape(unittest.TestCase):
         text = "\n".join(table.markdown(document))
         self.assertIn("thrown away and repeated: 1 of 10", text)
         self.assertIn("| 2.00 (", text)
+        self.assertIn("; prompt 512, avx2 decode: flash attention on, weights not mapped, repacked, ubatch 512.", text)
 
     def test_attention_of_a_layer_is_the_step_at_depth_less_the_step_at_zero(self):
         cut_shape = {**self.shape, "architecture": {**self.shape["architecture"], "attention_layers": 1},
@@ -162,6 +167,11 @@ class Figures(unittest.TestCase):
                 self.assertGreater(row[key]["all_threads"], 0)
         self.assertEqual(rates["isas"][-1]["isa"], "portable")
         self.assertGreater(rates["read_gb_s"]["all_threads"], 0)
+
+    def test_files_are_held_in_memory_or_left_alone(self):
+        with children.Held([CONFIG]) as held:
+            self.assertIn(held.bytes, (0, os.path.getsize(CONFIG)))
+        children.warm([CONFIG])
 
     def test_a_child_that_fails_is_one_line(self):
         with self.assertRaisesRegex(children.Refusal, "^sh ended with 3: broken$"):

@@ -253,14 +253,24 @@ def markdown(document):
     if memory:
         lines.append("- Peak anonymous memory of tqkv: " + ", ".join(f"{1e3 * value:,.0f} MB with a prompt of {length:,}" for length, value in memory.items())
                      + ".")
-    lines.append(f"- Against {peer['name']} (package {peer['package']}, {peer['version']}), at its best of a sweep: "
-                 + "; ".join(f"{test.replace('_', ' ')}: {setting_text(setting)}" for test, setting in document["chosen"].items())
-                 + (f". System line: {peer['system']}" if peer["system"] else "."))
+    if document["chosen"]:
+        how = "at the setting given" if "given" in document["sweep"] else f"at its best of a sweep over {document['sweep']['layers']} layers"
+        lines.append(f"- Against {peer['name']} (package {peer['package']}, {peer['version']}), {how}: {chosen_text(document['chosen'])}. "
+                     f"System line: {peer['system']}")
     allowed = document["settings"]["major_faults"]
     lines.append(f"- Runs with {f'more than {allowed} ' if allowed else ''}major page faults, thrown away and repeated: {thrown} of {len(document['runs'])}.")
     for problem in document.get("problems", []):
         lines.append(f"- Not measured: {problem}.")
     return lines
+
+
+def chosen_text(chosen):
+    """Settings with the tests that run at them."""
+    groups = {}
+    for build, tests in chosen.items():
+        for test, setting in tests.items():
+            groups.setdefault(setting_text(setting), []).append(("" if build == "native" else f"{build} ") + test.replace("_", " "))
+    return "; ".join(f"{', '.join(tests)}: {setting}" for setting, tests in groups.items())
 
 
 def setting_text(setting):

@@ -232,7 +232,8 @@ TEST_CASE("Integer scores are those of the scalar twin to the last unit, for any
       const std::string format = codec.format.describe();
       CAPTURE(format);
       CAPTURE(codec.dim);
-      for (const auto& [n, queries] : cases) {
+      for (const Case& one : cases) {
+        const int n = one.n, queries = one.queries;
         const Side keys = any_codes(codec, n, normal);
         const auto query = any_queries(queries, codec.dim, normal);
         std::vector<int> seen;
@@ -288,7 +289,8 @@ TEST_CASE("Integer products of weights and values are those of the scalar twin, 
       const std::string format = codec.format.describe();
       CAPTURE(format);
       CAPTURE(codec.dim);
-      for (const auto& [n, queries] : cases) {
+      for (const Case& one : cases) {
+        const int n = one.n, queries = one.queries;
         Side values = any_codes(codec, n, normal);
         std::vector<int> seen;
         std::vector<float> weights(size(queries * tile), std::nanf(""));
@@ -359,7 +361,8 @@ TEST_CASE(
       CAPTURE(format);
       const int dim = codec.dim;
       CAPTURE(dim);
-      for (const auto& [n, queries] : {Case{1, 3}, Case{65, 8}, Case{191, 6}, Case{450, 17}}) {
+      for (const Case& one : {Case{1, 3}, Case{65, 8}, Case{191, 6}, Case{450, 17}}) {
+        const int n = one.n, queries = one.queries;
         CAPTURE(n);
         const Side keys(codec, normal(size(n * dim))), values(codec, normal(size(n * dim)));
         const auto query = normal(size(queries * dim), 1.0f / std::sqrt(static_cast<float>(dim)));

@@ -84,10 +84,15 @@ TEST_CASE("every shape of the architecture runs: exact in any chunks, and the fa
       for (const float x : whole) REQUIRE(std::isfinite(x));
       CHECK(compare(whole, rows(*exact, format, ids, 1), model.vocab).mean_kl < 1e-5);
       CHECK(compare(whole, rows(*exact, format, ids, 13), model.vocab).mean_kl < 1e-5);
-      // An untrained model with a few heads has no margin: codes that rounding turns count for more than in a trained
-      // one.
-      CHECK(compare(whole, rows(*fast, format, ids, 2048), model.vocab).mean_kl < 1e-2);
-      CHECK(compare(whole, rows(*fast, format, ids, 1), model.vocab).mean_kl < 1e-2);
+      // An untrained model with a few heads has no margin: where rounding turns a code or an expert, the rows behind it
+      // differ. The mean is bounded by how often that happens, the median by the arithmetic: 16 bits of activations
+      // token by token, 8 bits of some in whole chunks.
+      for (const int chunk : {2048, 1}) {
+        CAPTURE(chunk);
+        const auto agreement = compare(whole, rows(*fast, format, ids, chunk), model.vocab);
+        CHECK(agreement.mean_kl < (format == "baseline" ? 1e-2 : 5e-2));
+        CHECK(agreement.median_kl < (chunk == 1 ? 1e-3 : 1e-2));
+      }
     }
   }
 }

@@ -104,7 +104,7 @@ void Forward::logit_rows_from(int first, int count) {
       quantized.cols = dim;
       kernels_.matrix.quantize16(rows + static_cast<std::ptrdiff_t>(row) * dim, &quantized);
     }
-  constexpr int block = 64;
+  const int block = rows_per_task(head, 1);
   pool_.run(ceil_div(vocab, block), [&](int task, int worker) {
     const int begin = task * block, end = std::min(begin + block, vocab);
     for (int row = 0; row < count; ++row) {

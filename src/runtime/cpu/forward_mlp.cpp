@@ -86,7 +86,7 @@ void Forward::experts_of_one(const LayerWeights& layer) {
   const int chosen = config_.num_experts_per_tok, inner = config_.moe_intermediate_size,
             shared = config_.shared_expert_intermediate_size;
   const auto x = linear_.activations(work_.normed, 1, config_.hidden_size);
-  const int block = rows_per_task(1);
+  const int block = rows_per_task(layer.experts.gate_proj, 1);
   const int own = ceil_div(inner, block), own_shared = ceil_div(shared, block);
   pool_.run(2 * (chosen * own + own_shared), [&](int task, int worker) {
     const bool up = task % 2 == 1;
@@ -112,24 +112,25 @@ void Forward::experts_of_one(const LayerWeights& layer) {
     row16.cols = cols;
     kernels_.matrix.quantize16(gate, &row16);
   });
-  pool_.run(ceil_div(config_.hidden_size, block), [&](int task, int worker) {
-    const int begin = task * block, end = std::min(begin + block, config_.hidden_size);
-    float* row = work_.workers[static_cast<std::size_t>(worker)].row;
-    float* y = work_.mixed + begin;
-    std::fill(y, work_.mixed + end, 0.0f);
-    for (int slot = 0; slot <= chosen; ++slot) {
-      const bool is_shared = slot == chosen;
-      const Matrix w =
-          is_shared ? layer.shared_expert.down_proj : layer.experts.down_proj.expert(work_.pair_expert[slot]);
-      const int cols = is_shared ? shared : inner;
-      Activations h{is_shared ? work_.shared_gate : work_.gate + static_cast<std::ptrdiff_t>(slot) * inner, 1, cols,
-                    nullptr, nullptr};
-      if (linear_.integer(cols)) h.row16 = &work_.inner16[static_cast<std::size_t>(slot)];
-      linear_.multiply_rows({&w, row - begin, 0, false}, h, begin, end, worker);
-      kernels_.vector.add_scaled(y, row, is_shared ? work_.shared_factor[0] : work_.pair_weight[slot],
-                                 static_cast<std::size_t>(end - begin));
-    }
+  // Every expert's output by itself, the shared one's in its place in `mixed`, then their sum.
+  const int hidden = config_.hidden_size, down_block = rows_per_task(layer.experts.down_proj, 1);
+  const int down_tasks = ceil_div(hidden, down_block);
+  pool_.run((chosen + 1) * down_tasks, [&](int task, int worker) {
+    const int slot = task / down_tasks, begin = task % down_tasks * down_block;
+    const bool is_shared = slot == chosen;
+    const Matrix w =
+        is_shared ? layer.shared_expert.down_proj : layer.experts.down_proj.expert(work_.pair_expert[slot]);
+    const int cols = is_shared ? shared : inner;
+    Activations h{is_shared ? work_.shared_gate : work_.gate + static_cast<std::ptrdiff_t>(slot) * inner, 1, cols,
+                  nullptr, nullptr};
+    if (linear_.integer(cols)) h.row16 = &work_.inner16[static_cast<std::size_t>(slot)];
+    float* y = is_shared ? work_.mixed : work_.pair_out + static_cast<std::ptrdiff_t>(slot) * hidden;
+    linear_.multiply_rows({&w, y, 0, false}, h, begin, std::min(begin + down_block, hidden), worker);
   });
+  for (int i = 0; i < hidden; ++i) work_.mixed[i] *= work_.shared_factor[0];
+  for (int slot = 0; slot < chosen; ++slot)
+    kernels_.vector.add_scaled(work_.mixed, work_.pair_out + static_cast<std::ptrdiff_t>(slot) * hidden,
+                               work_.pair_weight[slot], static_cast<std::size_t>(hidden));
 }
 
 // Many tokens: the (token, expert) pairs sorted by expert, so that each expert's weights are read once for all its

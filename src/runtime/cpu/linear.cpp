@@ -4,8 +4,11 @@
 
 namespace tqkv::cpu {
 
-int rows_per_task(int tokens) {
-  return tokens == 1 ? 64 : 32;
+int rows_per_task(const Matrix& w, int tokens) {
+  if (tokens > 1) return 32;
+  constexpr std::size_t task_bytes = std::size_t{1} << 18;
+  const auto rows = static_cast<int>(task_bytes / std::max<std::size_t>(w.row_bytes(), 1)) / 16 * 16;
+  return std::clamp(rows, 16, 512);
 }
 
 Activations Linear::activations(const float* x, int rows, int cols) const {
@@ -44,12 +47,11 @@ void Linear::multiply_rows(const Product& product, const Activations& x, int fir
 }
 
 void Linear::multiply(std::span<const Product> products, const Activations& x) const {
-  const int block = rows_per_task(x.rows);
   int tasks = 0;
-  for (const auto& product : products) tasks += ceil_div(product.w->out, block);
+  for (const auto& product : products) tasks += ceil_div(product.w->out, rows_per_task(*product.w, x.rows));
   engine_.pool().run(tasks, [&](int task, int worker) {
     for (const auto& product : products) {
-      const int own = ceil_div(product.w->out, block);
+      const int block = rows_per_task(*product.w, x.rows), own = ceil_div(product.w->out, block);
       if (task >= own) {
         task -= own;
         continue;

@@ -48,8 +48,9 @@ inline Planes planes_of(int bits) {
   return bits == 8 ? Planes::high : Planes::both;
 }
 
-/// Output rows of one task: short enough to share out, long enough to be worth a hand-over.
-int rows_per_task(int tokens);
+/// Output rows of one task. One token: about 256 KiB of weights that lie side by side, because memory is read fastest
+/// in long runs; many tokens: rows whose activations fit the caches.
+int rows_per_task(const Matrix& w, int tokens);
 inline int ceil_div(int a, int b) {
   return (a + b - 1) / b;
 }

@@ -136,7 +136,6 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   workers.resize(size(threads));
   for (auto& worker : workers) {
     worker.matrix = arena.take<float>(kernels.matrix.f32_scratch(widest_in));
-    worker.row = arena.take<float>(size(std::max(widest_in, c.hidden_size)));
     worker.keys = arena.take<float>(tile_keys * head);
     worker.values = arena.take<float>(tile_keys * head);
     worker.scores = arena.take<float>(size(queries) * tile_keys);

@@ -23,7 +23,6 @@ int block_tokens(int group);
 
 struct WorkerBuffers {          // one set a thread
   float* matrix = nullptr;      // f32_scratch of the widest matrix
-  float* row = nullptr;         // [widest output of a block of rows]
   float* keys = nullptr;        // [tile_keys, head_dim]
   float* values = nullptr;      // [tile_keys, head_dim]
   float* scores = nullptr;      // [queries, tile_keys]

@@ -1,6 +1,7 @@
 // Integer attention on packed vectors with AVX2; packed.inc has the meaning. Keys and values are words: vpmaddubsw
-// would save nothing, because it saturates. Keys: a lane is a key, two channels a dword. Values: a lane is a channel,
-// two tokens a dword. A vpmaddwd and an addition for 16 products; about five operations unpack such a vector.
+// takes bytes but saturates, and keeping it from that costs what it saves. Keys: a lane is a key, two channels a dword.
+// Values: a lane is a channel, two tokens a dword. A vpmaddwd and an addition for 16 products; about five operations
+// unpack such a vector.
 
 constexpr bool integer_keys = true, integer_values = true;
 constexpr std::size_t key_bytes = 2;  // of a channel in a tile

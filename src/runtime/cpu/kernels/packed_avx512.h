@@ -42,8 +42,7 @@ HWY_INLINE __m512i load_row(const Byte* row, int dim, int chunk) {
 
 // ---- scales
 
-/// The first bf16 of each of n tokens at scalars, scalars + stride..., by fours: groups of `groups` floats at a stride
-/// of 64.
+/// Scales and biases [4, 64] of n tokens with four groups each: transposes them 16 tokens at a time.
 HWY_INLINE void load_scales_of_four_groups(const Byte* scalars, int n, float* scale, float* bias) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
@@ -305,7 +304,7 @@ HWY_INLINE void integer_scores(const codec::SideCodec& codec, const Byte* codes,
   else if (codec.format.bits == 4)
     for (int i = 0; i < 32; ++i) entries[i] = static_cast<std::int8_t>(i % 16 - 128);
   const std::size_t stride = codec.code_bytes;
-  constexpr int most = 8;  // queries for which unpacking twice or beside the products is no loss
+  constexpr int most = 8;  // more queries would unpack again, which the tile saves
   if (x.queries <= most && codec.format.bits == 4)
     return turboquant ? stream_scores<4, false>(x, codes, stride, codec.dim, n, visible, keys, entries, scores)
                       : stream_scores<4, true>(x, codes, stride, codec.dim, n, visible, keys, entries, scores);
@@ -336,44 +335,46 @@ HWY_INLINE void integer_scores(const codec::SideCodec& codec, const Byte* codes,
 
 // ---- values
 
-/// Bytes of a row that one chunk of values takes, and the form they have.
+/// Channels of a chunk: 64 bytes of packed codes that are streamed, or 64 of those that go through a tile.
 HWY_INLINE int value_channels(const codec::SideCodec& codec) {
   if (codec.format.kind != Kind::turboquant) return 64;
   return codec.format.bits == 2 ? 256 : codec.format.bits == 4 ? 128 : 64;
 }
 
-/// One chunk of n values to tile [vector of 16 channels][32 pairs of tokens][channel][token]: words from `entries`
-/// [32], or the bytes themselves. Vector 4 s ... of a chunk: see value_channel.
-template <int bits, bool spread, bool look_up>
+/// Bytes 4 p to 4 p + 3 of each 16 bytes of four rows: tokens 0, 2, 1, 3 in a lane, so that low bytes are the first
+/// pair.
+template <int p>
+HWY_INLINE __m512i interleave(const __m512i (&row)[4]) {
+  const __m512i even = p < 2 ? _mm512_unpacklo_epi8(row[0], row[2]) : _mm512_unpackhi_epi8(row[0], row[2]);
+  const __m512i odd = p < 2 ? _mm512_unpacklo_epi8(row[1], row[3]) : _mm512_unpackhi_epi8(row[1], row[3]);
+  return p % 2 ? _mm512_unpackhi_epi16(even, odd) : _mm512_unpacklo_epi16(even, odd);
+}
+
+/// The entries of a table of words, or the bytes themselves, of two pairs of tokens.
+template <bool look_up>
+HWY_INLINE void store_pairs(__m512i column, __m512i table, std::int16_t* to) {
+  const __m512i second = _mm512_srli_epi16(column, 8);
+  _mm512_store_si512(
+      to, look_up ? _mm512_permutexvar_epi16(column, table) : _mm512_and_si512(column, _mm512_set1_epi16(255)));
+  _mm512_store_si512(to + 32, look_up ? _mm512_permutexvar_epi16(second, table) : second);
+}
+
+/// 64 channels of n values to tile [vector of 16 channels][32 pairs of tokens][channel][token].
+template <int bits, bool look_up>
 inline void unpack_values(const Byte* codes, std::size_t stride, int dim, int chunk, int n, const std::int16_t* entries,
                           std::int16_t* tile) {
-  constexpr int per = per_byte<bits, spread>;
-  alignas(64) std::int16_t table_words[32] = {};
-  if constexpr (look_up)
-    for (int i = 0; i < 32; ++i) table_words[i] = entries[i % (1 << bits)];
-  const __m512i table = _mm512_load_si512(table_words), low = _mm512_set1_epi16(255);
+  constexpr bool spread = bits < 8;
+  __m512i table = {};
+  if constexpr (look_up) table = _mm512_loadu_si512(entries);
   for (int j = 0; j < n; j += 4) {
     __m512i row[4];
     for (int r = 0; r < 4; ++r)
       row[r] = load_row<bits, spread>(codes + static_cast<std::size_t>(smaller(j + r, n - 1)) * stride, dim, chunk);
-    const __m512i even_low = _mm512_unpacklo_epi8(row[0], row[2]), even_high = _mm512_unpackhi_epi8(row[0], row[2]);
-    const __m512i odd_low = _mm512_unpacklo_epi8(row[1], row[3]), odd_high = _mm512_unpackhi_epi8(row[1], row[3]);
-    // Bytes of a lane: tokens 0, 2, 1, 3 of one byte column, so that low bytes are the first pair.
-    const __m512i columns[4] = {_mm512_unpacklo_epi16(even_low, odd_low), _mm512_unpackhi_epi16(even_low, odd_low),
-                                _mm512_unpacklo_epi16(even_high, odd_high), _mm512_unpackhi_epi16(even_high, odd_high)};
     std::int16_t* to = tile + 16 * j;
-    for (int p = 0; p < 4; ++p)
-      for (int s = 0; s < per; ++s, to += 32 * 32) {
-        if constexpr (look_up) {
-          const __m512i first = s ? _mm512_srli_epi16(columns[p], static_cast<unsigned>(s * bits)) : columns[p];
-          _mm512_store_si512(to, _mm512_permutexvar_epi16(first, table));
-          _mm512_store_si512(to + 32, _mm512_permutexvar_epi16(
-                                          _mm512_srli_epi16(columns[p], static_cast<unsigned>(8 + s * bits)), table));
-        } else {
-          _mm512_store_si512(to, _mm512_and_si512(columns[p], low));
-          _mm512_store_si512(to + 32, _mm512_srli_epi16(columns[p], 8));
-        }
-      }
+    store_pairs<look_up>(interleave<0>(row), table, to);
+    store_pairs<look_up>(interleave<1>(row), table, to + 1024);
+    store_pairs<look_up>(interleave<2>(row), table, to + 2048);
+    store_pairs<look_up>(interleave<3>(row), table, to + 3072);
   }
 }
 
@@ -425,14 +426,6 @@ HWY_INLINE void add_sums(const ValueTile& x, const __m512i (&sum)[Q][C], int row
 
 HWY_INLINE __m512i broadcast_pair(const std::int16_t* p) {
   return _mm512_set1_epi32(load_bits<int>(reinterpret_cast<const Byte*>(p)));
-}
-
-/// Byte column p of each 16 bytes of four rows: tokens 0, 2, 1, 3 in a lane, so that low bytes are the first pair.
-template <int p>
-HWY_INLINE __m512i interleave(const __m512i (&row)[4]) {
-  const __m512i even = p < 2 ? _mm512_unpacklo_epi8(row[0], row[2]) : _mm512_unpackhi_epi8(row[0], row[2]);
-  const __m512i odd = p < 2 ? _mm512_unpacklo_epi8(row[1], row[3]) : _mm512_unpackhi_epi8(row[1], row[3]);
-  return p % 2 ? _mm512_unpackhi_epi16(even, odd) : _mm512_unpacklo_epi16(even, odd);
 }
 
 /// Q queries and two vectors of channels, vectors (4 / bits) p + s and the next of a chunk, straight from the packed
@@ -505,69 +498,52 @@ inline void stream_chunk(const ValueTile& x, const Byte* codes, std::size_t stri
 
 /// Q queries and 4 vectors of channels over `pairs` pairs of tokens, added to the output.
 template <int Q>
-HWY_INLINE void value_block(const ValueTile& x, int row, int pairs, int vector, float* output, int dim) {
+HWY_INLINE void value_block(const ValueTile& x, int row, int pairs, float* output, int dim) {
   const std::int16_t* words = x.words + 64 * row;
-  const std::int16_t* tile = x.tile + 1024 * static_cast<std::ptrdiff_t>(vector);
   __m512i sum[Q][4];
   for (int r = 0; r < Q; ++r)
     for (int c = 0; c < 4; ++c) sum[r][c] = _mm512_setzero_si512();
   for (int pair = 0; pair < pairs; ++pair) {
     __m512i v[4];
-    for (int c = 0; c < 4; ++c) v[c] = _mm512_load_si512(tile + 1024 * c + 32 * pair);
+    for (int c = 0; c < 4; ++c) v[c] = _mm512_load_si512(x.tile + 1024 * c + 32 * pair);
     for (int r = 0; r < Q; ++r) {
       const __m512i weight = broadcast_pair(words + 64 * r + 2 * pair);
       for (int c = 0; c < 4; ++c) sum[r][c] = _mm512_dpwssd_epi32(sum[r][c], v[c], weight);
     }
   }
-  add_sums(x, sum, row, vector, output, dim);
+  add_sums(x, sum, row, 0, output, dim);
 }
 
-/// Every query of a chunk of `vectors` vectors of channels.
-inline void value_chunk(const ValueTile& x, int queries, int n, const int* visible, int vectors, float* output,
-                        int dim) {
-  for (int vector = 0; vector < vectors; vector += 4)
-    for (int row = 0; row < queries; row += 4) {
-      const int rows = smaller(4, queries - row), pairs = (end_of_rows(visible + row, rows, n) + 3) / 4 * 2;
-      if (rows == 4) {
-        value_block<4>(x, row, pairs, vector, output, dim);
-        continue;
-      }
-      if (rows & 2) value_block<2>(x, row, pairs, vector, output, dim);
-      if (rows & 1) value_block<1>(x, row + (rows & 2), pairs, vector, output, dim);
+/// Every query of a tile of 64 channels.
+inline void value_chunk(const ValueTile& x, int queries, int n, const int* visible, float* output, int dim) {
+  for (int row = 0; row < queries; row += 4) {
+    const int rows = smaller(4, queries - row), pairs = (end_of_rows(visible + row, rows, n) + 3) / 4 * 2;
+    if (rows == 4) {
+      value_block<4>(x, row, pairs, output, dim);
+      continue;
     }
-}
-
-HWY_INLINE void unpack_value_chunk(const codec::SideCodec& codec, const Byte* codes, int chunk, int n,
-                                   const std::int16_t* entries, std::int16_t* tile) {
-  const int dim = codec.dim;
-  const std::size_t stride = codec.code_bytes;
-  if (codec.format.kind != Kind::turboquant)
-    return codec.format.bits == 4 ? unpack_values<4, true, false>(codes, stride, dim, chunk, n, nullptr, tile)
-                                  : unpack_values<8, false, false>(codes, stride, dim, chunk, n, nullptr, tile);
-  switch (codec.format.bits) {
-    case 2:
-      return unpack_values<2, false, true>(codes, stride, dim, chunk, n, entries, tile);
-    case 3:
-      return unpack_values<3, true, true>(codes, stride, dim, chunk, n, entries, tile);
-    case 4:
-      return unpack_values<4, false, true>(codes, stride, dim, chunk, n, entries, tile);
-    default:
-      return unpack_values<5, true, true>(codes, stride, dim, chunk, n, entries, tile);
+    if (rows & 2) value_block<2>(x, row, pairs, output, dim);
+    if (rows & 1) value_block<1>(x, row + (rows & 2), pairs, output, dim);
   }
 }
 
-/// The chunk's words, and how many vectors and lanes of each it has.
+/// Adds the products of one chunk of channels from `start` on.
 HWY_INLINE void integer_values_of(const codec::SideCodec& codec, const Byte* codes, int start, int n,
                                   const std::int16_t* entries, int queries, const int* visible, ValueTile& x,
                                   float* output) {
-  const int channels = value_channels(codec), per = channels / 64;
-  x.lanes = smaller(16, (codec.dim - start) / (4 * per));
-  if (per == 2)
-    return stream_chunk<4>(x, codes, codec.code_bytes, codec.dim, start / channels, queries, n, visible, entries,
-                           output + start);
-  if (per == 4)
-    return stream_chunk<2>(x, codes, codec.code_bytes, codec.dim, start / channels, queries, n, visible, entries,
-                           output + start);
-  unpack_value_chunk(codec, codes, start / channels, n, entries, x.tile);
-  value_chunk(x, queries, n, visible, 4 * per, output + start, codec.dim);
+  const int dim = codec.dim, channels = value_channels(codec), chunk = start / channels;
+  const std::size_t stride = codec.code_bytes;
+  output += start;
+  x.lanes = smaller(16, (dim - start) / (channels / 16));
+  if (channels == 256) return stream_chunk<2>(x, codes, stride, dim, chunk, queries, n, visible, entries, output);
+  if (channels == 128) return stream_chunk<4>(x, codes, stride, dim, chunk, queries, n, visible, entries, output);
+  if (codec.format.bits == 3)
+    unpack_values<3, true>(codes, stride, dim, chunk, n, entries, x.tile);
+  else if (codec.format.bits == 5)
+    unpack_values<5, true>(codes, stride, dim, chunk, n, entries, x.tile);
+  else if (codec.format.bits == 4)
+    unpack_values<4, false>(codes, stride, dim, chunk, n, nullptr, x.tile);
+  else
+    unpack_values<8, false>(codes, stride, dim, chunk, n, nullptr, x.tile);
+  value_chunk(x, queries, n, visible, output, dim);
 }
