@@ -23,7 +23,7 @@ std::string ratio_text(const std::optional<Spread>& ratio) {
 }
 
 std::string sides_text(const LayerCache& layer) {
-  if (layer.k == layer.v) return layer.k.describe();
+  if (layer.k == layer.v) return "K and V " + layer.k.describe();
   return fmt::format("K {}, V {}", layer.k.describe(), layer.v.describe());
 }
 

@@ -24,7 +24,7 @@ struct ReportRow {
 inline constexpr std::string_view short_decode_note =
     "  note: fewer than 128 generated tokens are not a decode figure\n";
 
-/// "bf16 in layers 3,7": how layers store keys and values; those that store alike share an entry.
+/// "K and V bf16 in layers 3,7": how layers store keys and values; those that store alike share an entry.
 std::string layers_text(const std::vector<LayerCache>& layers);
 /// Two lines about model and machine.
 std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,

@@ -64,7 +64,7 @@ TEST_CASE("every backend answers the greeting and says what is stored") {
 TEST_CASE("the backend is turboquant when none is named, and is printed") {
   const ProcessResult result = generate({"Hi", "--max-tokens", "1"});
   CHECK(contains(result.error, "tqkv: turboquant:k=4:v=4"));
-  CHECK(contains(result.error, "K turboquant 4 bit"));
+  CHECK(contains(result.error, "K and V turboquant 4 bit"));
 }
 
 TEST_CASE("options of the cache reach it") {
@@ -79,7 +79,8 @@ TEST_CASE("options of the cache reach it") {
 }
 
 TEST_CASE("the exact path says that plain caches are f32") {
-  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--backend", "baseline", "--precision", "f32"}).error, "K f32"));
+  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--backend", "baseline", "--precision", "f32"}).error,
+                 "K and V f32"));
 }
 
 TEST_CASE("--json is one object with the answer, the figures and the format of each layer") {

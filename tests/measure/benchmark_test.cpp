@@ -249,7 +249,7 @@ TEST_CASE("the table has a line a backend, the ratio to baseline, and says when 
   CHECK(text.find("turboquant 4/4") != std::string::npos);
   CHECK(text.find("turboquant 3/3") != std::string::npos);
   CHECK(text.find("not a decode figure") != std::string::npos);
-  CHECK(text.find("baseline:bits=16: bf16 in layers 3,7") != std::string::npos);
+  CHECK(text.find("baseline:bits=16: K and V bf16 in layers 3,7") != std::string::npos);
   options.generation_tokens = {128};
   CHECK(to_table(run(engine, options)).find("not a decode figure") == std::string::npos);
 }
