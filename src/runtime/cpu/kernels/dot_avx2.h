@@ -22,26 +22,6 @@ HWY_INLINE void store32(void* p, __m256i v) {
   _mm256_storeu_si256(static_cast<__m256i*>(p), v);
 }
 
-/// Transposes 8 x 8 lanes of 32 bits.
-HWY_INLINE void transpose(__m256i (&v)[8]) {
-  __m256i t[8];
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
-    t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    v[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
-    v[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
-    v[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
-    v[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm256_permute2x128_si256(v[i], v[i + 4], 0x20);
-    t[i + 4] = _mm256_permute2x128_si256(v[i], v[i + 4], 0x31);
-  }
-  for (int i = 0; i < 8; ++i) v[i] = t[i];
-}
-
 template <bool q4>
 HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int groups, Tile& tile) {
   constexpr int group_bytes = q4 ? kGroup / 2 : kGroup;
@@ -66,7 +46,7 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
                            kTileRows * (rows.weight_stride + group * group_bytes) +
                            8 * (half / 8 * groups * group_bytes + at) + 64 * r,
                        _MM_HINT_T1);
-      transpose(v);
+      transpose_lanes(v);
       for (const __m256i& lanes : v) {
         if constexpr (q4) {
           const __m256i even = _mm256_and_si256(lanes, nibble),

@@ -20,32 +20,6 @@ HWY_INLINE __mmask16 first_lanes(int n) {
   return static_cast<__mmask16>((1u << n) - 1);
 }
 
-/// Transposes 16 x 16 lanes of 32 bits.
-HWY_INLINE void transpose(__m512i (&v)[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {  // v[4 b + i]: lanes i, 4 + i, 8 + i, 12 + i of rows 4 b to 4 b + 3
-    const __m512i low01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0x88),
-                  high01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0xdd);
-    const __m512i low23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0x88),
-                  high23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0xdd);
-    t[i] = _mm512_shuffle_i32x4(low01, low23, 0x88);
-    t[8 + i] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
-    t[4 + i] = _mm512_shuffle_i32x4(high01, high23, 0x88);
-    t[12 + i] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
-  }
-  for (int i = 0; i < 16; ++i) v[i] = t[i];
-}
-
 /// Rows half..half+15 of a tile.
 template <bool q4>
 HWY_INLINE void unpack_half(const QuantizedRows& rows, int half, int count, int group, int groups, Tile& tile) {
@@ -58,7 +32,7 @@ HWY_INLINE void unpack_half(const QuantizedRows& rows, int half, int count, int 
     for (int r = 0; r < 16; ++r)
       v[r] = _mm512_castps_si512(
           bf16_to_f32(_mm256_maskz_loadu_epi16(present, from + smaller(half + r, count - 1) * rows.scale_stride)));
-    transpose(v);
+    transpose_lanes(v);
     for (int g = 0; g < groups; ++g)
       _mm512_store_ps((bias ? tile.bias[g] : tile.scale[g]) + half, _mm512_castsi512_ps(v[g]));
   }
@@ -81,7 +55,7 @@ HWY_INLINE void unpack_half(const QuantizedRows& rows, int half, int count, int 
       // The next tile, in the order of addresses: doubles the speed for few tokens and cold weights.
       _mm_prefetch(reinterpret_cast<const char*>(next) + 16 * at + 64 * r, _MM_HINT_T1);
     }
-    transpose(v);
+    transpose_lanes(v);
     for (int i = 0; i < lanes; ++i) {
       if constexpr (q4) {
         _mm512_store_si512(to, _mm512_and_si512(_mm512_multishift_epi64_epi8(first_four, v[i]), nibble));

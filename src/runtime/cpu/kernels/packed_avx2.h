@@ -49,26 +49,6 @@ HWY_INLINE __m256i look_up_bytes(const ByteTable& table, __m256i index) {
 
 // ---- keys
 
-/// Transposes 8 x 8 lanes of 32 bits.
-HWY_INLINE void transpose8(__m256i (&v)[8]) {
-  __m256i t[8];
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
-    t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    v[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
-    v[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
-    v[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
-    v[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm256_permute2x128_si256(v[i], v[4 + i], 0x20);
-    t[4 + i] = _mm256_permute2x128_si256(v[i], v[4 + i], 0x31);
-  }
-  for (int i = 0; i < 8; ++i) v[i] = t[i];
-}
-
 /// Channel at place `place` of a query: words come from the even bytes of four channels, then from the odd ones.
 HWY_INLINE int key_channel(const codec::SideCodec&, int place) {
   const int in = place % 4;
@@ -87,7 +67,7 @@ inline void unpack_keys(const Byte* codes, std::size_t stride, int dim, int n, c
         v[r] = load_row<bits>(codes + static_cast<std::size_t>(smaller(key + r, n - 1)) * stride, dim, channel);
         if constexpr (look_up) v[r] = look_up_bytes<bits>(table, v[r]);
       }
-      transpose8(v);
+      transpose_lanes(v);
       for (int i = 0; i < 8; ++i, tile += 64) {
         const __m256i even =
             look_up ? _mm256_srai_epi16(_mm256_slli_epi16(v[i], 8), 8) : _mm256_and_si256(v[i], _mm256_set1_epi16(255));

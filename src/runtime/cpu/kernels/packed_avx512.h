@@ -77,32 +77,6 @@ HWY_INLINE void load_halves(const Byte* scalars, int n, float factor, float* sca
 
 // ---- keys
 
-/// Transposes 16 x 16 lanes of 32 bits.
-HWY_INLINE void transpose16(__m512i (&v)[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {  // v[4 b + i]: lanes i, 4 + i, 8 + i, 12 + i of rows 4 b to 4 b + 3
-    const __m512i low01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0x88),
-                  high01 = _mm512_shuffle_i32x4(v[i], v[4 + i], 0xdd);
-    const __m512i low23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0x88),
-                  high23 = _mm512_shuffle_i32x4(v[8 + i], v[12 + i], 0xdd);
-    t[i] = _mm512_shuffle_i32x4(low01, low23, 0x88);
-    t[8 + i] = _mm512_shuffle_i32x4(low01, low23, 0xdd);
-    t[4 + i] = _mm512_shuffle_i32x4(high01, high23, 0x88);
-    t[12 + i] = _mm512_shuffle_i32x4(high01, high23, 0xdd);
-  }
-  for (int i = 0; i < 16; ++i) v[i] = t[i];
-}
-
 /// Channel at place `place` of a query: the order in which the packed bytes of four keys' channels come.
 HWY_INLINE int key_channel(const codec::SideCodec& codec, int place) {
   const int per = codec.format.bits == 2 ? 4 : codec.format.bits == 4 ? 2 : 1;
@@ -131,7 +105,7 @@ inline void unpack_keys(const Byte* codes, std::size_t stride, int dim, int n, c
         v[r] = load_row<bits, spread>(codes + static_cast<std::size_t>(smaller(key + r, n - 1)) * stride, dim, chunk);
       if constexpr (spread)
         for (int r = 0; r < 16; ++r) v[r] = _mm512_permutexvar_epi8(v[r], table);
-      transpose16(v);
+      transpose_lanes(v);
       const int dwords = smaller(16, dim / (4 * per) - 16 * chunk);
       for (int i = 0; i < dwords; ++i)
         for (int s = 0; s < per; ++s, tile += 64) {
