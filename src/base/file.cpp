@@ -53,6 +53,11 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   void* data = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.value, 0);
   if (data == MAP_FAILED) fail(path, fmt::format("{} bytes cannot be mapped", size_), errno);
   data_ = static_cast<const std::byte*>(data);
+#if defined(MADV_HUGEPAGE)
+  // What is not in memory yet is read, and mapped, in pages of 2 MB where the file system can: fewer, longer reads, and
+  // a fifth more GB/s later (docs/performance.md). Only advice: where it is refused nothing changes.
+  ::madvise(data, size_, MADV_HUGEPAGE);
+#endif
 }
 
 MappedFile::~MappedFile() {

@@ -41,7 +41,8 @@ void wait_for_change(const std::atomic<std::uint32_t>& word, std::uint32_t old, 
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : spin_(threads <= available_cores()) {
+ThreadPool::ThreadPool(int threads)
+    : spin_(threads <= available_cores()), parts_(static_cast<std::size_t>(std::max(threads, 1))) {
   workers_.reserve(static_cast<std::size_t>(std::max(threads, 1) - 1));
   try {
     for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
@@ -69,8 +70,12 @@ void ThreadPool::run_erased(int count, Call call, const void* task) {
   }
   call_ = call;
   task_ = task;
-  count_ = count;
-  next_.store(0, std::memory_order_relaxed);
+  const auto parts = static_cast<std::int64_t>(parts_.size());
+  for (std::int64_t part = 0; part < parts; ++part) {
+    parts_[static_cast<std::size_t>(part)].next.store(static_cast<int>(part * count / parts),
+                                                      std::memory_order_relaxed);
+    parts_[static_cast<std::size_t>(part)].end = static_cast<int>((part + 1) * count / parts);
+  }
   gate_.store(open_, std::memory_order_release);
   region_.fetch_add(1, std::memory_order_release);
   region_.notify_all();
@@ -83,9 +88,14 @@ void ThreadPool::run_erased(int count, Call call, const void* task) {
 }
 
 void ThreadPool::drain(int worker) {
-  for (int index = next_.fetch_add(1, std::memory_order_relaxed); index < count_;
-       index = next_.fetch_add(1, std::memory_order_relaxed))
-    call_(task_, index, worker);
+  const std::size_t own = static_cast<std::size_t>(worker), parts = parts_.size();
+  for (std::size_t k = 0; k < parts; ++k) {
+    Part& part = parts_[own + k < parts ? own + k : own + k - parts];
+    if (part.next.load(std::memory_order_relaxed) >= part.end) continue;  // leaves the line to its readers
+    for (int index = part.next.fetch_add(1, std::memory_order_relaxed); index < part.end;
+         index = part.next.fetch_add(1, std::memory_order_relaxed))
+      call_(task_, index, worker);
+  }
 }
 
 bool ThreadPool::enter() {

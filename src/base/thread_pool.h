@@ -9,8 +9,9 @@
 
 namespace tqkv {
 
-/// Runs numbered tasks on a fixed set of threads. Tasks are handed out in ascending order to whoever is free, so a task
-/// must depend on its number alone. Callers on several threads take turns.
+/// Runs numbered tasks on a fixed set of threads. Each worker has an equal part of the numbers and takes it in
+/// ascending order, so that tasks over neighbouring memory are one long read; whoever is done goes on with the parts of
+/// others. So a task must depend on its number alone. Callers on several threads take turns.
 // A cache line for each atomic word, on purpose. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 class ThreadPool {
  public:
@@ -34,6 +35,12 @@ class ThreadPool {
   void run_erased(int count, Call call, const void* task);
   void work(int worker);
   void drain(int worker);
+
+  /// The tasks of one worker that are left.
+  struct alignas(64) Part {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
   bool enter();
   void leave();
 
@@ -42,8 +49,7 @@ class ThreadPool {
   bool spin_ = true;     // workers spin before they sleep: not when there are more threads than cores
   Call call_ = nullptr;  // these three change only while the gate is closed and nobody is inside
   const void* task_ = nullptr;
-  int count_ = 0;
-  alignas(64) std::atomic<int> next_{0};              // next index to hand out
+  std::vector<Part> parts_;                           // of each worker
   alignas(64) std::atomic<std::uint32_t> gate_{0};    // workers inside the region, and open_ while others may enter
   alignas(64) std::atomic<std::uint32_t> region_{0};  // changes when a region starts or the pool stops; workers wait
   std::atomic<bool> stop_{false};

@@ -227,7 +227,8 @@ struct Activations16 {
   }
   void finish() {
     for (std::size_t i = 0; i < q.size(); ++i) {
-      const std::size_t at = i / 64 * 64 + i % 2 * 32 + i % 64 / 2;
+      const std::size_t first = i / 128 * 128, half = std::min<std::size_t>(128, q.size() - first) / 2;
+      const std::size_t at = first + i % 2 * half + i % 128 / 2;
       low[at] = low_byte(q[i]);
       high[at] = high_byte(q[i]);
     }

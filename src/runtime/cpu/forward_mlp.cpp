@@ -89,11 +89,11 @@ void Forward::experts_of_one(const LayerWeights& layer) {
   const int block = rows_per_task(layer.experts.gate_proj, 1);
   const int own = ceil_div(inner, block), own_shared = ceil_div(shared, block);
   pool_.run(2 * (chosen * own + own_shared), [&](int task, int worker) {
-    const bool up = task % 2 == 1;
-    task /= 2;
-    const int slot = std::min(task / own, chosen);
+    const int slot = std::min(task / (2 * own), chosen);
     const bool is_shared = slot == chosen;
-    const int begin = (task - slot * own) * block;
+    task -= slot * 2 * own;
+    const bool up = task >= (is_shared ? own_shared : own);
+    const int begin = (up ? task - (is_shared ? own_shared : own) : task) * block;
     const MlpWeights& weights = is_shared ? layer.shared_expert : layer.experts;
     const Matrix& all = up ? weights.up_proj : weights.gate_proj;
     const Matrix w = is_shared ? all : all.expert(work_.pair_expert[slot]);

@@ -35,11 +35,12 @@ enum class Planes { both, high };
 /// One row of activations in 16 bits: x ≈ scale * q in each group of 64, q = 256 high + low, |q| <= 32639.
 struct Row16 {
   int cols = 0;
-  std::int16_t* q = nullptr;    // [cols], natural order (8-bit weights)
-  std::int8_t* high = nullptr;  // [cols]: in each group the 32 even channels, then the 32 odd ones (4-bit weights)
-  std::int8_t* low = nullptr;   // [cols], the same order
-  float* scale = nullptr;       // [cols/64]
-  float* sum = nullptr;         // [cols/64]
+  std::int16_t* q = nullptr;  // [cols], natural order (8-bit weights)
+  // 4-bit weights: [cols], in each 128 channels the 64 even ones, then the 64 odd ones; a last 64 likewise.
+  std::int8_t* high = nullptr;
+  std::int8_t* low = nullptr;  // [cols], the same order
+  float* scale = nullptr;      // [cols/64]
+  float* sum = nullptr;        // [cols/64]
 };
 
 struct MatrixKernels {

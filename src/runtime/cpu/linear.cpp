@@ -6,7 +6,7 @@ namespace tqkv::cpu {
 
 int rows_per_task(const Matrix& w, int tokens) {
   if (tokens > 1) return 32;
-  constexpr std::size_t task_bytes = std::size_t{1} << 18;
+  constexpr std::size_t task_bytes = std::size_t{1} << 17;
   const auto rows = static_cast<int>(task_bytes / std::max<std::size_t>(w.row_bytes(), 1)) / 16 * 16;
   return std::clamp(rows, 16, 512);
 }

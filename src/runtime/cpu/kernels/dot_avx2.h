@@ -151,21 +151,18 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
       }
     for (int g = 0; g < groups; ++g) {
       const std::ptrdiff_t channel = (group + g) * kGroup;
+      const Row16Place place = row16_place(rows.groups, group + g);
       for (int r = 0; r < R; ++r) {
         const std::uint8_t* from = rows.weight + r * rows.weight_stride + (q4 ? channel / 2 : channel);
-        // Rows side by side in one page are no streams to the hardware: ask in the order of addresses, a page ahead.
-        if (!q4 || g % 2 == 0)
-          _mm_prefetch(
-              reinterpret_cast<const char*>(rows.weight) + 4096 + ((q4 ? channel / 128 : channel / 64) * R + r) * 64,
-              _MM_HINT_T0);
+        if (!q4 || g % 2 == 0) fetch_ahead(rows, (q4 ? (group + g) / 2 : group + g) * R + r);
         __m256i sum;
         if constexpr (q4) {
           const __m256i w = load32(from), even = _mm256_and_si256(w, nibble),
                         odd = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
-          const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.high + channel)),
-                                                _mm256_maddubs_epi16(odd, load32(x.high + channel + 32)));
-          const __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.low + channel)),
-                                               _mm256_maddubs_epi16(odd, load32(x.low + channel + 32)));
+          const __m256i high = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.high + place.even)),
+                                                _mm256_maddubs_epi16(odd, load32(x.high + place.odd)));
+          const __m256i low = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(x.low + place.even)),
+                                               _mm256_maddubs_epi16(odd, load32(x.low + place.odd)));
           sum = _mm256_add_epi32(_mm256_madd_epi16(high, places), _mm256_madd_epi16(low, ones));
         } else {
           sum = _mm256_setzero_si256();

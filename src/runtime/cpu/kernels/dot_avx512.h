@@ -141,13 +141,6 @@ HWY_INLINE void multiply_tile(const Tile& tile, int count, int groups, const Tok
 
 constexpr int kDotRows = 4;
 
-/// Four rows at a time are four streams inside one page, which the hardware does not follow. So the weights are asked
-/// for in the order of their addresses, 64 bytes for each 64 used, one page ahead (2 KB to 6 KB measured alike).
-template <int R>
-HWY_INLINE void fetch_ahead(const QuantizedRows& rows, int vector, int row) {
-  _mm_prefetch(reinterpret_cast<const char*>(rows.weight) + 4096 + (vector * R + row) * 64, _MM_HINT_T0);
-}
-
 /// R rows of one token: total += b_g sum_g, and scaled = s_g * (scale of x) for groups group..group+15 (zeros beyond
 /// the row).
 template <int R>
@@ -163,10 +156,21 @@ HWY_INLINE void scale_rows(const QuantizedRows& rows, const Row16& x, int group,
   }
 }
 
-/// Two groups of 32 bytes each, or one and zeros.
-HWY_INLINE __m512i two_groups(const std::int8_t* first, const std::int8_t* second) {
-  const __m512i low = _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
-  return second ? _mm512_inserti64x4(low, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)), 1) : low;
+/// y[r] = the sum of the lanes of total[r]: halves, then quarters and so on, the same for any R.
+template <int R>
+HWY_INLINE void store_sums(const __m512 (&total)[R], float* y) {
+  static_assert(R <= 4);
+  __m512 v[4];
+  for (int r = 0; r < 4; ++r) v[r] = r < R ? total[r] : _mm512_setzero_ps();
+  const auto halves = [](__m512 a, __m512 b) {  // 8 lanes of a, 8 of b
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  };
+  const __m512 first = halves(v[0], v[1]), last = halves(v[2], v[3]);
+  __m512 four = _mm512_add_ps(_mm512_shuffle_f32x4(first, last, 0x88), _mm512_shuffle_f32x4(first, last, 0xdd));
+  four = _mm512_add_ps(four, _mm512_permute_ps(four, 0x4e));
+  four = _mm512_add_ps(four, _mm512_permute_ps(four, 0xb1));  // 4 lanes of each row, all the same
+  const __m128 sums = _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, four));
+  _mm_mask_storeu_ps(y, static_cast<__mmask8>((1u << R) - 1), sums);
 }
 
 template <bool q4, int R>
@@ -180,17 +184,19 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
     scale_rows<R>(rows, x, group, groups, scaled, total);
     for (int g = 0; g < groups; g += q4 ? 2 : 1) {
       if constexpr (q4) {
+        // Two groups, or the last one and zeros.
         const bool two = g + 1 < groups;
-        const std::int8_t* high = x.high + (group + g) * kGroup;
-        const std::int8_t* low = x.low + (group + g) * kGroup;
-        const __m512i high_even = two_groups(high, two ? high + 64 : nullptr),
-                      high_odd = two_groups(high + 32, two ? high + 96 : nullptr);
-        const __m512i low_even = two_groups(low, two ? low + 64 : nullptr),
-                      low_odd = two_groups(low + 32, two ? low + 96 : nullptr);
+        const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(group + g) * kGroup;
+        const auto load = [two](const std::int8_t* p) {
+          return two ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi32(0xff, p);
+        };
+        const std::ptrdiff_t odd_at = at + (two ? kGroup : kGroup / 2);
+        const __m512i high_even = load(x.high + at), high_odd = load(x.high + odd_at);
+        const __m512i low_even = load(x.low + at), low_odd = load(x.low + odd_at);
         const __m512i lanes = _mm512_add_epi32(halves, _mm512_set1_epi32(g));
         for (int r = 0; r < R; ++r) {
           const std::uint8_t* from = rows.weight + r * rows.weight_stride + (group + g) * (kGroup / 2);
-          fetch_ahead<R>(rows, (group + g) / 2, r);
+          fetch_ahead(rows, (group + g) / 2 * R + r);
           const __m512i w = two ? _mm512_loadu_si512(from) : _mm512_maskz_loadu_epi32(0xff, from);
           const __m512i even = _mm512_and_si512(w, nibble), odd = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
           __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), even, high_even);
@@ -205,7 +211,7 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
         for (int r = 0; r < R; ++r) {
           const auto* from =
               reinterpret_cast<const __m256i*>(rows.weight + r * rows.weight_stride + (group + g) * kGroup);
-          fetch_ahead<R>(rows, group + g, r);
+          fetch_ahead(rows, (group + g) * R + r);
           const __m512i w0 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from)),
                         w1 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(from + 1));
           const __m512i sum = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), w0, x0), w1, x1);
@@ -214,5 +220,5 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
       }
     }
   }
-  for (int r = 0; r < R; ++r) y[r] = _mm512_reduce_add_ps(total[r]);
+  store_sums(total, y);
 }

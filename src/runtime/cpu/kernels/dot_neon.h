@@ -135,15 +135,16 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
       int32x4_t sum = vdupq_n_s32(0);
       if constexpr (q4) {
         const std::uint8_t* from = rows.weight + r * rows.weight_stride + g * (kGroup / 2);
+        const Row16Place place = row16_place(rows.groups, g);
         int32x4_t high = vdupq_n_s32(0);
         for (int i = 0; i < kGroup / 2; i += 16) {
           const uint8x16_t w = vld1q_u8(from + i);
           const int8x16_t even = vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(15))),
                           odd = vreinterpretq_s8_u8(vshrq_n_u8(w, 4));
-          const std::int8_t* x_high = x.high + g * kGroup + i;
-          const std::int8_t* x_low = x.low + g * kGroup + i;
-          high = vdotq_s32(vdotq_s32(high, even, vld1q_s8(x_high)), odd, vld1q_s8(x_high + kGroup / 2));
-          sum = vdotq_s32(vdotq_s32(sum, even, vld1q_s8(x_low)), odd, vld1q_s8(x_low + kGroup / 2));
+          high = vdotq_s32(high, even, vld1q_s8(x.high + place.even + i));
+          high = vdotq_s32(high, odd, vld1q_s8(x.high + place.odd + i));
+          sum = vdotq_s32(sum, even, vld1q_s8(x.low + place.even + i));
+          sum = vdotq_s32(sum, odd, vld1q_s8(x.low + place.odd + i));
         }
         sum = vaddq_s32(sum, vshlq_n_s32(high, 8));
       } else {
