@@ -66,7 +66,7 @@ struct LayerCache {
 /// precision, floats of 32 in f32. What is not named here takes the most.
 struct ActivationBits {
   int expert_input = 16;  ///< gate_proj and up_proj of the routed experts
-  int tolerant = 16;      ///< down_proj of the routed experts, the shared expert, q_proj and o_proj
+  int tolerant = 16;  ///< down_proj of the routed experts, the shared expert, q_proj, o_proj, q and k of the delta net
 };
 
 struct CacheReport {

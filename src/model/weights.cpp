@@ -189,16 +189,21 @@ std::size_t Matrix::row_bytes() const {
 }
 
 Matrix Matrix::expert(int index) const {
-  Matrix one = *this;
-  one.count = 1;
-  const std::size_t rows = static_cast<std::size_t>(index) * static_cast<std::size_t>(out);
-  one.weight = weight + rows * row_bytes();
+  return rows(index * out, out);
+}
+
+Matrix Matrix::rows(int first, int size) const {
+  Matrix part = *this;
+  part.count = 1;
+  part.out = size;
+  const auto before = static_cast<std::size_t>(first);
+  part.weight = weight + before * row_bytes();
   if (quantized()) {
-    const std::size_t groups = rows * static_cast<std::size_t>(in / group) * 2;
-    one.scales = scales + groups;
-    one.biases = biases + groups;
+    const std::size_t scale_bytes = before * static_cast<std::size_t>(in / group) * 2;
+    part.scales = scales + scale_bytes;
+    part.biases = biases + scale_bytes;
   }
-  return one;
+  return part;
 }
 
 float Vector::element(int index) const {

@@ -23,8 +23,9 @@ struct Matrix {
 
   static constexpr int group = 64;
   bool quantized() const { return storage == Storage::q4 || storage == Storage::q8; }
-  std::size_t row_bytes() const;   // of `weight`
-  Matrix expert(int index) const;  // one of `count`
+  std::size_t row_bytes() const;           // of `weight`
+  Matrix expert(int index) const;          // one of `count`
+  Matrix rows(int first, int size) const;  // `size` rows of a single matrix
 };
 
 /// A vector of BF16, F16 or F32 elements; read with element(): any alignment.

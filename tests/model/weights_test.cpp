@@ -125,7 +125,7 @@ TEST_CASE("weights are bound where they lie in the mapped shards, at odd offsets
   CHECK(std::all_of(values.begin(), values.end(), [](float v) { return v > 0.6f && v < 1.4f; }));
 }
 
-TEST_CASE("an expert is the slice of its matrix") {
+TEST_CASE("an expert is the slice of its matrix, and rows are a slice of one") {
   for (const int bits : {4, 8, 0}) {
     TinyModel model = two_layers();
     model.bits = bits;
@@ -141,6 +141,13 @@ TEST_CASE("an expert is the slice of its matrix") {
     if (bits != 0) CHECK(one.scales - all.scales == 3 * 128 * 2);
     if (bits != 0) CHECK(one.biases - all.biases == 3 * 128 * 2);
     if (bits == 0) CHECK(one.scales == nullptr);
+    const Matrix some = one.rows(5, 100);
+    CHECK(some.out == 100);
+    CHECK(some.in == one.in);
+    CHECK(some.weight - one.weight == 5 * static_cast<std::ptrdiff_t>(one.row_bytes()));
+    if (bits != 0) CHECK(some.scales - one.scales == 5 * 2);
+    if (bits != 0) CHECK(some.biases - one.biases == 5 * 2);
+    if (bits == 0) CHECK(some.scales == nullptr);
   }
 }
 

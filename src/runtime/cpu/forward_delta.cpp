@@ -23,7 +23,11 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
   const int past = config_.linear_conv_kernel_dim - 1;
   float* current = work_.conv_in + static_cast<std::ptrdiff_t>(past) * conv;
   const auto x = linear_.activations(work_.normed, tokens_, config_.hidden_size);
-  const Product projections[] = {{&weights.in_proj_qkv, current, conv, false},
+  const int query_key = 2 * config_.key_dim();
+  const Matrix queries_keys = weights.in_proj_qkv.rows(0, query_key),
+               values = weights.in_proj_qkv.rows(query_key, value_dim);
+  const Product projections[] = {{&queries_keys, current, conv, false, planes_of(session_.activations_.tolerant)},
+                                 {&values, current + query_key, conv, false},
                                  {&weights.in_proj_z, work_.z, value_dim, false},
                                  {&weights.in_proj_b, work_.b, value_heads, true},
                                  {&weights.in_proj_a, work_.a, value_heads, true}};
