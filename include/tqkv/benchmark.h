@@ -44,6 +44,7 @@ struct Spread {
 struct Trial {
   int order = 0;                             ///< place among the formats of its round, from 0
   double prompt_s = 0;                       ///< to the logits of the last prompt id
+  double encode_s = 0;                       ///< of prompt_s: rotating, quantizing and packing keys and values
   double decode_s = 0;                       ///< of the G - 1 steps; sampling excluded
   double prompt_tps = 0;                     ///< P / prompt_s
   std::optional<double> generation_tps;      ///< (G - 1) / decode_s; nothing for G = 1

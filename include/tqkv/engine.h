@@ -76,6 +76,7 @@ struct CacheReport {
   CacheBytes bytes;
   std::vector<LayerCache> layers;  ///< attention layers only
   ActivationBits activations;      ///< chosen by the format: coarse codes want finer activations
+  double encode_s = 0;             ///< seconds spent so far on turning keys and values into what the pages hold
 };
 
 /// Sees inside a forward pass, for evaluation. Rows are in token order, one call a chunk.

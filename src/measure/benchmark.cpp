@@ -225,9 +225,11 @@ class Benchmark {
       beside += own.seconds();
       return true;
     };
+    const double encoded_before = session.cache().encode_s;
     const Stopwatch watch;
     std::span<const float> logits = session.prefill(ids.prompt, prefill);
     trial.prompt_s = watch.seconds() - beside;
+    trial.encode_s = session.cache().encode_s - encoded_before;
     digest.add(measure::argmax(logits));
     for (const int id : ids.forced) {
       const Stopwatch step;

@@ -59,6 +59,7 @@ Json json_of(const Trial& trial, std::uint64_t weights) {
           {"generation_tps", or_null(trial.generation_tps)},
           {"generation_tps_mlx", or_null(trial.generation_tps_mlx)},
           {"prompt_s", trial.prompt_s},
+          {"encode_s", trial.encode_s},
           {"decode_s", trial.decode_s},
           {"gen_wall_s", trial.gen_wall_s()},
           {"peak_memory_gb", gb(weights + trial.peak_anonymous)},

@@ -210,6 +210,8 @@ TEST_CASE("the JSON has the known names, every sample, and the top level of a si
   for (const json& trial : turboquant["trials"]) {
     const double wall = trial["gen_wall_s"], prompt = trial["prompt_s"], decode = trial["decode_s"];
     CHECK(wall == doctest::Approx(prompt + decode));
+    CHECK(trial["encode_s"].get<double>() > 0);
+    CHECK(trial["encode_s"].get<double>() < prompt);
     CHECK(trial["prompt_tps"].get<double>() == doctest::Approx(32 / prompt));
     CHECK(trial["generation_tps"].get<double>() == doctest::Approx(3 / decode));
     CHECK(trial["generation_tps_mlx"].get<double>() == doctest::Approx(4 / decode));

@@ -144,6 +144,7 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts") {
               cache::cache_bytes(config, format, tokens, state, precision == Precision::f32 ? 32 : 16);
           const auto measured = session->cache();
           CHECK(measured.format == format);
+          CHECK(measured.encode_s > 0);
           CHECK(measured.bytes.kv_used == predicted.kv_used);
           CHECK(measured.bytes.kv_allocated == predicted.kv_allocated);
           CHECK(measured.bytes.recurrent == predicted.recurrent);

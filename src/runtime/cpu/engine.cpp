@@ -44,6 +44,31 @@ std::vector<float> tap_major(const Vector& conv, int kernel) {
   return out;
 }
 
+// The matrices in the order of their use, but the embedding, of which a token takes a row.
+std::vector<std::span<const std::byte>> in_order_of_use(const Weights& weights) {
+  std::vector<std::span<const std::byte>> ranges;
+  const auto add = [&](const Matrix& matrix) {
+    if (!matrix.weight) return;
+    const auto rows = static_cast<std::size_t>(matrix.count) * static_cast<std::size_t>(matrix.out);
+    ranges.emplace_back(matrix.weight, rows * matrix.row_bytes());
+    if (!matrix.quantized()) return;
+    for (const std::byte* side : {matrix.scales, matrix.biases})
+      ranges.emplace_back(side, rows * static_cast<std::size_t>(matrix.in / Matrix::group) * 2);
+  };
+  for (const auto& layer : weights.layers) {
+    const auto& attention = layer.attention;
+    const auto& delta = layer.delta;
+    for (const Matrix* matrix : {&attention.q_proj, &attention.k_proj, &attention.v_proj, &attention.o_proj,
+                                 &delta.in_proj_qkv, &delta.in_proj_z, &delta.in_proj_b, &delta.in_proj_a,
+                                 &delta.out_proj, &layer.router, &layer.shared_expert_gate})
+      add(*matrix);
+    for (const MlpWeights* mlp : {&layer.mlp, &layer.experts, &layer.shared_expert})
+      for (const Matrix* matrix : {&mlp->gate_proj, &mlp->up_proj, &mlp->down_proj}) add(*matrix);
+  }
+  add(weights.lm_head);
+  return ranges;
+}
+
 std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
@@ -87,6 +112,7 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
   for (int i = 0; i < config_.rotary_dim / 2; ++i)
     inverse_frequency_.push_back(1.0f / std::pow(static_cast<float>(config_.rope_theta),
                                                  static_cast<float>(2 * i) / static_cast<float>(config_.rotary_dim)));
+  read_ahead_ = std::make_unique<ReadAhead>(in_order_of_use(weights_));
   pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
 }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/read_ahead.h"
 #include "base/thread_pool.h"
 #include "model/weights.h"
 #include "runtime/cpu/kernels.h"
@@ -46,6 +47,7 @@ class CpuEngine final : public Engine {
   const Kernels* kernels_;
   Precision precision_;
   std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<ReadAhead> read_ahead_;
 };
 
 }  // namespace tqkv::cpu

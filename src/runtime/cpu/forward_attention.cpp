@@ -1,5 +1,6 @@
 // Gated full attention: project, normalise, RoPE, rotate and encode, attend over packed pages, gate, project.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -39,7 +40,9 @@ void Forward::attention(LayerPages& pages, const AttentionWeights& weights, cons
     }
   });
 
+  const auto start = std::chrono::steady_clock::now();
   encode(pages);
+  session_.encode_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   attend(pages);
 
   for_rows(tokens_, [&](int first, int count) {

@@ -161,6 +161,7 @@ CacheReport CpuSession::cache() const {
   report.format = format_;
   report.state = state_type_;
   report.tokens = position_;
+  report.encode_s = encode_seconds_;
   report.activations = engine_.precision() == Precision::fast ? activations_ : ActivationBits{32, 32};
   for (const auto& pages : pages_) {
     report.layers.push_back({pages.layer, pages.keys.codec().format, pages.values.codec().format});

@@ -65,6 +65,7 @@ class CpuSession final : public Session {
   StateType state_type_;
   ActivationBits activations_;
   int position_ = 0;
+  double encode_seconds_ = 0;
   std::vector<LayerPages> pages_;   // attention layers, in order
   std::vector<LayerState> states_;  // linear layers, in order
   WorkBuffers work_;

@@ -134,21 +134,33 @@ HWY_INLINE void multiply_tile(const Tile& tile, int, int groups, const TokenRows
 
 constexpr int kDotRows = 4;
 
+/// `n` bf16 (1 to 8) as floats, zeros beyond.
+HWY_INLINE __m256 load_bf16_8(const std::uint8_t* p, int n) {
+  alignas(16) std::uint16_t edge[8] = {};
+  if (n < 8) std::memcpy(edge, p, 2 * static_cast<std::size_t>(n));
+  const __m128i halves = _mm_loadu_si128(static_cast<const __m128i*>(n < 8 ? static_cast<const void*>(edge) : p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
 template <bool q4, int R>
 HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1), places = _mm256_set1_epi16(256);
   __m256 total[R];
-  float rest[R] = {};
   for (int r = 0; r < R; ++r) total[r] = _mm256_setzero_ps();
   for (int group = 0; group < rows.groups; group += 16) {
     const int groups = smaller(16, rows.groups - group);
-    float scaled[R][16];
-    for (int r = 0; r < R; ++r)
-      for (int g = 0; g < groups; ++g) {
-        const std::ptrdiff_t at = r * rows.scale_stride + 2 * (group + g);
-        scaled[r][g] = load_bf16(rows.scales + at) * x.scale[group + g];
-        rest[r] = __builtin_fmaf(load_bf16(rows.biases + at), x.sum[group + g], rest[r]);
+    alignas(32) float scaled[R][16];
+    for (int part = 0; part < groups; part += 8) {
+      const int n = smaller(8, groups - part);
+      const __m256i present = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+      const __m256 x_scale = _mm256_maskload_ps(x.scale + group + part, present),
+                   x_sum = _mm256_maskload_ps(x.sum + group + part, present);
+      for (int r = 0; r < R; ++r) {
+        const std::ptrdiff_t at = r * rows.scale_stride + 2 * (group + part);
+        _mm256_store_ps(scaled[r] + part, _mm256_mul_ps(load_bf16_8(rows.scales + at, n), x_scale));
+        total[r] = _mm256_fmadd_ps(load_bf16_8(rows.biases + at, n), x_sum, total[r]);
       }
+    }
     for (int g = 0; g < groups; ++g) {
       const std::ptrdiff_t channel = (group + g) * kGroup;
       const Row16Place place = row16_place(rows.groups, group + g);
@@ -178,6 +190,6 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
   for (int r = 0; r < R; ++r) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(total[r]), _mm256_extractf128_ps(total[r], 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    y[r] = _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1))) + rest[r];
+    y[r] = _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 }
