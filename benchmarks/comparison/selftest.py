@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Bounds against figures counted by hand, and tables against samples whose ratios are known: selftest.py TQKV MACHINE_RATES"""
+import importlib.machinery
+import importlib.util
 import json
 import math
 import os
 import subprocess
 import sys
+import tempfile
+import types
 import unittest
 
 sys.dont_write_bytecode = True
@@ -178,6 +182,52 @@ class Figures(unittest.TestCase):
             children.run(["/bin/sh", "-c", "echo broken >&2; exit 3"])
         out, usage = children.run(["/bin/sh", "-c", "echo good"])
         self.assertEqual((out, usage["major_faults"] >= 0), ("good\n", True))
+
+
+class Resuming(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        path = os.path.join(HERE, "..", "compare-llama-cpp")
+        loader = importlib.machinery.SourceFileLoader("compare_llama_cpp", path)
+        cls.script = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+        loader.exec_module(cls.script)
+
+    def test_a_step_is_measured_once_and_again_where_it_was_cut_off_or_failed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            document = document_of({}, [run_of("tqkv", [], trial=1), run_of("tqkv", [], trial=0), run_of("tqkv", [], row="avx2", trial=1)])
+            document["done"] = ["main 1"]
+            comparison = self.script.Comparison(types.SimpleNamespace(output=os.path.join(folder, "out.json")), document, None, None)
+            comparison.rates = lambda: None
+            done = []
+            for trial in (0, 1, 1):
+                comparison.step("main", lambda: done.append(trial), trial)
+            self.assertEqual(done, [1])
+            self.assertEqual([(run["row"], run["trial"]) for run in document["runs"]], [("main", 0), ("avx2", 1)])
+            document["problems"] = ["main of tqkv, trial 2: major page faults in each of 5 runs", "main of tqkv, trial 12: another"]
+            comparison.step("main", lambda: done.append("again"), 1)
+            self.assertEqual((done, len(document["problems"])), ([1, "again"], 1))
+            with open(comparison.given.output) as file:
+                self.assertEqual(json.load(file)["done"], ["main 1", "main 2"])
+
+    def test_only_the_same_comparison_goes_on(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "out.json")
+            fresh = document_of({}, [])
+            fresh["machine"].update(system="Linux")
+            fresh["settings"].update(rows=["main"], threads=2, depth_backends=[], attention_depth=16384, major_faults=0)
+            fresh.update(done=[], peer={"package": "x 1"}, model={"name": "a", "layers": 40})
+            self.assertIs(self.script.resumed(path, fresh), fresh)
+            for part, key in (("machine", "cpu"), ("model", "layers"), ("settings", "threads"), ("peer", "package")):
+                other = json.loads(json.dumps(fresh))
+                other[part][key] = "another"
+                with open(path, "w") as file:
+                    json.dump(other, file)
+                with self.assertRaisesRegex(children.Refusal, f"has {part} {key} another, not"):
+                    self.script.resumed(path, fresh)
+            with open(path, "w") as file:
+                file.write("{}")
+            with self.assertRaisesRegex(children.Refusal, "holds no comparison"):
+                self.script.resumed(path, fresh)
 
 
 if __name__ == "__main__":
