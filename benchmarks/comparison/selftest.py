@@ -150,6 +150,9 @@ class Figures(unittest.TestCase):
         faster["read_gb_s"]["all_threads"] = 43.0
         self.assertEqual(bounds.median_rates([RATES, faster])["read_gb_s"]["all_threads"], 38.0)
         self.assertEqual(median([3, 1, 2]), 2)
+        document = {"machine": {"rates": [RATES, {"row": "avx2", **faster}]}}
+        for row, expected in (("main", 33.0), ("avx2", 43.0)):
+            self.assertEqual(table.rates_of(document, row)["read_gb_s"]["all_threads"], expected)
 
     def test_the_best_setting_of_each_test_is_taken_from_the_sweep(self):
         slow, fast = {"flash": "off", "load": "none", "repack": 0, "ubatch": 512}, {"flash": "on", "load": "mmap", "repack": 1, "ubatch": 2048}
@@ -197,7 +200,7 @@ class Resuming(unittest.TestCase):
             document = document_of({}, [run_of("tqkv", [], trial=1), run_of("tqkv", [], trial=0), run_of("tqkv", [], row="avx2", trial=1)])
             document["done"] = ["main 1"]
             comparison = self.script.Comparison(types.SimpleNamespace(output=os.path.join(folder, "out.json")), document, None, None)
-            comparison.rates = lambda: None
+            comparison.rates = lambda row: None
             done = []
             for trial in (0, 1, 1):
                 comparison.step("main", lambda: done.append(trial), trial)

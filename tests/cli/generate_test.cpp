@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "model_folder.h"
@@ -48,6 +49,18 @@ TEST_CASE("the known commands run word for word") {
   CHECK(two.exit_code == 0);
   CHECK(two.output == "I am\n");
   CHECK(contains(two.error, "tqkv: turboquant"));
+}
+
+TEST_CASE("programs side by side, more threads than cores and one thread give what one program gives alone") {
+  const std::string alone = generate({greeting, "--temperature", "0"}).output;
+  std::vector<std::string> found(4);
+  std::vector<std::thread> runs;
+  for (std::size_t i = 0; i < found.size(); ++i)
+    runs.emplace_back([&found, i] {
+      found[i] = generate({greeting, "--temperature", "0", "--threads", i == 0 ? "1" : i == 1 ? "67" : "2"}).output;
+    });
+  for (auto& run : runs) run.join();
+  for (const auto& text : found) CHECK(text == alone);
 }
 
 TEST_CASE("every backend answers the greeting and says what is stored") {

@@ -1,6 +1,7 @@
 // Shapes other than the pocket model's: small random checkpoints, each run on both paths, in chunks and token by token.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "support/checkpoint_writer.h"
@@ -92,6 +93,38 @@ TEST_CASE("every shape of the architecture runs: exact in any chunks, and the fa
         const auto agreement = compare(whole, rows(*fast, format, ids, chunk), model.vocab);
         CHECK(agreement.mean_kl < (chunk == 1 && format == "baseline" ? 1e-2 : 5e-2));
         CHECK(agreement.median_kl < (chunk == 1 ? 1e-3 : 1e-2));
+      }
+    }
+  }
+}
+
+TEST_CASE("prompts whose lengths divide nothing, with experts that get every token and experts that get none") {
+  TinyModel model;
+  model.experts = 5;
+  for (const bool even : {true, false}) {
+    CAPTURE(even);
+    const TemporaryDirectory folder;
+    write_checkpoint(model, folder.path());
+    if (!even) {  // a router of zeros: ties go to the lower expert, so that the first two get everything
+      auto tensors = make_tensors(model);
+      for (auto& tensor : tensors)
+        if (tensor.name.find(".mlp.gate.") != std::string::npos)
+          std::fill(tensor.bytes.begin(), tensor.bytes.end(), std::byte{0});
+      write_shards(folder.path(), tensors, 1);
+    }
+    const auto exact = load(folder.path(), Precision::f32), fast = load(folder.path(), Precision::fast),
+               many = load(folder.path(), Precision::fast, 7);
+    for (const int count : {1, 7, 63, 65, 257, 2047}) {  // one token, below and above a chunk of the delta rule, a page
+      CAPTURE(count);
+      const auto ids = ids_for(model, count);
+      for (const std::string format : {"baseline", "turboquant"}) {
+        CAPTURE(format);
+        const auto whole = rows(*exact, format, ids, 2048);
+        CHECK(compare(whole, rows(*exact, format, ids, 100), model.vocab).mean_kl < 1e-4);
+        const auto quick = rows(*fast, format, ids, 2048);
+        CHECK(std::all_of(quick.begin(), quick.end(), [](float x) { return std::isfinite(x); }));
+        CHECK(compare(whole, quick, model.vocab).median_kl < 1e-2);
+        CHECK(rows(*many, format, ids, 2048) == quick);
       }
     }
   }
