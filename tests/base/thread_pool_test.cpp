@@ -2,7 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <numeric>
+#include <thread>
+#include <vector>
 
 using tqkv::ThreadPool;
 
@@ -94,6 +99,26 @@ TEST_CASE("workers that have gone to sleep take part again") {
     volatile unsigned work = 0;
     for (unsigned i = 0; i < 200000; ++i) work = work + i;
   }
+}
+
+TEST_CASE("a worker begins with its own part of the tasks, and helps with the others") {
+  ThreadPool pool(2);
+  constexpr int count = 9;
+  std::vector<int> worker_of(count, -1);
+  std::atomic<int> begun{-1};  // what the other worker took first
+  pool.run(count, [&](int index, int worker) {
+    worker_of[static_cast<std::size_t>(index)] = worker;
+    if (worker == 1) {
+      int nothing = -1;
+      begun.compare_exchange_strong(nothing, index);
+      return;
+    }
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (begun.load() < 0 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  });
+  CHECK(begun.load() == count / 2);
+  CHECK(worker_of[0] == 0);
+  CHECK(std::count(worker_of.begin(), worker_of.end(), -1) == 0);
 }
 
 TEST_CASE("no task and no region are fine") {

@@ -91,9 +91,9 @@ void Forward::experts_of_one(const LayerWeights& layer) {
   pool_.run(2 * (chosen * own + own_shared), [&](int task, int worker) {
     const int slot = std::min(task / (2 * own), chosen);
     const bool is_shared = slot == chosen;
-    task -= slot * 2 * own;
-    const bool up = task >= (is_shared ? own_shared : own);
-    const int begin = (up ? task - (is_shared ? own_shared : own) : task) * block;
+    const int blocks = is_shared ? own_shared : own, part = task - slot * 2 * own;  // gate's blocks, then up's
+    const bool up = part >= blocks;
+    const int begin = (up ? part - blocks : part) * block;
     const MlpWeights& weights = is_shared ? layer.shared_expert : layer.experts;
     const Matrix& all = up ? weights.up_proj : weights.gate_proj;
     const Matrix w = is_shared ? all : all.expert(work_.pair_expert[slot]);
