@@ -15,7 +15,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 from comparison import bounds, children, llama, shape_gguf, table, tqkv
-from comparison.statistics import median, paired_ratio
+from comparison.statistics import median, paired_ratio, ratio_of_medians
 
 CONFIG = os.path.join(HERE, "..", "..", "models", "configs", "qwen3.5-35b-a3b-4bit.json")
 PROGRAM, MACHINE_RATES = sys.argv[1:3]
@@ -118,6 +118,15 @@ class Shape(unittest.TestCase):
         self.assertAlmostEqual(fastest["ratio"]["median"], 6.0)
         self.assertAlmostEqual(q4["ratio"]["median"], 32.0)
         self.assertAlmostEqual(fastest["bound"], 16384 * 520 / 33e6, places=6)
+
+    def test_differences_that_scatter_beyond_zero_still_have_a_ratio_of_medians(self):
+        ratio = ratio_of_medians([10.0, 12.0, 11.0, 9.0, 10.0], [2.0, -1.0, 2.5, 2.0, 1.5])
+        self.assertAlmostEqual(ratio["median"], 5.0)
+        self.assertLess(ratio["low"], 5.0)
+        self.assertGreater(ratio["low"], 3.5)
+        self.assertEqual(ratio, ratio_of_medians([10.0, 12.0, 11.0, 9.0, 10.0], [2.0, -1.0, 2.5, 2.0, 1.5]), "the seed is fixed")
+        self.assertIsNone(ratio_of_medians([10.0], [-1.0]))
+        self.assertIsNone(ratio_of_medians([10.0, 9.0, 8.0], [-1.0, 2.0, 3.0])["high"], "many draws are not positive")
 
     def test_a_backend_is_set_against_the_baseline_of_its_own_trial(self):
         samples = []

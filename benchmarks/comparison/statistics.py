@@ -1,5 +1,6 @@
-"""Medians, and paired ratios with their interval."""
+"""Medians, and ratios with their interval."""
 import math
+import random
 
 # Student's t, two-sided 95%, for 1 to 30 degrees of freedom.
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
@@ -30,4 +31,26 @@ def paired_ratio(ours, theirs):
         deviation = math.sqrt(sum((x - mean) ** 2 for x in logs) / (len(logs) - 1))
         reach = T95[min(len(logs) - 2, len(T95) - 1)] * deviation / math.sqrt(len(logs))
         result["low"], result["high"] = math.exp(mean - reach), math.exp(mean + reach)
+    return result
+
+
+def ratio_of_medians(above, below, draws=10_000):
+    """Of samples that may scatter beyond zero, as differences of two times do, with the 95% interval of a bootstrap over both (fixed seed).
+
+    None when the median below is not positive; no interval with fewer than three samples; no upper end where draws of `below` are not positive.
+    """
+    above, below = list(above), list(below)
+    if not above or not below or median(below) <= 0:
+        return None
+    result = {"median": median(above) / median(below), "low": None, "high": None, "pairs": min(len(above), len(below))}
+    if result["pairs"] < 3:
+        return result
+    chance = random.Random(0)
+    ratios = []
+    for _ in range(draws):
+        divisor = median(chance.choices(below, k=len(below)))
+        ratios.append(median(chance.choices(above, k=len(above))) / divisor if divisor > 0 else math.inf)
+    ratios.sort()
+    low, high = ratios[int(0.025 * draws)], ratios[int(0.975 * draws)]
+    result["low"], result["high"] = low, high if high < math.inf else None
     return result

@@ -1,6 +1,6 @@
 """The table of a comparison, made from its raw samples alone: rows() computes, markdown() prints."""
 from comparison import bounds
-from comparison.statistics import median, paired_ratio
+from comparison.statistics import median, paired_ratio, ratio_of_medians
 
 ATTENTION_DEPTH = 16384
 DEEP = 32768
@@ -38,7 +38,7 @@ def rates_of(document, row):
 
 
 def layer_milliseconds(at_depth, at_zero, attention_layers):
-    """{trial: milliseconds of one attention layer}: the time of a step at the depth less that of a step at 0."""
+    """{trial: milliseconds of one attention layer}: the time of a step at the depth less that of a step at 0 in the same trial."""
     return {trial: 1e3 * (1 / at_depth[trial] - 1 / at_zero[trial]) / attention_layers for trial in at_depth if trial in at_zero}
 
 
@@ -110,7 +110,7 @@ def attention_rows(document, rates):
     for rival, least, aim in ((fastest, 3, 8), ("q4_0", 10, 28)):
         if rival is None or not theirs[rival]:
             continue
-        ratio = paired_ratio(theirs[rival], ours["turboquant"])
+        ratio = ratio_of_medians(theirs[rival].values(), ours["turboquant"].values())
         name = f"decode attention of one layer at depth {depth:,}, turboquant, against " + ("the fastest" if least == 3 else "q4_0")
         made.append({"what": name + (f" ({rival})" if least == 3 else ""), "unit": "ms", "ours": figure, "theirs": measured[rival], "ratio": ratio,
                      "bound": bound, "share": bound / figure if figure > 0 else None, "at_least": {"ratio": least}, "aim": {"ratio": aim},
@@ -194,7 +194,9 @@ def ratio_text(ratio):
     if not ratio:
         return "-"
     text = f"{ratio['median']:.2f}"
-    return text if ratio["low"] is None else f"{text} ({ratio['low']:.2f} – {ratio['high']:.2f})"
+    if ratio["low"] is None:
+        return text
+    return f"{text} ({ratio['low']:.2f} – {ratio['high']:.2f})" if ratio["high"] is not None else f"{text} ({ratio['low']:.2f} or more)"
 
 
 def target(entry):
