@@ -4,6 +4,8 @@
 // multiply-adds of a weight and an activation. Weights come from memory that no cache holds; everything else is warm.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -224,15 +226,88 @@ void rotate(benchmark::State& state) {
   state.SetItemsProcessed(64 * state.iterations());
 }
 
-void encode(benchmark::State& state, const char* format) {
+/// n vectors at once: one as a decode step has them, 64 as a prompt does.
+void encode(benchmark::State& state, const char* format, int n) {
   const codec::SideCodec codec = codec::side_codec(KvFormat::parse(format).k, head_dim);
-  const std::vector<float> x = normal_floats(64 * head_dim);
-  std::vector<std::byte> codes(64 * codec.code_bytes), scalars(64 * codec.scalar_bytes + 1);
+  const std::vector<float> x = normal_floats(size(n) * head_dim);
+  std::vector<std::byte> codes(size(n) * codec.code_bytes), scalars(size(n) * codec.scalar_bytes + 1);
   for ([[maybe_unused]] auto _ : state) {
-    kernel->attention.encode(codec, x.data(), head_dim, 64, codes.data(), scalars.data());
+    kernel->attention.encode(codec, x.data(), head_dim, n, codes.data(), scalars.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(n * state.iterations());
+}
+
+struct EncodedVectors {
+  codec::SideCodec codec;
+  std::vector<std::byte> codes, scalars;
+  EncodedVectors(const SideFormat& format, int n)
+      : codec(codec::side_codec(format, head_dim)),
+        codes(size(n) * codec.code_bytes),
+        scalars(size(n) * codec.scalar_bytes + 1) {
+    const std::vector<float> x = normal_floats(size(n) * head_dim);
+    kernel->attention.encode(codec, x.data(), head_dim, n, codes.data(), scalars.data());
+  }
+  const std::byte* codes_at(int i) const { return codes.data() + size(i) * codec.code_bytes; }
+  const std::byte* scalars_at(int i) const { return scalars.data() + size(i) * codec.scalar_bytes; }
+};
+
+void decode(benchmark::State& state, const char* format) {
+  const EncodedVectors vectors(KvFormat::parse(format).k, 64);
+  std::vector<float> out(64 * size(vectors.codec.space()));
+  for ([[maybe_unused]] auto _ : state) {
+    kernel->attention.decode(vectors.codec, vectors.codes.data(), vectors.scalars.data(), 64, out.data());
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(64 * state.iterations());
+}
+
+/// One block of queries and one KV head over `keys` keys, as Forward::attend_block goes through them.
+void attend(benchmark::State& state, const char* format, int queries, int keys) {
+  constexpr int tile = 64;
+  const KvFormat kv = KvFormat::parse(format);
+  const EncodedVectors k(kv.k, keys), v(kv.v, keys);
+  const auto& kernels = kernel->attention;
+  const bool packed_keys = kernels.packed_keys(k.codec), packed_values = kernels.packed_values(v.codec);
+  std::vector<float> query = normal_floats(size(queries) * head_dim), maximum(size(queries)), sum(size(queries)),
+                     output(query.size()), scores(size(queries) * tile), tile_rows(tile * head_dim),
+                     scale(query.size());
+  for (float& q : query) q *= 1.0f / 16;
+  std::vector<std::int32_t> sums(query.size());
+  std::vector<std::byte> memory(kernels.packed_scratch(queries, head_dim) + 2 * query.size() + 128);
+  void* scratch = memory.data();
+  std::size_t room = memory.size();
+  std::align(64, 1, scratch, room);
+  auto* packed = static_cast<std::byte*>(scratch) + (2 * query.size() + 63) / 64 * 64;
+  Queries8 queries8{queries, 0, static_cast<std::byte*>(scratch), scale.data(), sums.data()};
+  for ([[maybe_unused]] auto _ : state) {
+    std::fill(maximum.begin(), maximum.end(), -HUGE_VALF);
+    std::fill(sum.begin(), sum.end(), 0.0f);
+    std::fill(output.begin(), output.end(), 0.0f);
+    AttentionState attention{queries, head_dim, query.data(), maximum.data(), sum.data(), output.data()};
+    if (packed_keys) kernels.quantize_queries(k.codec, query.data(), queries, &queries8);
+    for (int at = 0; at < keys; at += tile) {
+      const int n = std::min(tile, keys - at);
+      const std::vector<int> visible(size(queries), n);
+      if (packed_keys) {
+        kernels.packed_scores(k.codec, k.codes_at(at), k.scalars_at(at), n, queries8, visible.data(), scores.data(),
+                              packed);
+      } else {
+        kernels.decode(k.codec, k.codes_at(at), k.scalars_at(at), n, tile_rows.data());
+        kernels.scores(attention, tile_rows.data(), n, visible.data(), scores.data());
+      }
+      kernels.weigh(attention, n, visible.data(), scores.data());
+      if (packed_values) {
+        kernels.add_packed_values(v.codec, v.codes_at(at), v.scalars_at(at), n, attention, visible.data(),
+                                  scores.data(), packed);
+      } else {
+        kernels.decode(v.codec, v.codes_at(at), v.scalars_at(at), n, tile_rows.data());
+        kernels.add_values(attention, tile_rows.data(), n, visible.data(), scores.data());
+      }
+    }
+    benchmark::ClobberMemory();
+  }
+  rate(state, "GB/s", static_cast<double>(keys) * static_cast<double>(k.codec.vector_bytes() + v.codec.vector_bytes()));
 }
 
 void add_benchmarks() {
@@ -262,9 +337,17 @@ void add_benchmarks() {
   add("delta_step/32_heads", delta_step);
   add("delta_chunk/64_tokens", delta_chunk);
   add("rotate/256", rotate);
-  for (const char* format :
-       {"baseline", "mlx_quant", "rotated_quant", "turboquant", "turboquant:bits=3", "turboquant:bits=2"})
-    add("encode/" + std::string(format), [=](benchmark::State& state) { encode(state, format); });
+  for (const char* format : {"baseline", "mlx_quant", "rotated_quant", "turboquant", "turboquant:bits=3",
+                             "turboquant:bits=2", "trellis", "trellis:bits=3", "trellis:bits=2"}) {
+    const std::string name(format);
+    for (const int n : {1, 64})
+      add("encode/" + name + "/vectors:" + std::to_string(n),
+          [=](benchmark::State& state) { encode(state, format, n); });
+    add("decode/" + name, [=](benchmark::State& state) { decode(state, format); });
+    for (const int queries : {8, 64})
+      add("attend/" + name + "/queries:" + std::to_string(queries) + "/keys:16384",
+          [=](benchmark::State& state) { attend(state, format, queries, 16384); });
+  }
 }
 
 }  // namespace

@@ -13,12 +13,17 @@ inline constexpr int page_tokens = 256;  // mlx-lm's block
 
 /// Pages that `tokens` tokens take in one layer and side.
 int pages_for(int tokens);
-/// Bytes of keys and values of one token over all attention layers.
+/// Bytes that one more token takes over all attention layers, when its keys and values are coded: what is kept of the
+/// first and the newest tokens beside that (KvFormat::sink, window) does not grow with them.
 std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format);
 /// Bytes of a session that holds `tokens` tokens. `conv_bits` is 16 (bf16), or 32 under f32 precision.
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
                        int conv_bits = 16);
-/// Throws Error(format) when some side cannot store head_dim channels.
+/// Floats of the widest decoded key or value: head_dim, or more where signs of S are kept.
+int widest_vector(const ModelConfig& config, const KvFormat& format);
+/// How a split side stores tokens 0 to 255, before its channels are chosen: turboquant of one bit more.
+SideFormat format_before_split(const SideFormat& split);
+/// Throws Error(format) when some side cannot store head_dim channels, or when the boundary leaves no layer compressed.
 void check_format(const ModelConfig& config, const KvFormat& format);
 
 }  // namespace tqkv::cache

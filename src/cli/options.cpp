@@ -69,7 +69,9 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 }
 
 void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
-  const std::string names = "baseline, mlx_quant, turboquant or rotated_quant, with :key=value";
+  std::string names;
+  for (const Backend backend : all_backends()) names += fmt::format("{}{}", names.empty() ? "" : ", ", name(backend));
+  names += "; with :key=value";
   command
       .add_option("--backend", options.backend,
                   names + (several ? "; several with commas" : ", as in turboquant:k=4:v=3"))
@@ -83,12 +85,24 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
         ->type_name(type)
         ->group(cache_group);
   };
-  key("--kv-bits", "bits", "BITS", "Bits a value: turboquant 4, 3.5, 3, 2.5 or 2; mlx_quant 4 or 8");
-  key("--k-bits", "k", "BITS", "Bits of the keys alone: 2 to 5, or 16 for bf16");
-  key("--v-bits", "v", "BITS", "Bits of the values alone: 2 to 5, or 16 for bf16");
-  key("--kv-group-size", "group", "N", "Channels that share a scale in mlx_quant and rotated_quant");
-  key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant: norm, corrected, unbiased or best");
+  key("--kv-bits", "bits", "BITS",
+      "Bits a value: turboquant, trellis and turboquant_prod 4, 3.5, 3, 2.5 or 2; mlx_quant and rotated_quant 2 to 6, 8");
+  key("--k-bits", "k", "BITS", "Bits of the keys alone; 16 leaves them in bf16");
+  key("--v-bits", "v", "BITS", "Bits of the values alone; 16 leaves them in bf16");
+  key("--kv-group-size", "group", "N", "Channels that share a scale in affine codes: 32, 64 or 128, or K/V");
+  key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant and trellis: norm, corrected, unbiased or best, or K/V");
+  key("--kv-states", "states", "N", "States of trellis: 16, 8, 4 by default at 2, 3, 4 bits; more for larger tables");
+  key("--kv-projection", "projection", "KIND", "Signs of turboquant_prod and qjl: gaussian or orthogonal");
+  key("--kv-rows", "rows", "N", "Signs of a key in qjl: multiples of 64 up to 1024");
   key("--kv-seed", "seed", "N", "Seed of the rotation's signs");
+  key("--kv-window", "window", "N", "Newest tokens that a query sees in bf16");
+  key("--kv-sink", "sink", "N", "First tokens that are kept in bf16");
+  key("--kv-boundary", "boundary", "N[/BITS]", "First and last N attention layers in bf16, or N/8 in affine 8 bit");
+  command
+      .add_flag_callback(
+          "--kv-split", [&options] { options.keys["split"] = "1"; },
+          "turboquant with one bit more for a quarter of the channels, those that are strongest")
+      ->group(cache_group);
 }
 
 std::vector<KvFormat> CacheOptions::formats() const {

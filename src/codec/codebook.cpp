@@ -9,7 +9,8 @@
 namespace tqkv::codec {
 namespace {
 
-// Positive halves, printed by tools/codebooks. Distortion 0.117482, 0.034548, 0.009501, 0.002505.
+// Positive halves, printed by tools/codebooks. Distortion 0.363380, 0.117482, 0.034548, 0.009501, 0.002505.
+constexpr float half_1[] = {0.797884561f};
 constexpr float half_2[] = {0.452780035f, 1.510417608f};
 constexpr float half_3[] = {0.245094179f, 0.756005281f, 1.343909279f, 2.151945705f};
 constexpr float half_4[] = {0.128395030f, 0.388048299f, 0.656759119f, 0.942340456f,
@@ -36,23 +37,27 @@ constexpr std::array<float, N - 1> midpoints(const std::array<float, N>& centroi
   return middle;
 }
 
+constexpr auto centroids_1 = mirror(half_1);
 constexpr auto centroids_2 = mirror(half_2);
 constexpr auto centroids_3 = mirror(half_3);
 constexpr auto centroids_4 = mirror(half_4);
 constexpr auto centroids_5 = mirror(half_5);
+constexpr auto thresholds_1 = midpoints(centroids_1);
 constexpr auto thresholds_2 = midpoints(centroids_2);
 constexpr auto thresholds_3 = midpoints(centroids_3);
 constexpr auto thresholds_4 = midpoints(centroids_4);
 constexpr auto thresholds_5 = midpoints(centroids_5);
 
 [[noreturn]] void no_table(int bits) {
-  throw Error(ErrorKind::internal, "codebook: there is no table of " + std::to_string(bits) + " bits, only of 2 to 5");
+  throw Error(ErrorKind::internal, "codebook: there is no table of " + std::to_string(bits) + " bits, only of 1 to 5");
 }
 
 }  // namespace
 
 std::span<const float> centroids(int bits) {
   switch (bits) {
+    case 1:
+      return centroids_1;
     case 2:
       return centroids_2;
     case 3:
@@ -68,6 +73,8 @@ std::span<const float> centroids(int bits) {
 
 std::span<const float> thresholds(int bits) {
   switch (bits) {
+    case 1:
+      return thresholds_1;
     case 2:
       return thresholds_2;
     case 3:

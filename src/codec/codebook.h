@@ -1,4 +1,4 @@
-// Lloyd-Max codebooks of N(0,1) for 2 to 5 bits (docs/formats.md gives the tables; tools/codebooks recomputes them).
+// Lloyd-Max codebooks of N(0,1) for 1 to 5 bits (docs/formats.md gives the tables; tools/codebooks recomputes them).
 #pragma once
 #include <span>
 

@@ -33,7 +33,7 @@ const std::byte* unpack_plane(int width, int shift, const std::byte* codes, std:
 }
 
 [[maybe_unused]] bool packable(int bits) {
-  return (bits >= 2 && bits <= 5) || bits == 8;
+  return (bits >= 1 && bits <= 5) || bits == 8;
 }
 // 3 and 5 bits are a plane of 2 and 4 bits with a plane of the topmost bit behind it.
 int lower(int bits) {
@@ -43,21 +43,45 @@ int lower(int bits) {
 }  // namespace
 
 std::size_t packed_bytes(int bits, int dim) {
-  assert(packable(bits) && dim > 0 && dim % 8 == 0);
-  return static_cast<std::size_t>(dim) / 8 * static_cast<std::size_t>(bits);
+  assert(bits >= 1 && bits <= 8 && dim > 0 && dim * bits % 8 == 0);
+  return static_cast<std::size_t>(dim) * static_cast<std::size_t>(bits) / 8;
 }
 
 void pack(int bits, std::span<const std::uint8_t> index, std::byte* codes) {
-  assert(packable(bits) && index.size() % 8 == 0);
+  assert(packable(bits));
   codes = pack_plane(lower(bits), 0, index, codes);
   if (lower(bits) != bits) pack_plane(1, lower(bits), index, codes);
 }
 
 void unpack(int bits, const std::byte* codes, std::span<std::uint8_t> index) {
-  assert(packable(bits) && index.size() % 8 == 0);
+  assert(packable(bits));
   std::fill(index.begin(), index.end(), std::uint8_t{0});
   codes = unpack_plane(lower(bits), 0, codes, index);
   if (lower(bits) != bits) unpack_plane(1, lower(bits), codes, index);
+}
+
+void pack_stream(int bits, std::span<const std::uint8_t> index, std::byte* codes) {
+  unsigned waiting = 0, count = 0;  // bits that do not fill a byte yet
+  for (const std::uint8_t value : index) {
+    waiting |= static_cast<unsigned>(value) << count;
+    for (count += static_cast<unsigned>(bits); count >= 8; count -= 8, waiting >>= 8)
+      *codes++ = static_cast<std::byte>(waiting);
+  }
+  assert(count == 0);
+}
+
+void unpack_stream(int bits, const std::byte* codes, std::span<std::uint8_t> index) {
+  const unsigned mask = (1u << bits) - 1u;
+  unsigned waiting = 0, count = 0;
+  for (std::uint8_t& value : index) {
+    if (count < static_cast<unsigned>(bits)) {
+      waiting |= std::to_integer<unsigned>(*codes++) << count;
+      count += 8;
+    }
+    value = static_cast<std::uint8_t>(waiting & mask);
+    waiting >>= bits;
+    count -= static_cast<unsigned>(bits);
+  }
 }
 
 }  // namespace tqkv::codec

@@ -1,5 +1,4 @@
-#include <fmt/format.h>
-
+#include "codec/method.h"
 #include "tqkv/kv_format.h"
 
 namespace tqkv {
@@ -18,18 +17,12 @@ std::string_view name(KvScalar scalar) {
   return "norm";
 }
 
+std::string_view name(Projection projection) {
+  return projection == Projection::gaussian ? "gaussian" : "orthogonal";
+}
+
 std::string SideFormat::describe() const {
-  switch (kind) {
-    case Kind::plain:
-      return bits == 16 ? "bf16" : bits == 32 ? "f32" : fmt::format("plain {} bit", bits);
-    case Kind::affine:
-      return fmt::format("affine {} bit, group {}", bits, group);
-    case Kind::rotated_affine:
-      return fmt::format("rotated affine {} bit, group {}", bits, group);
-    case Kind::turboquant:
-      return fmt::format("turboquant {} bit, scalar {}", bits, name(scalar));
-  }
-  return "unknown";
+  return codec::method(kind).describe(*this);
 }
 
 }  // namespace tqkv

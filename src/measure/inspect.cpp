@@ -58,6 +58,10 @@ std::vector<NamedFormat> listed_formats() {
   add(Backend::mlx_quant, "8");
   for (const char* bits : {"4", "3.5", "3", "2.5", "2"}) add(Backend::turboquant, bits);
   add(Backend::rotated_quant, "4");
+  add(Backend::trellis, "4");
+  add(Backend::turboquant_prod, "4");
+  for (const Backend backend : {Backend::qjl, Backend::polarquant, Backend::sketch})
+    formats.push_back({std::string(name(backend)), KvFormat::of(backend)});
   return formats;
 }
 
@@ -76,7 +80,11 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
 
   for (NamedFormat& listed : listed_formats()) {
     if (options.precision == Precision::f32) listed.format = listed.format.in_f32();
-    cache::check_format(config, listed.format);
+    try {
+      cache::check_format(config, listed.format);
+    } catch (const Error&) {
+      continue;  // not for heads of this size
+    }
     inspection.bytes_per_token.push_back(cache::bytes_per_token(config, listed.format));
     inspection.formats.push_back(std::move(listed));
   }

@@ -16,8 +16,9 @@
 namespace tqkv {
 namespace {
 
-constexpr std::array<Backend, 4> backends = {Backend::baseline, Backend::mlx_quant, Backend::turboquant,
-                                             Backend::rotated_quant};
+// Those whose largest context a plan names beside its own.
+constexpr std::array<Backend, 5> named_backends = {Backend::baseline, Backend::mlx_quant, Backend::turboquant,
+                                                   Backend::rotated_quant, Backend::trellis};
 
 // Bytes of tokenizer tables (402 measured on the pocket model) and copies of the logits for one row of the vocabulary.
 constexpr std::uint64_t bytes_per_vocabulary_row = 420;
@@ -34,9 +35,13 @@ CacheBytes bytes_at(const ModelConfig& config, const KvFormat& held, int tokens,
   return cache::cache_bytes(config, held, tokens, request.state, conv_bits(request.precision));
 }
 
-std::uint64_t scratch_at(const ModelConfig& config, int tokens, const PlanRequest& request) {
+// Working memory; and a window holds the chunk that is being fed beside its own tokens, one layer at a time.
+std::uint64_t scratch_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
   const int threads = request.threads > 0 ? request.threads : available_cores();
-  return cpu::scratch_bytes(config, request.precision, std::min(request.prefill_chunk, tokens), threads);
+  const int chunk = std::min(request.prefill_chunk, tokens);
+  const std::uint64_t bf16_token = 4 * static_cast<std::uint64_t>(config.kv_dim());
+  return cpu::scratch_bytes(config, request.precision, chunk, threads, cache::widest_vector(config, held)) +
+         (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
 }
 
 std::uint64_t snapshot_bytes(const CacheBytes& bytes, const PlanRequest& request) {
@@ -49,7 +54,7 @@ std::uint64_t vocabulary_bytes(const ModelConfig& config) {
 
 std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
   const CacheBytes bytes = bytes_at(config, held, tokens, request);
-  return bytes.allocated() + snapshot_bytes(bytes, request) + scratch_at(config, tokens, request) +
+  return bytes.allocated() + snapshot_bytes(bytes, request) + scratch_at(config, held, tokens, request) +
          vocabulary_bytes(config) + request.beside;
 }
 
@@ -149,13 +154,13 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   plan.recurrent = bytes.recurrent;
   plan.convolution = bytes.convolution;
   plan.snapshots = snapshot_bytes(bytes, request);
-  plan.scratch = scratch_at(config, plan.context, request);
+  plan.scratch = scratch_at(config, plan.format, plan.context, request);
   plan.vocabulary = vocabulary_bytes(config);
   plan.beside = request.beside;
 
   plan.available = request.available ? *request.available : available_memory();
   plan.largest_context = largest_context(config, plan.format, request, plan.available);
-  for (const Backend backend : backends) {
+  for (const Backend backend : named_backends) {
     if (backend == format.backend) continue;
     const KvFormat other = as_held(KvFormat::of(backend), request.precision);
     try {

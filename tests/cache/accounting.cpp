@@ -50,7 +50,21 @@ TEST_CASE("bytes a token of the 35B shape are those of the published table") {
                {"turboquant:bits=5", 6480, 5.0625},
                {"turboquant:k=16:v=4", 12840, 10.03125},
                {"rotated_quant", 5760, 4.5},
-               {"rotated_quant:bits=8", 10880, 8.5}};
+               {"rotated_quant:bits=8", 10880, 8.5},
+               {"mlx_quant:bits=3", 4480, 3.5},
+               {"mlx_quant:bits=6:group=128", 8000, 6.25},
+               {"rotated_quant:bits=2:group=32", 3840, 3.0},
+               {"trellis", 5200, 4.0625},
+               {"trellis:bits=3.5", 4560, 3.5625},
+               {"trellis:bits=2:states=32", 2640, 2.0625},
+               {"turboquant_prod:bits=4", 5280, 4.125},
+               {"turboquant_prod:bits=3", 4000, 3.125},
+               {"turboquant:split=1:bits=2", 3040, 2.375},
+               {"turboquant:split=1:bits=3", 4320, 3.375},
+               {"qjl", 3880, 3.03125},
+               {"polarquant", 4960, 3.875},
+               {"sketch", 5800, 4.53125},
+               {"sketch:v=16", 13160, 10.28125}};
   const ModelConfig config = config_35b();
   for (const auto& row : table) {
     CAPTURE(row.format);
@@ -96,6 +110,37 @@ TEST_CASE("a prompt of 128 and 8 more tokens cost what was published, used and a
   CHECK(bytes("baseline", 135).allocated() == 38174720);
   CHECK(bytes("mlx_quant", 135).used() == 33709440);
   CHECK(bytes("mlx_quant", 135).allocated() == 34406400);
+}
+
+TEST_CASE("options cost what they keep in bf16, used and in whole pages") {
+  // A token in bf16 takes 20,480 bytes over all layers and both sides, a page 256 of them.
+  const std::uint64_t plain = 20480, coded = 5200;
+  CHECK(bytes("turboquant:window=128", 2055).kv_used == 2055 * coded + 128 * plain);
+  CHECK(bytes("turboquant:window=128", 2055).kv_allocated == 9 * 256 * coded + 2 * 256 * plain);
+  CHECK(bytes("turboquant:window=128", 2040).kv_allocated == 8 * 256 * coded + 256 * plain);
+  CHECK(bytes("turboquant:window=128", 100).kv_used == 100 * (coded + plain));
+  CHECK(bytes("turboquant:sink=4", 2055).kv_used == 2055 * coded + 4 * plain);
+  CHECK(bytes("turboquant:sink=4", 2055).kv_allocated == 9 * 256 * coded + 256 * plain);
+  CHECK(bytes("turboquant:sink=4", 3).kv_used == 3 * (coded + plain));
+  CHECK(bytes("turboquant:v=16:sink=4", 2055).kv_used == 2055 * 12840 + 4 * plain / 2);
+  CHECK(bytes("turboquant:boundary=2", 2055).kv_used == 2055 * (6 * coded + 4 * plain) / 10);
+  CHECK(bytes("turboquant:boundary=2/8", 2055).kv_used == 2055 * (6 * coded + 4 * 10880) / 10);
+}
+
+TEST_CASE("a split side keeps its first page in turboquant of one bit more") {
+  const std::uint64_t split = 3040;
+  CHECK(bytes("turboquant:split=1:bits=2", 256).kv_used == 256 * std::uint64_t{3920});
+  CHECK(bytes("turboquant:split=1:bits=2", 1000).kv_used == 256 * std::uint64_t{3920} + 744 * split);
+  CHECK(bytes("turboquant:split=1:bits=2", 1000).kv_allocated == 256 * (3920 + 3 * split));
+}
+
+TEST_CASE("a boundary that leaves no layer compressed is refused") {
+  const ModelConfig config = config_35b();
+  CHECK_NOTHROW(check_format(config, KvFormat::parse("turboquant:boundary=4")));
+  CHECK_THROWS_WITH_AS(check_format(config, KvFormat::parse("turboquant:boundary=5")),
+                       "[format] cache format `turboquant:k=4:v=4:scalar=corrected:seed=0:table=1:boundary=5/16`: 5 "
+                       "layers at each end leave none of the 10 attention layers compressed",
+                       Error);
 }
 
 TEST_CASE("pages hold 256 tokens") {

@@ -42,7 +42,13 @@ TEST_CASE("a backend's name alone is its default format") {
   CHECK(canonical("mlx_quant") == "mlx_quant:k=4:v=4:group=64");
   CHECK(canonical("turboquant") == "turboquant:k=4:v=4:scalar=corrected:seed=0:table=1");
   CHECK(canonical("rotated_quant") == "rotated_quant:k=4:v=4:group=64:seed=0");
-  for (const Backend backend : {Backend::baseline, Backend::mlx_quant, Backend::turboquant, Backend::rotated_quant}) {
+  CHECK(canonical("trellis") == "trellis:k=4:v=4:scalar=corrected:states=4:seed=0:table=1");
+  CHECK(canonical("turboquant_prod") == "turboquant_prod:k=4:v=4:projection=gaussian:seed=0:table=1");
+  CHECK(canonical("qjl") == "qjl:k=1:v=4:group=32:rows=256:projection=orthogonal:seed=0");
+  CHECK(canonical("polarquant") == "polarquant:k=4:v=4:seed=0");
+  CHECK(canonical("sketch") == "sketch:k=3:v=4:group=64:seed=0");
+  CHECK(all_backends().size() == 9);
+  for (const Backend backend : all_backends()) {
     CHECK(KvFormat::of(backend) == KvFormat::parse(name(backend)));
     CHECK(KvFormat::of(backend).backend == backend);
   }
@@ -110,9 +116,18 @@ TEST_CASE("the canonical string of every format there is parses back to it, and 
     }
   }
   for (const char* backend : {"mlx_quant", "rotated_quant"}) {
-    for (const char* sides : {"k=4:v=4", "k=4:v=8", "k=8:v=4", "k=8:v=8", "k=4:v=16", "k=16:v=8"})
+    for (const char* sides : {"k=4:v=4", "k=4:v=8", "k=8:v=4", "k=8:v=8", "k=4:v=16", "k=16:v=8", "k=2:v=3", "k=5:v=6",
+                              "k=4:v=4:group=32", "k=4:v=4:group=128/64", "k=16:v=3:group=128"})
       check(KvFormat::parse(std::string(backend) + ":" + sides));
   }
+  for (const char* text :
+       {"trellis:bits=3.5", "trellis:bits=3.5:states=16", "trellis:bits=3.5:states=16/8", "trellis:k=4:v=16:states=8",
+        "turboquant:split=1", "turboquant:split=1:bits=2", "turboquant:k=2:v=16:split=1", "turboquant_prod:bits=3",
+        "turboquant_prod:projection=orthogonal", "qjl:rows=512", "qjl:v=16", "qjl:projection=gaussian:v=2:group=64",
+        "polarquant:v=16", "polarquant:k=16", "sketch:k=2", "sketch:v=16", "sketch:group=32/64",
+        "turboquant:window=128", "turboquant:sink=4", "turboquant:window=128:sink=4:boundary=1",
+        "mlx_quant:boundary=2/8", "qjl:window=1:seed=5"})
+    check(KvFormat::parse(text));
   CHECK(strings.size() == formats);
 }
 
@@ -153,13 +168,15 @@ TEST_CASE("a side is described in words") {
 }
 
 TEST_CASE("an unknown backend is refused with the names there are") {
-  for (const char* text : {"", "turbo", "Turboquant", " turboquant", "qjl:m=256", ":k=4", "=", "turboquant,baseline"})
-    CHECK(says(refusal(text), "there are baseline, mlx_quant, turboquant, rotated_quant"));
+  for (const char* text : {"", "turbo", "Turboquant", " turboquant", "qjl2", ":k=4", "=", "turboquant,baseline"})
+    CHECK(says(refusal(text),
+               "there are baseline, mlx_quant, turboquant, rotated_quant, trellis, turboquant_prod, qjl, polarquant, "
+               "sketch"));
 }
 
 TEST_CASE("keys that do not exist, are empty or are given twice are refused") {
-  CHECK(says(refusal("turboquant:depth=4"), "turboquant has no key `depth`, it has bits, k, v, scalar, seed, table"));
-  CHECK(says(refusal("mlx_quant:seed=4"), "mlx_quant has no key `seed`, it has bits, k, v, group"));
+  CHECK(says(refusal("turboquant:depth=4"), "turboquant has no key `depth`, it has bits, k, v, split, scalar, seed, table, window, sink, boundary"));
+  CHECK(says(refusal("mlx_quant:seed=4"), "mlx_quant has no key `seed`, it has bits, k, v, group, window, sink, boundary"));
   CHECK(says(refusal("turboquant:group=64"), "no key `group`"));
   CHECK(says(refusal("baseline:k=4"), "baseline has no key `k`"));
   CHECK(says(refusal("turboquant:k=4:v=3:k=4"), "`k` is given twice"));
@@ -168,10 +185,47 @@ TEST_CASE("keys that do not exist, are empty or are given twice are refused") {
     CHECK(says(refusal(text), "where key=value was expected"));
 }
 
-TEST_CASE("keys of formats that are still to come say so") {
-  for (const char* text : {"turboquant:window=128", "turboquant:sink=4", "mlx_quant:boundary=2", "turboquant:split=64",
-                           "turboquant:states=16", "baseline:window=1"})
-    CHECK(says(refusal(text), "is not available in this version"));
+TEST_CASE("options are for every backend but baseline, which has nothing to leave in bf16") {
+  for (const Backend backend : all_backends()) {
+    const std::string text(name(backend));
+    if (backend == Backend::baseline) {
+      CHECK(says(refusal("baseline:window=1"), "baseline has no key `window`"));
+      continue;
+    }
+    const KvFormat format = KvFormat::parse(text + ":boundary=2:sink=4:window=128");
+    CHECK(format.window == 128);
+    CHECK(format.sink == 4);
+    CHECK(format.boundary == 2);
+    CHECK(format.canonical() == KvFormat::parse(text).canonical() + ":window=128:sink=4:boundary=2/16");
+    CHECK(KvFormat::parse(text + ":window=0:sink=0:boundary=0") == KvFormat::parse(text));
+  }
+  CHECK(says(refusal("turboquant:window=-1"), "whole numbers from 0"));
+  CHECK(says(refusal("turboquant:sink=1.5"), "whole numbers from 0"));
+  CHECK(says(refusal("turboquant:boundary=2/4"), "N/8 for affine of 8 bits"));
+}
+
+TEST_CASE("the boundary takes layers at both ends and leaves the others") {
+  const KvFormat format = KvFormat::parse("turboquant:bits=3:boundary=2/8");
+  for (int layer = 0; layer < 10; ++layer) {
+    const bool edge = layer < 2 || layer >= 8;
+    CHECK(format.sides(layer, 10).k.describe() ==
+          (edge ? "affine 8 bit, group 64" : "turboquant 3 bit, scalar corrected"));
+    CHECK(format.sides(layer, 10).v == (edge ? format.edge : format.v));
+  }
+}
+
+TEST_CASE("trellis has its own states for each number of bits, and split its own limits") {
+  CHECK(KvFormat::parse("trellis:bits=2").k.states == 16);
+  CHECK(KvFormat::parse("trellis:bits=3").k.states == 8);
+  CHECK(KvFormat::parse("trellis:bits=3.5").v.states == 8);
+  CHECK(says(refusal("trellis:bits=4:states=32"), "with 4 bits, there are 4, 8, 16"));
+  CHECK(says(refusal("trellis:bits=5"), "there are 2, 2.5, 3, 3.5, 4"));
+  CHECK(says(refusal("turboquant:split=1:k=5"), "k and v of 2, 3 or 4 bits"));
+  CHECK(says(refusal("turboquant:split=2"), "there are 0, 1"));
+  CHECK(says(refusal("qjl:k=16"), "ask for mlx_quant"));
+  CHECK(says(refusal("sketch:k=16"), "ask for mlx_quant"));
+  CHECK(says(refusal("qjl:rows=100"), "the multiples of 64 up to 1024"));
+  CHECK(says(refusal("qjl:projection=normal"), "gaussian, orthogonal"));
 }
 
 TEST_CASE("values that do not exist are refused with those that do") {
@@ -180,10 +234,10 @@ TEST_CASE("values that do not exist are refused with those that do") {
   for (const char* text : {"turboquant:k=6", "turboquant:k=1", "turboquant:k=8", "turboquant:k=-4", "turboquant:k=4x",
                            "turboquant:k= 4", "turboquant:k=+4", "turboquant:k=99999999999999999999"})
     CHECK(says(refusal(text), "there are 2, 3, 4, 5, 16, 32"));
-  CHECK(says(refusal("mlx_quant:bits=3"), "there are 4, 8"));
-  CHECK(says(refusal("mlx_quant:bits=16"), "there are 4, 8"));
-  CHECK(says(refusal("mlx_quant:k=5"), "there are 4, 8, 16, 32"));
-  CHECK(says(refusal("mlx_quant:group=32"), "there are 64"));
+  CHECK(says(refusal("mlx_quant:bits=7"), "there are 2, 3, 4, 5, 6, 8"));
+  CHECK(says(refusal("mlx_quant:bits=16"), "there are 2, 3, 4, 5, 6, 8"));
+  CHECK(says(refusal("mlx_quant:k=7"), "there are 2, 3, 4, 5, 6, 8, 16, 32"));
+  CHECK(says(refusal("mlx_quant:group=16"), "there are 32, 64, 128"));
   CHECK(says(refusal("baseline:bits=8"), "there are 16, 32"));
   CHECK(says(refusal("turboquant:table=2"), "there are 1"));
   for (const char* text :
@@ -234,11 +288,7 @@ TEST_CASE("a key given for a list is a usage error where an entry lacks it or ha
   CHECK(says(usage("turboquant", {{"table", "1"}}), "turboquant has no key `table`"));
   CHECK(says(usage("turboquant:bits=3", {{"bits", "4"}}), "it has bits=3, and an option sets bits=4"));
   CHECK(says(usage("turboquant", {{"seed", ""}}), "to nothing"));
-  CHECK(says(error_of(ErrorKind::format,
-                      [] {
-                        parse_formats("turboquant", {{"window", "4"}});
-                      }),
-             "not available in this version"));
+  CHECK(parse_formats("turboquant,mlx_quant", {{"window", "4"}})[1].window == 4);
   CHECK(says(error_of(ErrorKind::format, [] { parse_formats("turboquant:k=4:v=3", {{"bits", "2"}}); }), "no effect"));
   CHECK(says(error_of(ErrorKind::format,
                       [] {

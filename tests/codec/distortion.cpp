@@ -6,6 +6,7 @@
 #include <numbers>
 #include <vector>
 
+#include "codec/method.h"
 #include "codec/rotation.h"
 #include "codec/vectors.h"
 
@@ -38,6 +39,21 @@ Measured measure(const SideFormat& format, int dim, int count, std::uint64_t see
   return {sum.error / count, sum.product / count, sum.cosine / count};
 }
 
+// Of codes of one bit, which only turboquant_prod stores, with any scalar.
+double one_bit_distortion(KvScalar scalar, int dim, int count) {
+  test::Normal normal(39);
+  std::vector<std::uint8_t> index(static_cast<std::size_t>(dim));
+  double error = 0.0;
+  for (int i = 0; i < count; ++i) {
+    const std::vector<float> y = normal.vector(dim);
+    const codec::LloydMax sums = codec::lloyd_max(1, y, test::norm(y), index);
+    const double cosine = sums.products / dim, square = sums.squares / dim;
+    const double s = codec::stored_scalar(scalar, 1.0, cosine, square);
+    error += 1.0 - 2.0 * s * cosine + s * s * square;
+  }
+  return error / count;
+}
+
 double upper_bound(int bits) {
   return std::numbers::sqrt3 * std::numbers::pi / 2.0 * std::pow(4.0, -bits);
 }
@@ -65,21 +81,45 @@ TEST_CASE("distortion is the same behind signs and the Walsh-Hadamard transform"
   }
 }
 
-TEST_CASE("distortion at 256 channels is that of the published table for each scalar") {
+TEST_CASE("distortion at 128 and 256 channels is that of the published table for each scalar, from 1 to 5 bits") {
   const struct {
+    int dim;
     KvScalar scalar;
-    double error[4];
-  } expected[] = {{KvScalar::norm, {0.116731, 0.034270, 0.009403, 0.002480}},
-                  {KvScalar::corrected, {0.119976, 0.034340, 0.009341, 0.002456}},
-                  {KvScalar::best, {0.116343, 0.034040, 0.009319, 0.002455}},
-                  {KvScalar::unbiased, {0.131836, 0.035262, 0.009409, 0.002461}}};
+    double error[5];
+  } expected[] = {{128, KvScalar::norm, {0.360848, 0.116020, 0.033974, 0.009317, 0.002452}},
+                  {128, KvScalar::corrected, {0.401060, 0.118840, 0.033816, 0.009173, 0.002405}},
+                  {128, KvScalar::best, {0.360499, 0.115242, 0.033520, 0.009151, 0.002403}},
+                  {128, KvScalar::unbiased, {0.567153, 0.130596, 0.034726, 0.009240, 0.002409}},
+                  {256, KvScalar::norm, {0.362113, 0.116731, 0.034270, 0.009403, 0.002480}},
+                  {256, KvScalar::corrected, {0.402643, 0.119976, 0.034340, 0.009341, 0.002456}},
+                  {256, KvScalar::best, {0.361937, 0.116343, 0.034040, 0.009319, 0.002455}},
+                  {256, KvScalar::unbiased, {0.568973, 0.131836, 0.035262, 0.009409, 0.002461}}};
   for (const auto& row : expected) {
+    CAPTURE(row.dim);
+    CAPTURE(name(row.scalar));
+    const int count = 640000 / row.dim;
+    CHECK(one_bit_distortion(row.scalar, row.dim, count) == doctest::Approx(row.error[0]).epsilon(0.01));
     for (int bits = 2; bits <= 5; ++bits) {
-      CAPTURE(name(row.scalar));
       CAPTURE(bits);
-      CHECK(measure(test::turboquant(bits, row.scalar), 256, 5000, 33).error ==
-            doctest::Approx(row.error[bits - 2]).epsilon(0.01));
+      CHECK(measure(test::turboquant(bits, row.scalar), row.dim, count, 33).error ==
+            doctest::Approx(row.error[bits - 1]).epsilon(0.01));
     }
+  }
+}
+
+TEST_CASE("the channels of turboquant_prod are turboquant's of one bit less") {
+  const double expected[] = {0.362113, 0.116731, 0.034270, 0.009403};
+  for (int bits = 2; bits <= 5; ++bits) {
+    CAPTURE(bits);
+    test::Codecs codecs;
+    const auto codec = codecs(test::prod(bits, Projection::orthogonal), 256);
+    test::Normal normal(38);
+    test::Mean error;
+    for (int i = 0; i < 2000; ++i) {
+      const std::vector<float> y = normal.vector(256), back = test::round_trip(codec, y);
+      error.add(test::relative_error(y, std::span(back).first(256)));
+    }
+    CHECK(error.mean() == doctest::Approx(expected[bits - 2]).epsilon(0.01));
   }
 }
 
@@ -115,9 +155,18 @@ TEST_CASE("every dimension divides its centroids by its own square root") {
 }
 
 TEST_CASE("distortion of rotated affine is a twelfth of the square of its step, within five percent") {
-  // The range of 64 normal numbers has the mean 4.688 and the variance 0.404, so the mean square 22.38.
-  for (const int bits : {4, 8}) {
-    const double step_square = 22.38 / std::pow((1 << bits) - 1, 2.0);
-    CHECK(measure(test::affine(bits, true), 256, 4000, 37).error == doctest::Approx(step_square / 12.0).epsilon(0.05));
+  // The mean square of the range of 32, 64 and 128 normal numbers.
+  const struct {
+    int group;
+    double range_square;
+  } rows[] = {{32, 17.57}, {64, 22.38}, {128, 27.44}};
+  for (const auto& row : rows) {
+    for (const int bits : {3, 4, 5, 6, 8}) {
+      CAPTURE(row.group);
+      CAPTURE(bits);
+      const double step_square = row.range_square / std::pow((1 << bits) - 1, 2.0);
+      CHECK(measure(test::affine(bits, true, row.group), 256, 4000, 37).error ==
+            doctest::Approx(step_square / 12.0).epsilon(0.05));
+    }
   }
 }

@@ -44,24 +44,33 @@ std::vector<float> floats_of(const std::string& hex) {
 
 }  // namespace
 
-TEST_CASE("affine codes, scales and biases equal those of MLX bit for bit") {
+TEST_CASE("affine codes, scales and biases equal those of MLX bit for bit, in every width and group") {
   const nlohmann::json file = golden();
   REQUIRE(file["cases"].size() >= 30);
+  int stored_vectors = 0;
   for (const auto& item : file["cases"]) {
     const std::vector<float> x = floats_of(item["x"]);
     REQUIRE(x.size() == 256);
-    for (const int bits : {4, 8}) {
-      CAPTURE(item["name"].get<std::string>());
-      CAPTURE(bits);
-      const auto codec = codec::side_codec(test::affine(bits), 256);
-      const test::Encoded stored = test::encoded(codec, x);
-      const auto& expected = item["bits " + std::to_string(bits)];
-      CHECK(hex_of(stored.codes) == expected["codes"].get<std::string>());
-      REQUIRE(stored.scalars.size() == 16);
-      CHECK(hex_of(std::span(stored.scalars).first(8)) == expected["scales"].get<std::string>());
-      CHECK(hex_of(std::span(stored.scalars).last(8)) == expected["biases"].get<std::string>());
+    for (const int group : {32, 64, 128}) {
+      for (const int bits : {2, 3, 4, 5, 6, 8}) {
+        const std::string key =
+            "bits " + std::to_string(bits) + (group == 64 ? "" : ", group " + std::to_string(group));
+        if (!item.contains(key)) continue;
+        CAPTURE(item["name"].get<std::string>());
+        CAPTURE(key);
+        ++stored_vectors;
+        const auto codec = codec::side_codec(test::affine(bits, false, group), 256);
+        const test::Encoded stored = test::encoded(codec, x);
+        const auto& expected = item[key];
+        CHECK(hex_of(stored.codes) == expected["codes"].get<std::string>());
+        const auto half = static_cast<std::size_t>(256 / group) * 2;
+        REQUIRE(stored.scalars.size() == 2 * half);
+        CHECK(hex_of(std::span(stored.scalars).first(half)) == expected["scales"].get<std::string>());
+        CHECK(hex_of(std::span(stored.scalars).last(half)) == expected["biases"].get<std::string>());
+      }
     }
   }
+  CHECK(stored_vectors >= 13 * 18 + 20 * 2);
 }
 
 TEST_CASE("affine takes its input rounded to bf16, rotated affine takes it as it is") {
@@ -86,20 +95,27 @@ TEST_CASE("affine takes its input rounded to bf16, rotated affine takes it as it
 TEST_CASE("decoded affine values are scale times code plus bias, at most a step from the input") {
   test::Normal normal(4);
   const std::vector<float> x = normal.vector(256);
-  for (const int bits : {4, 8}) {
-    const auto codec = codec::side_codec(test::affine(bits, true), 256);
-    const test::Encoded stored = test::encoded(codec, x);
-    const std::vector<float> back = test::decoded(codec, stored);
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      const float scale = bf16_to_f32(load<std::uint16_t>(stored.scalars.data() + 2 * (i / 64)));
-      const float bias = bf16_to_f32(load<std::uint16_t>(stored.scalars.data() + 8 + 2 * (i / 64)));
-      const unsigned byte = std::to_integer<unsigned>(stored.codes[bits == 8 ? i : i / 2]);
-      const unsigned code = bits == 8 ? byte : i % 2 == 0 ? byte & 15u : byte >> 4;
-      CHECK(back[i] == doctest::Approx(static_cast<double>(scale) * code + static_cast<double>(bias)).epsilon(1e-6));
-      // Half a step inside the range, up to one at the edge that is not exact; and the rounding of scale and bias to
-      // bf16.
-      const float rounding = (std::abs(bias) + static_cast<float>(1 << bits) * std::abs(scale)) / 256.0f;
-      CHECK(std::abs(back[i] - x[i]) <= std::abs(scale) + rounding);
+  for (const std::size_t group : {32u, 64u, 128u}) {
+    for (const int bits : {2, 3, 4, 5, 6, 8}) {
+      CAPTURE(group);
+      CAPTURE(bits);
+      const auto codec = codec::side_codec(test::affine(bits, true, static_cast<int>(group)), 256);
+      const test::Encoded stored = test::encoded(codec, x);
+      const std::vector<float> back = test::decoded(codec, stored);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const float scale = bf16_to_f32(load<std::uint16_t>(stored.scalars.data() + 2 * (i / group)));
+        const float bias = bf16_to_f32(load<std::uint16_t>(stored.scalars.data() + 2 * (256 / group + i / group)));
+        unsigned code = 0;  // bits i * b … i * b + b - 1 of the stream
+        for (std::size_t j = 0; j < static_cast<std::size_t>(bits); ++j) {
+          const std::size_t bit = i * static_cast<std::size_t>(bits) + j;
+          code |= (std::to_integer<unsigned>(stored.codes[bit / 8]) >> (bit % 8) & 1u) << j;
+        }
+        CHECK(back[i] == doctest::Approx(static_cast<double>(scale) * code + static_cast<double>(bias)).epsilon(1e-6));
+        // Half a step inside the range, up to one at the edge that is not exact; and the rounding of scale and bias to
+        // bf16.
+        const float rounding = (std::abs(bias) + static_cast<float>(1 << bits) * std::abs(scale)) / 256.0f;
+        CHECK(std::abs(back[i] - x[i]) <= std::abs(scale) + rounding);
+      }
     }
   }
 }

@@ -1,60 +1,13 @@
-#include <cstring>
 #include <limits>
 
-#include "base/float16.h"
 #include "codec/rotation.h"
-#include "codec/side_codec.h"
-#include "kernel_inputs.h"
+#include "encoded_vectors.h"
 
 namespace tqkv::cpu {
 namespace {
 
 using Kind = SideFormat::Kind;
 constexpr float infinity = std::numeric_limits<float>::infinity();
-
-struct Packed {
-  std::vector<std::byte> codes, scalars;
-};
-
-Packed room(const codec::SideCodec& codec, int n) {
-  return {std::vector<std::byte>(size(n) * codec.code_bytes), std::vector<std::byte>(size(n) * codec.scalar_bytes)};
-}
-
-Packed reference_encode(const codec::SideCodec& codec, const std::vector<float>& x, int n) {
-  auto packed = room(codec, n);
-  const auto dim = size(codec.dim);
-  for (std::size_t i = 0; i < size(n); ++i)
-    codec::encode(codec, {x.data() + i * dim, dim}, packed.codes.data() + i * codec.code_bytes,
-                  packed.scalars.data() + i * codec.scalar_bytes);
-  return packed;
-}
-
-std::vector<float> reference_decode(const codec::SideCodec& codec, const Packed& packed, int n) {
-  const auto dim = size(codec.dim);
-  std::vector<float> x(size(n) * dim);
-  for (std::size_t i = 0; i < size(n); ++i)
-    codec::decode(codec, packed.codes.data() + i * codec.code_bytes, packed.scalars.data() + i * codec.scalar_bytes,
-                  {x.data() + i * dim, dim});
-  return x;
-}
-
-std::vector<codec::SideCodec> every_codec() {
-  std::vector<codec::SideCodec> all;
-  for (const int dim : {16, 32, 64, 128, 256, 1024})
-    for (const int bits : {2, 3, 4, 5})
-      for (const auto scalar : {KvScalar::norm, KvScalar::corrected, KvScalar::unbiased, KvScalar::best})
-        all.push_back(codec::side_codec({Kind::turboquant, bits, 0, scalar}, dim));
-  for (const auto kind : {Kind::affine, Kind::rotated_affine})
-    for (const int bits : {4, 8})
-      for (const int group : {16, 64, 128}) all.push_back(codec::side_codec({kind, bits, group, {}}, 256));
-  for (const int bits : {4, 8}) {
-    all.push_back(codec::side_codec({Kind::affine, bits, 64, {}}, 192));
-    all.push_back(codec::side_codec({Kind::affine, bits, 24, {}}, 120));  // no fast path
-  }
-  for (const int dim : {1, 7, 40, 100, 256})
-    for (const int bits : {16, 32}) all.push_back(codec::side_codec({Kind::plain, bits, 0, {}}, dim));
-  return all;
-}
 
 /// Attention of one query in double over the first `visible` of the keys.
 std::vector<double> exact_attention(const float* q, const std::vector<float>& keys, const std::vector<float>& values,
@@ -95,94 +48,6 @@ std::vector<float> tiled_attention(const Kernels& kernels, const std::vector<flo
 }
 
 }  // namespace
-
-TEST_CASE("Fast encoding writes the bytes of the scalar codec") {
-  const auto codecs = every_codec();
-  for_every_isa([&](const Kernels& kernels) {
-    std::size_t turboquant_bytes = 0, different = 0;
-    for (const auto& codec : codecs) {
-      const std::string format = codec.format.describe();
-      CAPTURE(format);
-      CAPTURE(codec.dim);
-      const int n = 13;
-      const auto dim = size(codec.dim);
-      auto x = Normal(21)(size(n) * dim, 2.5f);
-      std::fill_n(x.begin(), dim, 0.0f);                                       // a zero vector
-      std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(dim), dim, -3.25f);  // a constant one
-      for (std::size_t i = 2 * dim; i < 3 * dim; ++i) x[i] *= 1e-6f;
-      for (std::size_t i = 3 * dim; i < 4 * dim; ++i) x[i] *= 1e3f;
-      for (std::size_t i = 4 * dim; i < 5 * dim; ++i) x[i] = std::abs(x[i]);
-      if (codec.format.kind != Kind::affine && codec.format.kind != Kind::plain)
-        for (std::size_t i = 5 * dim; i < 6 * dim; ++i) x[i] *= 1e-38f;
-      const auto expected = reference_encode(codec, x, n);
-      auto got = room(codec, n);
-      std::vector<float> strided(size(n) * (dim + 3));
-      for (std::size_t i = 0; i < size(n); ++i)
-        std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(i * dim), dim,
-                    strided.begin() + static_cast<std::ptrdiff_t>(i * (dim + 3)));
-      kernels.attention.encode(codec, strided.data(), static_cast<std::ptrdiff_t>(dim) + 3, n, got.codes.data(),
-                               got.scalars.data());
-      if (codec.format.kind != Kind::turboquant) {
-        CHECK(got.codes == expected.codes);
-        CHECK(got.scalars == expected.scalars);
-        continue;
-      }
-      // Sums in f32 here and in double there may differ at a threshold.
-      turboquant_bytes += got.codes.size();
-      for (std::size_t i = 0; i < got.codes.size(); ++i) different += got.codes[i] != expected.codes[i];
-      for (std::size_t i = 0; i < size(n); ++i) {
-        const auto a = load<std::uint16_t>(got.scalars.data() + 2 * i),
-                   b = load<std::uint16_t>(expected.scalars.data() + 2 * i);
-        CHECK(std::abs(static_cast<int>(a) - static_cast<int>(b)) <= 1);
-      }
-    }
-    CHECK(static_cast<double>(different) <= 1e-4 * static_cast<double>(turboquant_bytes));
-  });
-}
-
-TEST_CASE("Fast decoding gives the floats of the scalar codec to the bit, for any bytes") {
-  const auto codecs = every_codec();
-  for_every_isa([&](const Kernels& kernels) {
-    for (const auto& codec : codecs) {
-      const std::string format = codec.format.describe();
-      CAPTURE(format);
-      CAPTURE(codec.dim);
-      const int n = 9;
-      Normal normal(22);
-      auto packed = reference_encode(codec, normal(size(n * codec.dim), 0.7f), n);
-      if (codec.format.kind != Kind::plain)
-        for (auto& byte : packed.codes) byte = static_cast<std::byte>(normal.below(256));
-      if (codec.format.kind == Kind::turboquant)
-        store(packed.scalars.data(), std::uint16_t{0x0003});  // a subnormal f16
-      std::vector<float> x(size(n * codec.dim), -1.0f);
-      kernels.attention.decode(codec, packed.codes.data(), packed.scalars.data(), n, x.data());
-      const auto expected = reference_decode(codec, packed, n);
-      CHECK(std::memcmp(x.data(), expected.data(), 4 * x.size()) == 0);
-    }
-  });
-}
-
-TEST_CASE("The fast rotation is the scalar one and undoes itself, for every size and stride") {
-  for_every_isa([](const Kernels& kernels) {
-    for (const int dim : {16, 32, 64, 128, 256, 512, 1024}) {
-      CAPTURE(dim);
-      const int n = 3, stride = dim + 16;
-      const auto signs = codec::rotation_signs(7, 3, 1, dim);
-      auto x = Normal(23)(size(n * stride));
-      const auto before = x;
-      auto expected = doubles(x);
-      for (int i = 0; i < n; ++i) {
-        std::vector<float> row(x.begin() + i * stride, x.begin() + i * stride + dim);
-        codec::rotate(row, signs);
-        std::copy(row.begin(), row.end(), expected.begin() + i * stride);
-      }
-      kernels.attention.rotate(x.data(), stride, n, signs.data(), dim);
-      CHECK(distance(x, expected) < 1e-6);
-      kernels.attention.unrotate(x.data(), stride, n, signs.data(), dim);
-      CHECK(distance(x, doubles(before)) < 2e-6);
-    }
-  });
-}
 
 TEST_CASE("Tiled attention agrees with softmax in double for any number of queries, keys and channels") {
   for_every_isa([](const Kernels& kernels) {
@@ -284,9 +149,9 @@ TEST_CASE(
       auto k = normal(size(n * dim)), v = normal(size(n * dim));
       const auto through_cache = [&](std::vector<float> x) {
         kernels.attention.rotate(x.data(), dim, n, signs.data(), dim);
-        auto packed = room(codec, n);
-        kernels.attention.encode(codec, x.data(), dim, n, packed.codes.data(), packed.scalars.data());
-        kernels.attention.decode(codec, packed.codes.data(), packed.scalars.data(), n, x.data());
+        auto encoded = room(codec, n);
+        kernels.attention.encode(codec, x.data(), dim, n, encoded.codes.data(), encoded.scalars.data());
+        kernels.attention.decode(codec, encoded.codes.data(), encoded.scalars.data(), n, x.data());
         return x;
       };
       const auto keys = through_cache(k), values = through_cache(v);  // rotated, decoded

@@ -36,7 +36,15 @@ SessionOptions context_of(int tokens, int chunk = 2048) {
 
 const std::vector<std::string> formats{
     "baseline",   "mlx_quant",           "mlx_quant:bits=8",    "rotated_quant",
-    "turboquant", "turboquant:bits=2.5", "turboquant:k=5:v=16", "turboquant:k=16:v=2"};
+    "turboquant", "turboquant:bits=2.5", "turboquant:k=5:v=16", "turboquant:k=16:v=2",
+    "trellis:bits=3.5", "turboquant_prod:bits=3", "qjl", "polarquant", "sketch", "mlx_quant:k=3:v=6:group=32",
+    "turboquant:split=1:bits=2.5", "turboquant:window=50:sink=3", "qjl:rows=512:projection=gaussian:v=16:window=300"};
+// Every option alone and together, and every codec that has a rule about positions.
+const std::vector<std::string> positional{
+    "turboquant:window=50", "turboquant:window=1", "turboquant:sink=4", "turboquant:window=70:sink=70",
+    "turboquant:window=300:sink=3:v=16", "turboquant:split=1:bits=3", "turboquant:split=1:k=16:v=2",
+    "turboquant:split=1:bits=2:window=40:sink=5", "mlx_quant:bits=3:window=64", "sketch:window=32:sink=1",
+    "qjl:window=128", "trellis:bits=2.5:sink=10", "turboquant_prod:bits=3:window=20", "polarquant:sink=300"};
 
 }  // namespace
 
@@ -56,6 +64,52 @@ TEST_CASE("on the exact path chunks of 1, 7, 64, 256 and all give the same logit
       CHECK(result.mean_kl < (format.backend == Backend::baseline ? 1e-8 : 1e-5));
       CHECK(result.same_top == 1.0);
     }
+  }
+}
+
+TEST_CASE("options are functions of absolute positions: chunks of 1, 7, 64, 256 and all give the same logits") {
+  const auto ids = document(333);
+  const auto& engine = pocket(Precision::f32);
+  for (const auto& text : positional) {
+    CAPTURE(text);
+    const auto format = KvFormat::parse(text);
+    const auto whole = last_logits(engine, format, ids, 16);
+    for (const int chunk : {1, 7, 64, 256}) {
+      CAPTURE(chunk);
+      const auto cut = last_logits(engine, format, ids, 16, context_of(333, chunk));
+      CHECK(compare(whole, cut, engine.config().vocab_size).median_kl < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("a window or a sink that holds everything is the cache in bf16, whatever the codec") {
+  const auto ids = document(300);
+  const auto& engine = pocket(Precision::f32);
+  const auto baseline = last_logits(engine, KvFormat::of(Backend::baseline), ids, 64);
+  const auto kl = [&](const std::string& text) {
+    return compare(baseline, last_logits(engine, KvFormat::parse(text), ids, 64), 8192).mean_kl;
+  };
+  for (const Backend backend : all_backends()) {
+    if (backend == Backend::baseline) continue;
+    const std::string name(tqkv::name(backend));
+    CAPTURE(name);
+    CHECK(kl(name + ":window=300") < 3e-4);
+    CHECK(kl(name + ":sink=300") < 3e-4);
+    CHECK(kl(name + ":window=200:sink=150") < 3e-4);  // they overlap
+  }
+  CHECK(kl("turboquant:split=1:bits=2:window=300") < 3e-4);
+  CHECK(kl("turboquant:bits=2") > 3e-3);
+}
+
+TEST_CASE("every key is seen once: where a codec loses little, options change little") {
+  const auto ids = document(400);
+  const auto& engine = pocket(Precision::f32);
+  const auto baseline = last_logits(engine, KvFormat::of(Backend::baseline), ids, 200);
+  for (const std::string text : {"mlx_quant:bits=8", "mlx_quant:bits=8:window=50", "mlx_quant:bits=8:sink=5",
+                                 "mlx_quant:bits=8:window=90:sink=37", "mlx_quant:bits=8:window=1:sink=1"}) {
+    CAPTURE(text);
+    CHECK(compare(baseline, last_logits(engine, KvFormat::parse(text), ids, 200, context_of(400, 150)), 8192).mean_kl <
+          3e-4);
   }
 }
 
@@ -104,7 +158,7 @@ TEST_CASE("a session that went back to a snapshot goes on as if nothing had been
       session->prefill(ids);
       const auto snapshot = session->snapshot();
       CHECK(snapshot->position() == 600);
-      CHECK(snapshot->bytes() == session->cache().bytes.state());
+      if (!KvFormat::parse(text).window) CHECK(snapshot->bytes() == session->cache().bytes.state());
       const auto first = session->decode(17);
       const std::vector<float> expected(first.begin(), first.end());
       session->prefill(document(300));

@@ -130,6 +130,30 @@ TEST_CASE("prompts whose lengths divide nothing, with experts that get every tok
   }
 }
 
+TEST_CASE("every backend runs with heads of 64, 128 and 256, exact in any chunks, or says why not") {
+  for (const int head_dim : {64, 96, 128, 256}) {
+    TinyModel model;
+    model.head_dim = head_dim;
+    const TemporaryDirectory folder;
+    write_checkpoint(model, folder.path());
+    const auto ids = ids_for(model, 300);
+    const auto exact = load(folder.path(), Precision::f32), fast = load(folder.path(), Precision::fast);
+    for (const Backend backend : all_backends()) {
+      const std::string format(name(backend));
+      CAPTURE(head_dim);
+      CAPTURE(format);
+      if (head_dim == 96 && backend != Backend::baseline) {  // 64 does not divide it, and it is no power of two
+        CHECK_THROWS_WITH_AS(exact->open(KvFormat::parse(format)), doctest::Contains("96 channels"), Error);
+        continue;
+      }
+      const auto whole = rows(*exact, format, ids, 2048);
+      CHECK(compare(whole, rows(*exact, format, ids, 7), model.vocab).median_kl < 1e-5);
+      CHECK(compare(whole, rows(*fast, format, ids, 1), model.vocab).median_kl < 1e-3);
+    }
+    if (head_dim == 96) CHECK(rows(*exact, "mlx_quant:group=32", ids, 64).size() == ids.size() * 320);
+  }
+}
+
 TEST_CASE("where the bytes lie in the file changes nothing") {
   TinyModel model;
   const TemporaryDirectory even, odd;

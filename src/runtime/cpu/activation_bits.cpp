@@ -5,10 +5,24 @@
 namespace tqkv::cpu {
 namespace {
 
-// Bits of a Lloyd-Max code with steps as fine as those of `side`: affine codes spread theirs over the whole range.
+// Bits of a Lloyd-Max code with steps as fine as those of `side`.
 int fineness(const SideFormat& side) {
-  const bool affine = side.kind == SideFormat::Kind::affine || side.kind == SideFormat::Kind::rotated_affine;
-  return affine ? side.bits - 1 : side.bits;
+  switch (side.kind) {
+    case SideFormat::Kind::affine:
+    case SideFormat::Kind::rotated_affine:
+    case SideFormat::Kind::prod:    // the bit of the sign tells less than one of the code
+    case SideFormat::Kind::sketch:  // affine codes spread theirs over the whole range
+      return side.bits - 1;
+    case SideFormat::Kind::polar:
+      return 3;
+    case SideFormat::Kind::plain:
+    case SideFormat::Kind::turboquant:
+    case SideFormat::Kind::split:
+    case SideFormat::Kind::trellis:
+    case SideFormat::Kind::signs:
+      return side.bits;
+  }
+  return side.bits;
 }
 
 }  // namespace

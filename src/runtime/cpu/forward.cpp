@@ -16,9 +16,9 @@ Forward::Forward(CpuSession& session)
 
 void Forward::run(std::span<const int> ids) {
   tokens_ = static_cast<int>(ids.size());
-  for (auto& pages : session_.pages_) {
-    pages.keys.reserve(session_.position_ + tokens_);
-    pages.values.reserve(session_.position_ + tokens_);
+  for (auto& cache : session_.caches_) {
+    cache.keys.reserve(session_.position_ + tokens_);
+    cache.values.reserve(session_.position_ + tokens_);
   }
   embed(ids);
   rope_angles();
@@ -29,7 +29,7 @@ void Forward::run(std::span<const int> ids) {
     const auto& vectors = engine_.vectors(i);
     norm_rows(work_.hidden, vectors.input_layernorm, work_.normed);
     if (layer.kind == LayerKind::full_attention)
-      attention(session_.pages_[attention_layer++], layer.attention, vectors);
+      attention(session_.caches_[attention_layer++], layer.attention, vectors);
     else
       delta(session_.states_[linear_layer++], layer.delta, vectors);
     add_mixed();

@@ -103,7 +103,7 @@ struct AttentionKernels {
   /// scalars + i * scalar_bytes. Same bytes as codec::encode, but for the rounding of float sums.
   void (*encode)(const codec::SideCodec& codec, const float* x, std::ptrdiff_t x_stride, int n, std::byte* codes,
                  std::byte* scalars);
-  /// Decodes n vectors that lie one behind the other to out [n, dim].
+  /// Decodes n vectors that lie one behind the other to out [n, codec.space()].
   void (*decode)(const codec::SideCodec& codec, const std::byte* codes, const std::byte* scalars, int n, float* out);
   /// x[i] <- H D x[i], and D H x[i], for n rows; dim a power of two from 16 to 1024.
   void (*rotate)(float* x, std::ptrdiff_t stride, int n, const float* signs, int dim);

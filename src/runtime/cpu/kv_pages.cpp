@@ -1,19 +1,30 @@
 #include "runtime/cpu/kv_pages.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace tqkv::cpu {
 
 void SidePages::reserve(int tokens) {
-  const auto pages = static_cast<std::size_t>(cache::pages_for(tokens));
-  while (pages_.size() < pages) pages_.push_back(std::make_unique_for_overwrite<std::byte[]>(page_bytes()));
+  const int pages = cache::pages_for(tokens);
+  while (first_ + static_cast<int>(pages_.size()) < pages)
+    pages_.push_back(std::make_unique_for_overwrite<std::byte[]>(page_bytes()));
 }
 
 void SidePages::truncate(int tokens) {
-  const auto pages = static_cast<std::size_t>(cache::pages_for(tokens));
-  if (pages < pages_.size()) pages_.resize(pages);
+  const int pages = std::max(cache::pages_for(tokens), first_);
+  while (first_ + static_cast<int>(pages_.size()) > pages) pages_.pop_back();
+}
+
+void SidePages::drop_before(int token) {
+  while (!pages_.empty() && (first_ + 1) * cache::page_tokens <= token) {
+    pages_.pop_front();
+    ++first_;
+  }
 }
 
 std::byte* SidePages::head_bytes(int head, int token) const {
-  const auto page = static_cast<std::size_t>(token / cache::page_tokens);
+  const auto page = static_cast<std::size_t>(token / cache::page_tokens - first_);
   return pages_[page].get() + static_cast<std::size_t>(head) * codec_.vector_bytes() * cache::page_tokens;
 }
 
@@ -24,6 +35,16 @@ std::byte* SidePages::codes(int head, int token) const {
 std::byte* SidePages::scalars(int head, int token) const {
   return head_bytes(head, token) + cache::page_tokens * codec_.code_bytes +
          static_cast<std::size_t>(token % cache::page_tokens) * codec_.scalar_bytes;
+}
+
+SidePages SidePages::clone() const {
+  SidePages copy(codec_, kv_heads_, begin_ * cache::page_tokens);
+  copy.first_ = first_;
+  for (const auto& page : pages_) {
+    copy.pages_.push_back(std::make_unique_for_overwrite<std::byte[]>(page_bytes()));
+    std::memcpy(copy.pages_.back().get(), page.get(), page_bytes());
+  }
+  return copy;
 }
 
 }  // namespace tqkv::cpu

@@ -1,32 +1,39 @@
-// KvPages: the encoded keys and values of one attention layer, in pages of 256 tokens that never move. A page of one
-// side holds, for each KV head, the codes of 256 tokens and then their scalars: attention over one head reads memory in
-// order. docs/formats.md has the canonical order of the same bytes.
+// SidePages: encoded keys or values of one attention layer, in pages of 256 tokens that never move. A page holds, for
+// each KV head, the codes of 256 tokens and then their scalars: attention over one head reads memory in order.
+// docs/formats.md has the canonical order of the same bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
-#include <vector>
 
 #include "cache/accounting.h"
 #include "codec/side_codec.h"
 
 namespace tqkv::cpu {
 
-/// One side (keys or values) of one layer.
 class SidePages {
  public:
-  SidePages(codec::SideCodec codec, int kv_heads) : codec_(codec), kv_heads_(kv_heads) {}
+  /// Pages before the one of token `begin`, a multiple of 256, are never held.
+  SidePages(codec::SideCodec codec, int kv_heads, int begin = 0)
+      : codec_(codec), kv_heads_(kv_heads), begin_(begin / cache::page_tokens), first_(begin_) {}
+  SidePages(SidePages&&) = default;
+  SidePages& operator=(SidePages&&) = default;
 
   const codec::SideCodec& codec() const { return codec_; }
-  /// Makes room for `tokens` tokens. Existing pages stay where they are.
+  /// Makes room for the tokens below `tokens`. Existing pages stay where they are.
   void reserve(int tokens);
   /// Gives back the pages beyond `tokens` tokens.
   void truncate(int tokens);
+  /// Gives back the pages that end at or before `token`.
+  void drop_before(int token);
   /// Codes and scalars of `token` of a head; those of the tokens behind it in the same page follow.
   std::byte* codes(int head, int token) const;
   std::byte* scalars(int head, int token) const;
   std::uint64_t allocated_bytes() const { return pages_.size() * page_bytes(); }
   std::uint64_t bytes_per_token() const { return codec_.vector_bytes() * static_cast<std::size_t>(kv_heads_); }
+  /// A copy with pages of its own.
+  SidePages clone() const;
 
  private:
   std::size_t page_bytes() const { return bytes_per_token() * cache::page_tokens; }
@@ -34,7 +41,9 @@ class SidePages {
 
   codec::SideCodec codec_;
   int kv_heads_;
-  std::vector<std::unique_ptr<std::byte[]>> pages_;
+  int begin_;  // first page that may be held
+  int first_;  // number of the first page in pages_
+  std::deque<std::unique_ptr<std::byte[]>> pages_;
 };
 
 }  // namespace tqkv::cpu

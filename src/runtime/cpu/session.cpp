@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "base/float16.h"
-#include "codec/rotation.h"
 #include "runtime/cpu/activation_bits.h"
 #include "runtime/cpu/forward.h"
 #include "tqkv/error.h"
@@ -16,21 +15,28 @@ namespace {
 
 class CpuSnapshot final : public Snapshot {
  public:
-  CpuSnapshot(const CpuSession* owner, int position, std::vector<LayerState> states)
-      : owner_(owner), position_(position), states_(std::move(states)) {}
+  /// What going back needs of the cache of one attention layer.
+  struct Sides {
+    SideSnapshot keys, values;
+  };
+  CpuSnapshot(const CpuSession* owner, int position, std::vector<LayerState> states, std::vector<Sides> sides)
+      : owner_(owner), position_(position), states_(std::move(states)), sides_(std::move(sides)) {}
   int position() const override { return position_; }
   std::uint64_t bytes() const override {
     std::uint64_t sum = 0;
     for (const auto& state : states_) sum += state.recurrent.bytes() + state.convolution.bytes();
+    for (const auto& layer : sides_) sum += layer.keys.bytes() + layer.values.bytes();
     return sum;
   }
   const CpuSession* owner() const { return owner_; }
   const std::vector<LayerState>& states() const { return states_; }
+  const std::vector<Sides>& sides() const { return sides_; }
 
  private:
   const CpuSession* owner_;
   int position_;
   std::vector<LayerState> states_;
+  std::vector<Sides> sides_;
 };
 
 int checked_context(const ModelConfig& config, const SessionOptions& options) {
@@ -82,25 +88,38 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
       chunk_(checked_chunk(options, context_)),
       state_type_(options.state),
       activations_(activation_bits(format_)),
-      work_(engine.config(), engine.precision(), chunk_, engine.pool().size(), engine.kernels()) {
+      work_(engine.config(), engine.precision(), chunk_, engine.pool().size(),
+            cache::widest_vector(engine.config(), format_), engine.kernels()) {
   const auto& config = engine.config();
-  const auto k = codec::side_codec(format_.k, config.head_dim);
-  const auto v = codec::side_codec(format_.v, config.head_dim);
   const auto state_size =
       static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
   const auto conv_size =
       static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
   for (int layer = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
-      auto& pages = pages_.emplace_back(layer, k, v, config.num_key_value_heads);
-      if (!format_.k.rotated() && !format_.v.rotated()) continue;
-      for (int head = 0; head < config.num_key_value_heads; ++head)
-        pages.signs.push_back(codec::rotation_signs(format_.seed, layer, head, config.head_dim));
+      const auto sides = format_.sides(static_cast<int>(caches_.size()), config.attention_layers());
+      const int heads = config.num_key_value_heads;
+      caches_.emplace_back(layer, CacheSide(codec_of(sides.k), heads, format_, layer),
+                           CacheSide(codec_of(sides.v), heads, format_, layer));
     } else {
       states_.push_back({StateArray(state_size, state_type_ == StateType::bf16),
                          StateArray(conv_size, engine.precision() == Precision::fast)});
     }
   }
+}
+
+codec::SideCodec CpuSession::codec_of(const SideFormat& format) {
+  const int dim = engine_.config().head_dim;
+  codec::SideCodec codec = codec::side_codec(format, dim);
+  if (codec.signs == 0) return codec;
+  for (const auto& matrix : matrices_) {
+    if (matrix->rows() == codec.signs && matrix->projection() == format.projection) codec.matrix = matrix.get();
+  }
+  if (!codec.matrix) {
+    matrices_.push_back(std::make_unique<codec::SignMatrix>(format.projection, codec.signs, dim, format_.seed));
+    codec.matrix = matrices_.back().get();
+  }
+  return codec;
 }
 
 void CpuSession::check(std::span<const int> ids) const {
@@ -141,7 +160,9 @@ std::span<const float> CpuSession::decode(int id) {
 }
 
 std::unique_ptr<Snapshot> CpuSession::snapshot() const {
-  return std::make_unique<CpuSnapshot>(this, position_, states_);
+  std::vector<CpuSnapshot::Sides> sides;
+  for (const auto& cache : caches_) sides.push_back({snapshot_of(cache.keys), snapshot_of(cache.values)});
+  return std::make_unique<CpuSnapshot>(this, position_, states_, std::move(sides));
 }
 
 void CpuSession::restore(const Snapshot& snapshot) {
@@ -150,9 +171,9 @@ void CpuSession::restore(const Snapshot& snapshot) {
     throw Error(ErrorKind::internal, "restore: the snapshot is not of this session's past");
   position_ = own->position();
   states_ = own->states();
-  for (auto& pages : pages_) {
-    pages.keys.truncate(position_);
-    pages.values.truncate(position_);
+  for (std::size_t i = 0; i < caches_.size(); ++i) {
+    cpu::restore(caches_[i].keys, own->sides()[i].keys, position_);
+    cpu::restore(caches_[i].values, own->sides()[i].values, position_);
   }
 }
 
@@ -163,11 +184,10 @@ CacheReport CpuSession::cache() const {
   report.tokens = position_;
   report.encode_s = encode_seconds_;
   report.activations = engine_.precision() == Precision::fast ? activations_ : ActivationBits{32, 32};
-  for (const auto& pages : pages_) {
-    report.layers.push_back({pages.layer, pages.keys.codec().format, pages.values.codec().format});
-    report.bytes.kv_used +=
-        (pages.keys.bytes_per_token() + pages.values.bytes_per_token()) * static_cast<std::uint64_t>(position_);
-    report.bytes.kv_allocated += pages.keys.allocated_bytes() + pages.values.allocated_bytes();
+  for (const auto& cache : caches_) {
+    report.layers.push_back({cache.layer, cache.keys.format(), cache.values.format()});
+    report.bytes.kv_used += cache.keys.used_bytes(position_) + cache.values.used_bytes(position_);
+    report.bytes.kv_allocated += cache.keys.allocated_bytes() + cache.values.allocated_bytes();
   }
   for (const auto& state : states_) {
     report.bytes.recurrent += state.recurrent.bytes();

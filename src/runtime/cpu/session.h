@@ -6,20 +6,11 @@
 #include <vector>
 
 #include "runtime/cpu/engine.h"
-#include "runtime/cpu/kv_pages.h"
+#include "runtime/cpu/layer_cache.h"
 #include "runtime/cpu/work_buffers.h"
 #include "tqkv/engine.h"
 
 namespace tqkv::cpu {
-
-/// Keys and values of one attention layer.
-struct LayerPages {
-  LayerPages(int index, const codec::SideCodec& k, const codec::SideCodec& v, int kv_heads)
-      : layer(index), keys(k, kv_heads), values(v, kv_heads) {}
-  int layer;
-  SidePages keys, values;
-  std::vector<std::vector<float>> signs;  // [kv heads][head_dim] of the rotation; empty when no side is rotated
-};
 
 /// Floats kept between forward passes, as f32 or bf16.
 class StateArray {
@@ -57,6 +48,8 @@ class CpuSession final : public Session {
  private:
   friend class Forward;
   void check(std::span<const int> ids) const;
+  /// Of `format`, with its S, made where there is none like it yet.
+  codec::SideCodec codec_of(const SideFormat& format);
 
   const CpuEngine& engine_;
   KvFormat format_;  // effective
@@ -66,8 +59,9 @@ class CpuSession final : public Session {
   ActivationBits activations_;
   int position_ = 0;
   double encode_seconds_ = 0;
-  std::vector<LayerPages> pages_;   // attention layers, in order
-  std::vector<LayerState> states_;  // linear layers, in order
+  std::vector<std::unique_ptr<codec::SignMatrix>> matrices_;  // S of keys and of values, where they keep signs
+  std::vector<LayerCacheStore> caches_;                        // attention layers, in order
+  std::vector<LayerState> states_;                             // linear layers, in order
   WorkBuffers work_;
   Observer* observer_ = nullptr;
 };

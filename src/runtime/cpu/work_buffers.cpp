@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "runtime/cpu/lift.h"
 #include "runtime/cpu/scratch.h"
 
 namespace tqkv::cpu {
@@ -68,7 +69,7 @@ Row16 take_row16(Arena& arena, int cols) {
 }  // namespace
 
 void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision, int chunk, int threads,
-                        const Kernels& kernels) {
+                        int space, const Kernels& kernels) {
   const bool fast = precision == Precision::fast;
   const std::size_t t = size(chunk);
   const int inner =
@@ -136,10 +137,15 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   workers.resize(size(threads));
   for (auto& worker : workers) {
     worker.matrix = arena.take<float>(kernels.matrix.f32_scratch(widest_in));
-    worker.keys = arena.take<float>(tile_keys * head);
-    worker.values = arena.take<float>(tile_keys * head);
+    worker.keys = arena.take<float>(tile_keys * size(space));
+    worker.values = arena.take<float>(tile_keys * size(space));
     worker.scores = arena.take<float>(size(queries) * tile_keys);
     worker.query = arena.take<float>(size(queries) * head);
+    worker.lifted = arena.take<float>(size(queries) * size(space));
+    worker.lift = arena.take<float>(lift_scratch(queries, c.head_dim));
+    worker.maximum = arena.take<float>(size(queries));
+    worker.sums = arena.take<float>(size(queries) * size(space));
+    worker.lowered = arena.take<float>(size(queries) * head);
     worker.visible = arena.take<int>(size(queries));
     if (fast) {
       const std::size_t groups = head / Matrix::group + 1;  // most of one query
@@ -155,23 +161,23 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
 }
 
 std::uint64_t WorkBuffers::bytes(const ModelConfig& config, Precision precision, int chunk, int threads,
-                                 const Kernels& kernels) {
+                                 int space, const Kernels& kernels) {
   WorkBuffers counted;
   Arena arena(nullptr);
-  counted.place(arena, config, precision, chunk, threads, kernels);
+  counted.place(arena, config, precision, chunk, threads, space, kernels);
   return arena.largest();
 }
 
 WorkBuffers::WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads,
-                         const Kernels& kernels) {
-  const auto total = bytes(config, precision, chunk, threads, kernels);
+                         int space, const Kernels& kernels) {
+  const auto total = bytes(config, precision, chunk, threads, space, kernels);
   memory_.reset(new (std::align_val_t{64}) std::byte[total]);
   Arena arena(memory_.get());
-  place(arena, config, precision, chunk, threads, kernels);
+  place(arena, config, precision, chunk, threads, space, kernels);
 }
 
-std::uint64_t scratch_bytes(const ModelConfig& config, Precision precision, int chunk, int threads) {
-  return WorkBuffers::bytes(config, precision, chunk, threads, kernels());
+std::uint64_t scratch_bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space) {
+  return WorkBuffers::bytes(config, precision, chunk, threads, space, kernels());
 }
 
 }  // namespace tqkv::cpu

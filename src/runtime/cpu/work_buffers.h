@@ -23,10 +23,15 @@ int block_tokens(int group);
 
 struct WorkerBuffers {          // one set a thread
   float* matrix = nullptr;      // f32_scratch of the widest matrix
-  float* keys = nullptr;        // [tile_keys, head_dim]
-  float* values = nullptr;      // [tile_keys, head_dim]
+  float* keys = nullptr;        // [tile_keys, space]
+  float* values = nullptr;      // [tile_keys, space]
   float* scores = nullptr;      // [queries, tile_keys]
   float* query = nullptr;       // [queries, head_dim]
+  float* lifted = nullptr;      // [queries, space], where keys keep signs of S
+  float* lift = nullptr;        // lift_scratch
+  float* maximum = nullptr;     // [queries] before a range of keys
+  float* sums = nullptr;        // [queries, space] of values of one range
+  float* lowered = nullptr;     // [queries, head_dim]
   int* visible = nullptr;       // [queries]
   Queries8 query8;              // of `query`, where keys stay packed
   std::byte* packed = nullptr;  // packed_scratch
@@ -36,10 +41,12 @@ struct WorkerBuffers {          // one set a thread
 struct WorkBuffers {
   WorkBuffers(const WorkBuffers&) = delete;
   WorkBuffers& operator=(const WorkBuffers&) = delete;
-  WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, const Kernels& kernels);
+  /// `space`: floats of the widest decoded key or value, head_dim or more.
+  WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
+              const Kernels& kernels);
   /// Bytes that the constructor allocates.
   static std::uint64_t bytes(const ModelConfig& config, Precision precision, int chunk, int threads,
-                             const Kernels& kernels);
+                             int space, const Kernels& kernels);
 
   // T = tokens of the chunk, H = hidden_size. Buffers that live through a layer:
   float* hidden = nullptr;  // [T, H] residual stream
@@ -94,7 +101,7 @@ struct WorkBuffers {
   };
   class Arena;
   void place(Arena& arena, const ModelConfig& config, Precision precision, int chunk, int threads,
-             const Kernels& kernels);
+             int space, const Kernels& kernels);
   WorkBuffers() = default;
   std::unique_ptr<std::byte[], Free> memory_;
 };

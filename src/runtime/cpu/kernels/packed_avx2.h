@@ -47,6 +47,11 @@ HWY_INLINE __m256i look_up_bytes(const ByteTable& table, __m256i index) {
   return _mm256_blendv_epi8(low, _mm256_shuffle_epi8(table.high, index), _mm256_slli_epi16(index, 3));
 }
 
+template <int n>
+struct Number {
+  static constexpr int value = n;
+};
+
 // ---- keys
 
 /// Channel at place `place` of a query: words come from the even bytes of four channels, then from the odd ones.
@@ -55,26 +60,46 @@ HWY_INLINE int key_channel(const codec::SideCodec&, int place) {
   return place - in + (in % 2) * 2 + in / 2;
 }
 
+/// 32 channels of 8 keys, a row each, to tile [two channels][key][channel] of words.
+template <bool with_sign>
+HWY_INLINE void store_keys(__m256i (&v)[8], Byte* tile) {
+  transpose_lanes(v);
+  for (int i = 0; i < 8; ++i, tile += 64) {
+    const __m256i even =
+        with_sign ? _mm256_srai_epi16(_mm256_slli_epi16(v[i], 8), 8) : _mm256_and_si256(v[i], _mm256_set1_epi16(255));
+    const __m256i odd = with_sign ? _mm256_srai_epi16(v[i], 8) : _mm256_srli_epi16(v[i], 8);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(tile), even);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(tile + 32), odd);
+  }
+}
+
 /// n keys to tile [block of 8 keys][two channels][key][channel] of words.
 template <int bits, bool look_up>
 inline void unpack_keys(const Byte* codes, std::size_t stride, int dim, int n, const std::int8_t* entries, Byte* tile) {
   ByteTable table = {};
   if constexpr (look_up) table = byte_table(entries);
   for (int key = 0; key < n; key += 8)
-    for (int channel = 0; channel < dim; channel += 32) {
+    for (int channel = 0; channel < dim; channel += 32, tile += 512) {
       __m256i v[8];
       for (int r = 0; r < 8; ++r) {
         v[r] = load_row<bits>(codes + static_cast<std::size_t>(smaller(key + r, n - 1)) * stride, dim, channel);
         if constexpr (look_up) v[r] = look_up_bytes<bits>(table, v[r]);
       }
-      transpose_lanes(v);
-      for (int i = 0; i < 8; ++i, tile += 64) {
-        const __m256i even =
-            look_up ? _mm256_srai_epi16(_mm256_slli_epi16(v[i], 8), 8) : _mm256_and_si256(v[i], _mm256_set1_epi16(255));
-        const __m256i odd = look_up ? _mm256_srai_epi16(v[i], 8) : _mm256_srli_epi16(v[i], 8);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(tile), even);
-        _mm256_store_si256(reinterpret_cast<__m256i*>(tile + 32), odd);
-      }
+      store_keys<look_up>(v, tile);
+    }
+}
+
+/// The same of trellis keys.
+template <int bits, int levels>
+inline void unpack_trellis_keys(const trellis::Rows& rows, const Byte* codes, std::size_t stride, int dim, int n,
+                                Byte* tile) {
+  for (int key = 0; key < n; key += 8)
+    for (int channel = 0; channel < dim; channel += 32, tile += 512) {
+      __m256i v[8];
+      for (int r = 0; r < 8; ++r)
+        v[r] = trellis::levels_at<bits, levels>(
+            rows, codes + static_cast<std::size_t>(smaller(key + r, n - 1)) * stride, dim, channel);
+      store_keys<true>(v, tile);
     }
 }
 
@@ -176,15 +201,38 @@ HWY_INLINE void integer_scores(const codec::SideCodec& codec, const Byte* codes,
   }
 }
 
+/// use(bits, levels), both as types, for a table of 16 << levels codes.
+template <class Use>
+HWY_INLINE void with_trellis(const codec::TrellisTable& table, Use use) {
+  const bool small = table.levels <= 64;
+  if (table.bits == 2) return small ? use(Number<2>(), Number<2>()) : use(Number<2>(), Number<3>());
+  if (table.bits == 3) return small ? use(Number<3>(), Number<2>()) : use(Number<3>(), Number<3>());
+  if (table.levels == 256) return use(Number<4>(), Number<4>());
+  small ? use(Number<4>(), Number<2>()) : use(Number<4>(), Number<3>());
+}
+
+HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte* codes, int n, const Queries8& x,
+                                       const KeyScales& keys, const int* visible, float* scores, Byte* tile) {
+  const codec::TrellisTable& table = codec::trellis_table(codec.format.bits, codec.format.states);
+  const trellis::Rows rows = trellis::rows_of(table);
+  with_trellis(table, [&](auto bits, auto levels) {
+    unpack_trellis_keys<bits.value, levels.value>(rows, codes, codec.code_bytes, codec.dim, n, tile);
+  });
+  score_tile<false>(x, tile, keys, n, visible, codec.dim, scores);
+}
+
 // ---- values
 
 HWY_INLINE int value_channels(const codec::SideCodec&) {
   return 32;
 }
 /// The channel whose sum stands at `place` of an output row.
-HWY_INLINE int value_channel(const codec::SideCodec&, int place) {
+HWY_INLINE int value_channel(int place) {
   const int vector = place % 32 / 8, lane = place % 8;
   return place / 32 * 32 + 16 * (lane / 4) + 4 * vector + lane % 4;
+}
+HWY_INLINE int value_channel(const codec::SideCodec&, int place) {
+  return value_channel(place);
 }
 
 /// 32 channels of n values to tile [vector of 8 channels][32 pairs of tokens][channel][token] of words.
@@ -211,6 +259,25 @@ inline void unpack_values(const Byte* codes, std::size_t stride, int dim, int ch
       const __m256i high_byte = look_up ? look_up_bytes<bits>(high, both[h]) : _mm256_setzero_si256();
       _mm256_store_si256(to + 64 * h, _mm256_unpacklo_epi8(low_byte, high_byte));
       _mm256_store_si256(to + 64 * h + 32, _mm256_unpackhi_epi8(low_byte, high_byte));
+    }
+  }
+}
+
+/// The same of trellis values.
+template <int bits, int levels>
+inline void unpack_trellis_values(const trellis::Rows& rows, const Byte* codes, std::size_t stride, int dim,
+                                  int channel, int n, std::int16_t* tile) {
+  auto* to = reinterpret_cast<__m256i*>(tile);
+  for (int j = 0; j < n; j += 2, ++to) {
+    const Byte *first = codes + static_cast<std::size_t>(j) * stride,
+               *second = codes + static_cast<std::size_t>(smaller(j + 1, n - 1)) * stride;
+    const __m256i a = trellis::levels_at<bits, levels>(rows, first, dim, channel),
+                  b = trellis::levels_at<bits, levels>(rows, second, dim, channel);
+    const __m256i both[2] = {_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)};
+    for (int h = 0; h < 2; ++h) {
+      const __m256i sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), both[h]);
+      _mm256_store_si256(to + 64 * h, _mm256_unpacklo_epi8(both[h], sign));
+      _mm256_store_si256(to + 64 * h + 32, _mm256_unpackhi_epi8(both[h], sign));
     }
   }
 }
@@ -277,6 +344,20 @@ HWY_INLINE void unpack_values(const codec::SideCodec& codec, const Byte* codes, 
   }
 }
 
+/// Every query and the 32 channels of a tile.
+inline void value_tile(const ValueTile& x, int n, int queries, const int* visible, float* output, int dim) {
+  for (int vector = 0; vector < 4; vector += 2)
+    for (int row = 0; row < queries; row += 4) {
+      const int rows = smaller(4, queries - row), pairs = (end_of_rows(visible + row, rows, n) + 1) / 2;
+      if (rows == 4) {
+        value_block<4>(x, row, pairs, vector, output, dim);
+        continue;
+      }
+      if (rows & 2) value_block<2>(x, row, pairs, vector, output, dim);
+      if (rows & 1) value_block<1>(x, row + (rows & 2), pairs, vector, output, dim);
+    }
+}
+
 HWY_INLINE void integer_values_of(const codec::SideCodec& codec, const Byte* codes, int start, int n,
                                   const std::int16_t* entries, int queries, const int* visible, ValueTile& x,
                                   float* output) {
@@ -284,14 +365,26 @@ HWY_INLINE void integer_values_of(const codec::SideCodec& codec, const Byte* cod
     unpack_values<true>(codec, codes, start, n, entries, x.tile);
   else
     unpack_values<false>(codec, codes, start, n, entries, x.tile);
-  for (int vector = 0; vector < 4; vector += 2)
-    for (int row = 0; row < queries; row += 4) {
-      const int rows = smaller(4, queries - row), pairs = (end_of_rows(visible + row, rows, n) + 1) / 2;
-      if (rows == 4) {
-        value_block<4>(x, row, pairs, vector, output + start, codec.dim);
-        continue;
-      }
-      if (rows & 2) value_block<2>(x, row, pairs, vector, output + start, codec.dim);
-      if (rows & 1) value_block<1>(x, row + (rows & 2), pairs, vector, output + start, codec.dim);
-    }
+  value_tile(x, n, queries, visible, output + start, codec.dim);
+}
+
+constexpr int trellis_chunk = 32;  // channels
+
+HWY_INLINE int trellis_value_channel(int, int place) {
+  return value_channel(place);
+}
+
+HWY_INLINE void quantize_trellis_weights(const float* p, const float* scale, int n, ValueTile& x, int row) {
+  x.factor[row] = quantize_weights(p, scale, n, largest_code_weight, x.words + static_cast<std::ptrdiff_t>(row) * 64);
+  x.bias[row] = 0.0f;
+}
+
+HWY_INLINE void trellis_integer_values(const codec::SideCodec& codec, const Byte* codes, int start, int n, int queries,
+                                       const int* visible, ValueTile& x, float* output) {
+  const codec::TrellisTable& table = codec::trellis_table(codec.format.bits, codec.format.states);
+  const trellis::Rows rows = trellis::rows_of(table);
+  with_trellis(table, [&](auto bits, auto levels) {
+    unpack_trellis_values<bits.value, levels.value>(rows, codes, codec.code_bytes, codec.dim, start, n, x.tile);
+  });
+  value_tile(x, n, queries, visible, output + start, codec.dim);
 }

@@ -79,6 +79,7 @@ HWY_INLINE void load_halves(const Byte* scalars, int n, float factor, float* sca
 
 /// Channel at place `place` of a query: the order in which the packed bytes of four keys' channels come.
 HWY_INLINE int key_channel(const codec::SideCodec& codec, int place) {
+  if (codec.format.kind == Kind::trellis) return place;
   const int per = codec.format.bits == 2 ? 4 : codec.format.bits == 4 ? 2 : 1;
   const int in = place % (4 * per);
   return place - in + in % 4 * per + in / 4;

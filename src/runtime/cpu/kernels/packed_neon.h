@@ -35,6 +35,15 @@ HWY_INLINE uint8x16_t load_row(const Byte* row, int dim, int channel) {
   return index;
 }
 
+/// 16 channels of 4 keys, a row each, to tile [four channels][key][channel].
+HWY_INLINE void store_keys(const uint32x4_t (&v)[4], Byte* tile) {
+  const uint32x4x2_t ab = vtrnq_u32(v[0], v[1]), cd = vtrnq_u32(v[2], v[3]);
+  vst1q_u8(tile, vreinterpretq_u8_u32(vcombine_u32(vget_low_u32(ab.val[0]), vget_low_u32(cd.val[0]))));
+  vst1q_u8(tile + 16, vreinterpretq_u8_u32(vcombine_u32(vget_low_u32(ab.val[1]), vget_low_u32(cd.val[1]))));
+  vst1q_u8(tile + 32, vreinterpretq_u8_u32(vcombine_u32(vget_high_u32(ab.val[0]), vget_high_u32(cd.val[0]))));
+  vst1q_u8(tile + 48, vreinterpretq_u8_u32(vcombine_u32(vget_high_u32(ab.val[1]), vget_high_u32(cd.val[1]))));
+}
+
 /// n keys to tile [block of 4 keys][four channels][key][channel]: entries [32] of the indices, or codes of 8 bits less
 /// 128.
 template <int bits>
@@ -52,12 +61,32 @@ inline void unpack_keys(const Byte* codes, std::size_t stride, int dim, int n, c
         else
           v[r] = vreinterpretq_u32_s8(bits == 5 ? vqtbl2q_s8(table, index) : vqtbl1q_s8(table.val[0], index));
       }
-      const uint32x4x2_t ab = vtrnq_u32(v[0], v[1]), cd = vtrnq_u32(v[2], v[3]);
-      vst1q_u8(tile, vreinterpretq_u8_u32(vcombine_u32(vget_low_u32(ab.val[0]), vget_low_u32(cd.val[0]))));
-      vst1q_u8(tile + 16, vreinterpretq_u8_u32(vcombine_u32(vget_low_u32(ab.val[1]), vget_low_u32(cd.val[1]))));
-      vst1q_u8(tile + 32, vreinterpretq_u8_u32(vcombine_u32(vget_high_u32(ab.val[0]), vget_high_u32(cd.val[0]))));
-      vst1q_u8(tile + 48, vreinterpretq_u8_u32(vcombine_u32(vget_high_u32(ab.val[1]), vget_high_u32(cd.val[1]))));
+      store_keys(v, tile);
     }
+}
+
+/// The same of trellis keys. `parts`: of 64 levels.
+template <int bits, int parts>
+inline void unpack_trellis_keys(const codec::TrellisTable& table, const Byte* codes, std::size_t stride, int dim, int n,
+                                Byte* tile) {
+  const trellis::Rows rows = trellis::rows_of(table);
+  for (int key = 0; key < n; key += 4)
+    for (int channel = 0; channel < dim; channel += 16, tile += 64) {
+      uint32x4_t v[4];
+      for (int r = 0; r < 4; ++r) {
+        const Byte* row = codes + static_cast<std::size_t>(smaller(key + r, n - 1)) * stride;
+        v[r] = vreinterpretq_u32_s8(trellis::levels_at<bits, parts>(rows, row, dim, channel));
+      }
+      store_keys(v, tile);
+    }
+}
+
+template <int bits>
+HWY_INLINE void unpack_trellis_keys(const codec::TrellisTable& table, const Byte* codes, std::size_t stride, int dim,
+                                    int n, Byte* tile) {
+  if (table.levels <= 64) return unpack_trellis_keys<bits, 1>(table, codes, stride, dim, n, tile);
+  if (table.levels == 128) return unpack_trellis_keys<bits, 2>(table, codes, stride, dim, n, tile);
+  if constexpr (bits == 4) unpack_trellis_keys<bits, 4>(table, codes, stride, dim, n, tile);
 }
 
 /// sum += the channels 4 lane .. 4 lane + 3 of q, times those of four blocks of keys.
@@ -152,4 +181,16 @@ HWY_INLINE void integer_scores(const codec::SideCodec& codec, const Byte* codes,
     score_tile<false>(x, tile, keys, n, visible, codec.dim, 0, scores);
   else
     score_tile<true>(x, tile, keys, n, visible, codec.dim, codec.format.bits == 8 ? 128 : 0, scores);
+}
+
+HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte* codes, int n, const Queries8& x,
+                                       const KeyScales& keys, const int* visible, float* scores, Byte* tile) {
+  const codec::TrellisTable& table = codec::trellis_table(codec.format.bits, codec.format.states);
+  if (table.bits == 2)
+    unpack_trellis_keys<2>(table, codes, codec.code_bytes, codec.dim, n, tile);
+  else if (table.bits == 3)
+    unpack_trellis_keys<3>(table, codes, codec.code_bytes, codec.dim, n, tile);
+  else
+    unpack_trellis_keys<4>(table, codes, codec.code_bytes, codec.dim, n, tile);
+  score_tile<false>(x, tile, keys, n, visible, codec.dim, 0, scores);
 }

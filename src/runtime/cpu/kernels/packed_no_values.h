@@ -17,3 +17,12 @@ HWY_INLINE float weighted_bias(const float*, const float*, int) {
 }
 HWY_INLINE void integer_values_of(const codec::SideCodec&, const Byte*, int, int, const std::int16_t*, int, const int*,
                                   ValueTile&, float*) {}
+
+constexpr int trellis_chunk = codec::max_dim;
+
+HWY_INLINE int trellis_value_channel(int, int place) {
+  return place;
+}
+HWY_INLINE void quantize_trellis_weights(const float*, const float*, int, ValueTile&, int) {}
+HWY_INLINE void trellis_integer_values(const codec::SideCodec&, const Byte*, int, int, int, const int*, ValueTile&,
+                                       float*) {}

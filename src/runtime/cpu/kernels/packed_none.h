@@ -10,3 +10,5 @@ HWY_INLINE int key_channel(const codec::SideCodec&, int place) {
 }
 HWY_INLINE void integer_scores(const codec::SideCodec&, const Byte*, int, const Queries8&, const KeyScales&, const int*,
                                float*, Byte*) {}
+HWY_INLINE void trellis_integer_scores(const codec::SideCodec&, const Byte*, int, const Queries8&, const KeyScales&,
+                                       const int*, float*, Byte*) {}
