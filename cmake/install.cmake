@@ -1,4 +1,4 @@
-# cmake --install: the program, the library with its headers, the bundled model.
+# cmake --install: the program, the library with its headers, the bundled model, the documents.
 include(CMakePackageConfigHelpers)
 
 install(TARGETS tqkv_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
@@ -6,6 +6,8 @@ install(TARGETS tqkv EXPORT tqkvTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBD
 install(DIRECTORY include/tqkv DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY models/pocket DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/models)
 install(DIRECTORY models/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/models)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/docs FILES_MATCHING PATTERN "*.md")  # text of evaluate
+install(FILES README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/docs)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tqkv)

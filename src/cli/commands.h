@@ -6,7 +6,9 @@ namespace tqkv::cli {
 
 void add_generate(CLI::App& program);
 void add_benchmark(CLI::App& program);
+void add_evaluate(CLI::App& program);
 void add_compare(CLI::App& program);
+void add_report(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_logits(CLI::App& program);
 void add_tokenize(CLI::App& program);  // tokenize and detokenize

@@ -96,7 +96,9 @@ int execute(int argc, const char* const* argv) {
   program.footer(examples);
   add_generate(program);
   add_benchmark(program);
+  add_evaluate(program);
   add_compare(program);
+  add_report(program);
   add_inspect(program);
   add_logits(program);
   add_tokenize(program);

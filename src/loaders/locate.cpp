@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #if defined(__APPLE__)
@@ -12,6 +14,7 @@
 #include "loaders/tensor_names.h"
 #include "tqkv/checkpoint.h"
 #include "tqkv/error.h"
+#include "tqkv/evaluate.h"
 
 namespace tqkv {
 namespace {
@@ -45,6 +48,25 @@ std::vector<fs::path> bundled_places() {
   return places;
 }
 
+/// The folder of the documents and the file to read before them, in the nearest place that has both.
+struct Documents {
+  fs::path first, folder;
+};
+std::vector<Documents> document_places() {
+  std::vector<Documents> places;
+  const auto installed = [&](const fs::path& folder) { places.push_back({folder / "README.md", folder}); };
+  if (const fs::path program = executable(); !program.empty())
+    installed(program.parent_path().parent_path() / "share" / "tqkv" / "docs");
+#if defined(TQKV_SOURCE_MODELS)
+  const fs::path sources = fs::path(TQKV_SOURCE_MODELS).parent_path();
+  places.push_back({sources / "README.md", sources / "docs"});
+#endif
+#if defined(TQKV_INSTALLED_MODELS)
+  installed(fs::path(TQKV_INSTALLED_MODELS).parent_path() / "docs");
+#endif
+  return places;
+}
+
 [[noreturn]] void fail(std::string_view model, const std::string& what) {
   throw Error(ErrorKind::checkpoint, fmt::format("{}: {}", model.empty() ? "\"\"" : shown(model), what));
 }
@@ -72,6 +94,24 @@ fs::path locate_model(std::string_view model) {
   if (fs::exists(status)) fail(model, "is a file, expected the directory of a checkpoint");
   if (is_hub_name(model)) return find_in_hub_cache(model, hub_cache());
   fail(model, fmt::format("there is no such directory; {}", forms));
+}
+
+std::vector<fs::path> locate_documents() {
+  std::error_code error;
+  std::vector<std::string> searched;
+  for (const Documents& place : document_places()) {
+    searched.push_back(place.folder.string());
+    if (!fs::is_regular_file(place.first, error) || !fs::is_directory(place.folder, error)) continue;
+    std::vector<fs::path> files;
+    for (const fs::directory_entry& entry : fs::directory_iterator(place.folder, error)) {
+      if (entry.path().extension() == ".md" && entry.path() != place.first) files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+    files.insert(files.begin(), place.first);
+    return files;
+  }
+  throw Error(ErrorKind::io, fmt::format("the project's documents are not there; searched {}: give a text with --text",
+                                         fmt::join(searched, ", ")));
 }
 
 }  // namespace tqkv

@@ -7,7 +7,6 @@
 #include "tqkv/error.h"
 
 namespace tqkv::measure {
-namespace {
 
 double log_sum_exp(std::span<const float> logits) {
   const double largest = *std::max_element(logits.begin(), logits.end());
@@ -15,8 +14,6 @@ double log_sum_exp(std::span<const float> logits) {
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
   return largest + std::log(sum);
 }
-
-}  // namespace
 
 double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
   assert(p_logits.size() == q_logits.size() && !p_logits.empty());

@@ -41,7 +41,10 @@ class FakeSession final : public Session {
   }
   std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override {
     log_.events.push_back(label() + " prefill " + std::to_string(position()) + "+" + std::to_string(ids.size()));
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    for (std::size_t row = 0; row < ids.size(); ++row) {
+      ids_.push_back(ids[row]);
+      if (options.rows) options.rows(static_cast<int>(row), logits());
+    }
     if (options.progress) options.progress(static_cast<int>(ids.size()));
     return logits();
   }

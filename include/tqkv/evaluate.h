@@ -1,0 +1,249 @@
+// Evaluation: what each cache format does to the model. Agreement compares its logits with those of an uncompressed
+// cache on a text; recall asks for facts that stand far back in a context. Implemented in src/measure;
+// docs/measuring.md defines every figure.
+//
+// The file (to_json), schema 1:
+//   schema, kind "evaluation", tool {name, version}, command
+//   model {name, shape, fingerprint}, machine {cpu, isa, threads, memory}
+//   settings    what was asked; a file is resumed only when all of it is equal
+//   reference   {format, precision, stored, rows, perplexity, recall}: the uncompressed cache
+//   recall_contexts  [{task, length, round, tokens, questions}], the order of `answers`
+//   noise_floor [{name, of, of_precision, of_chunk, against, against_precision, against_chunk, agreement}]
+//   codec_level []: figures that need no model
+//   runs        [{backend, format, effective, precision, bits_per_value {k, v, mean}, bytes_per_token,
+//                 cache_bytes {tokens, kv_used, kv_allocated, state, recurrent, convolution}, layers [{layer, k, v}],
+//                 agreement, recall, seconds}]
+// agreement     {all, prefill, decode, by_position [{from, to, …}]}; each part {rows, kl {mean, se, median, p90, p99,
+//               p999, max}, same_top {share, se}, perplexity, reference_perplexity, ratio, ratio_se,
+//               probability {mean, rms}}; null where nothing was measured, a standard error of one row included
+// recall        {precision, seconds, tasks [{task, asked, right, low, high}], needle [{length, depth, …}],
+//               lengths [{length, …}], total {…}, paired {only_reference, only_this, points, low, high, contexts},
+//               answers [[1, 0, …], …]}; null in all rows of a format but its first
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tqkv/chat.h"
+#include "tqkv/engine.h"
+#include "tqkv/kv_format.h"
+#include "tqkv/memory_plan.h"
+#include "tqkv/model_config.h"
+#include "tqkv/tokenizer.h"
+
+namespace tqkv {
+
+/// How a share of answers is asked for; wording as in the pocket model's training.
+enum class RecallTask { needle, table, rooms, variables, pairs, numbered };
+std::string_view name(RecallTask task);
+std::optional<RecallTask> recall_task(std::string_view name);
+std::vector<RecallTask> all_recall_tasks();
+
+/// When an answer is right.
+enum class AnswerMatch {
+  exact,  ///< its text is the expected sentence
+  value   ///< the value stands in it as a word: for models that were not trained on the sentences
+};
+std::string_view name(AnswerMatch match);
+
+struct RecallOptions {
+  std::vector<int> lengths = {1024, 2048, 4096};         ///< tokens up to the question
+  std::vector<double> depths = {0, 0.25, 0.5, 0.75, 1};  ///< of needles: share of the text before them
+  std::vector<RecallTask> tasks = all_recall_tasks();
+  int answers = 64;   ///< at least so many; whole rounds are asked
+  int questions = 8;  ///< a context, where a task has that many; a needle context has one a depth
+  std::uint64_t seed = 0;
+  AnswerMatch match = AnswerMatch::exact;
+};
+
+struct EvaluateOptions {
+  std::vector<KvFormat> formats;                         ///< as asked; no format twice
+  std::vector<Precision> precisions = {Precision::f32};  ///< of the agreement, one row of figures each
+  Precision recall_precision = Precision::fast;
+  std::string preset = "quick";  ///< name for the file
+  int tokens = 4096;             ///< most tokens of the text
+  int decode_from = 0;           ///< tokens that are prefilled, the others are fed one by one; 0: all but a sixteenth
+  bool agreement = true, noise_floor = true, recall = true;
+  StateType state = StateType::f32;
+  int prefill_chunk = 2048;
+  RecallOptions recall_options;
+  std::filesystem::path logits;  ///< file for the reference logits; empty: one in the system's temporary folder
+  std::string command;           ///< for the file
+};
+/// Settings of a preset, "quick" or "study", for a model with `native_context` tokens. Throws Error(usage).
+EvaluateOptions evaluate_preset(std::string_view preset, int native_context);
+
+/// Figures over some rows of logits. A standard error takes blocks of up to 256 neighbouring rows as clusters and is
+/// missing for a single row.
+struct AgreementPart {
+  int rows = 0;
+  struct {
+    double mean = 0, median = 0, p90 = 0, p99 = 0, p999 = 0, max = 0;  // nats, KL(reference || this)
+    std::optional<double> se;                                          // of the mean
+  } kl;
+  double same_top = 0, same_top_se = 0;  ///< share of rows with the same most likely id, and its binomial error
+  double perplexity = 1, reference_perplexity = 1;   ///< of the next ids of the text
+  double ratio = 1;                                  ///< perplexity / reference_perplexity
+  std::optional<double> ratio_se;                    ///< paired, row by row
+  double probability_mean = 0, probability_rms = 0;  ///< change of the probability of the next id
+};
+
+struct PositionBucket {
+  int from = 0, to = 0;  ///< tokens that stand before the row's own: from <= n < to
+  AgreementPart part;
+};
+
+struct Agreement {
+  AgreementPart all;
+  std::optional<AgreementPart> prefill, decode;  ///< by how the row's token was fed
+  std::vector<PositionBucket> by_position;
+};
+
+/// Right answers with the Wilson interval of 95%.
+struct Proportion {
+  int asked = 0, right = 0;
+  double low = 0, high = 1;
+};
+
+/// Question by question against the uncompressed cache.
+struct PairedDifference {
+  int only_reference = 0, only_this = 0;
+  double points = 0, low = 0, high = 0;  ///< percentage points, with an interval of 95% clustered by context
+  int contexts = 0;
+};
+
+/// A context of the recall set, without its text.
+struct RecallContext {
+  RecallTask task = RecallTask::needle;
+  int length = 0;  ///< tokens asked for
+  int round = 0;
+  int tokens = 0;  ///< up to the question
+  int questions = 0;
+};
+
+struct RecallResult {
+  Precision precision = Precision::fast;
+  double seconds = 0;
+  std::vector<std::vector<int>> answers;  ///< [context][question]: 1 right, 0 wrong
+  std::vector<std::pair<RecallTask, Proportion>> tasks;
+  std::vector<std::pair<int, Proportion>> lengths;
+  struct Cell {
+    int length = 0;
+    double depth = 0;
+    Proportion of;
+  };
+  std::vector<Cell> needle;
+  Proportion total;
+  PairedDifference paired;
+};
+
+struct EvaluationRun {
+  KvFormat format;        ///< as asked
+  std::string effective;  ///< as held: canonical string
+  Precision precision = Precision::f32;
+  double k_bits = 0, v_bits = 0;  ///< stored bits a value, mean over layers; f32 that stands for bf16 counts as 16
+  std::uint64_t bytes_per_token = 0;
+  int cache_tokens = 0;  ///< tokens that `cache` holds
+  CacheBytes cache;
+  struct Layer {
+    int layer = 0;
+    std::string k, v;
+  };
+  std::vector<Layer> layers;  ///< as stored
+  std::optional<Agreement> agreement;
+  std::optional<RecallResult> recall;
+  double seconds = 0;
+};
+
+struct NoiseFloor {
+  std::string name;
+  std::string of, against;  ///< formats
+  Precision of_precision = Precision::f32, against_precision = Precision::f32;
+  int of_chunk = 0, against_chunk = 0;
+  Agreement agreement;
+};
+
+struct Evaluation {
+  std::string model, shape, fingerprint, command;
+  DeviceReport device;
+  std::uint64_t memory = 0;  ///< of the machine or its container, bytes
+  EvaluateOptions options;
+  std::string text, text_digest, recall_digest;  ///< where the text comes from; of the ids used; of all prompts
+  int tokens = 0, decode_from = 0;               ///< as used: a text may be shorter than asked
+  std::string reference_format, reference_stored;
+  std::optional<double> reference_perplexity;
+  std::vector<RecallContext> contexts;
+  std::optional<RecallResult> reference_recall;
+  std::vector<NoiseFloor> noise;
+  std::vector<EvaluationRun> runs;
+};
+
+std::string to_json(const Evaluation& evaluation);   ///< schema 1
+std::string to_table(const Evaluation& evaluation);  ///< for a terminal of 110 columns
+/// "turboquant…, f32: KL 0.0050 ± 0.0002, …" on one line.
+std::string summary_line(const EvaluationRun& run);
+
+/// Files of the project's own documents, README first: beside the installed program or in the sources. Throws
+/// Error(io) when they are not there.
+std::vector<std::filesystem::path> locate_documents();
+
+struct EvaluationModel {
+  std::string name;
+  ModelConfig config;
+  std::string fingerprint;
+  const Tokenizer* tokenizer = nullptr;
+  std::optional<ChatTemplate> chat;  ///< recall needs one
+  std::vector<int> stop_ids;
+};
+struct EvaluationText {
+  std::string source;  ///< name for the file
+  std::string text;    ///< any bytes
+};
+
+/// An evaluation that goes on step by step. The constructor makes the recall set and checks every option; nothing runs
+/// before run().
+class Evaluator {
+ public:
+  /// Gives the engine of a precision, always the same one.
+  using EngineSource = std::function<const Engine&(Precision)>;
+
+  /// Throws Error(usage) for options that make no sense, Error(format) for formats that do not fit the model,
+  /// Error(input) for a text with fewer than two tokens, Error(chat) for recall with a model without chat markup.
+  Evaluator(EvaluationModel model, const EvaluationText& text, EvaluateOptions options);
+  ~Evaluator();
+  Evaluator(Evaluator&&) noexcept;
+
+  /// Invalid UTF-8 sequences that were replaced in the text.
+  int replaced() const;
+  /// Sessions that are open at the same time, by format and precision.
+  std::vector<MemoryPlan> plans(std::uint64_t weight_bytes, const DeviceOptions& device) const;
+  /// Bytes of the reference logits and where they will lie; nothing without agreement.
+  struct Storage {
+    std::filesystem::path path;
+    std::uint64_t bytes = 0;
+  };
+  std::optional<Storage> storage() const;
+
+  /// Goes on with a file of to_json(): its runs are kept, and not run again. Throws Error(input), naming the file, for
+  /// one that is no such JSON and for another model, text, version, instruction set or settings.
+  void resume(const std::string& file, std::string_view json, const DeviceReport& device);
+
+  struct Callbacks {
+    std::function<void(std::string_view)> progress;                         ///< one line before each part
+    std::function<void(const Evaluation&, const EvaluationRun&)> finished;  ///< after every run
+  };
+  const Evaluation& run(const EngineSource& engines, const Callbacks& callbacks = {});
+  const Evaluation& evaluation() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tqkv

@@ -1,0 +1,295 @@
+#include "tqkv/evaluate.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/file.h"
+#include "base/numbers.h"
+#include "commands.h"
+#include "input.h"
+#include "loading.h"
+#include "options.h"
+#include "output.h"
+#include "tqkv/benchmark.h"
+#include "tqkv/error.h"
+#include "tqkv/generate.h"
+
+namespace tqkv::cli {
+namespace {
+
+constexpr const char* agreement_group = "Agreement";
+constexpr const char* recall_group = "Recall";
+
+struct Options {
+  ModelOptions model;
+  CacheOptions cache;
+  std::string preset = "quick", text, output, logits, recall_precision = "fast", match = "exact";
+  std::vector<std::string> precisions = {"f32"}, tasks;
+  std::vector<int> lengths;
+  std::vector<double> depths;
+  std::optional<int> tokens, decode_from, answers, questions;
+  std::uint64_t seed = 0;
+  bool no_recall = false, no_agreement = false, no_noise_floor = false, resume = false;
+};
+
+Precision precision_of(const std::string& text) {
+  return text == "fast" ? Precision::fast : Precision::f32;
+}
+
+EvaluateOptions settings_of(const Options& options, int native_context) {
+  EvaluateOptions settings = evaluate_preset(options.preset, native_context);
+  settings.formats = options.cache.formats();
+  settings.precisions.clear();
+  for (const std::string& precision : options.precisions) settings.precisions.push_back(precision_of(precision));
+  settings.recall_precision = precision_of(options.recall_precision);
+  settings.tokens = options.tokens.value_or(settings.tokens);
+  settings.decode_from = options.decode_from.value_or(0);
+  settings.agreement = !options.no_agreement;
+  settings.noise_floor = settings.agreement && !options.no_noise_floor;
+  settings.recall = !options.no_recall;
+  settings.state = options.model.session().state;
+  settings.prefill_chunk = options.model.prefill_chunk;
+  settings.logits = options.logits;
+  RecallOptions& recall = settings.recall_options;
+  if (!options.lengths.empty()) recall.lengths = options.lengths;
+  if (!options.depths.empty()) recall.depths = options.depths;
+  if (!options.tasks.empty()) {
+    recall.tasks.clear();
+    for (const std::string& task : options.tasks) recall.tasks.push_back(recall_task(task).value());
+  }
+  recall.answers = options.answers.value_or(recall.answers);
+  recall.questions = options.questions.value_or(recall.questions);
+  recall.seed = options.seed;
+  recall.match = options.match == "value" ? AnswerMatch::value : AnswerMatch::exact;
+  return settings;
+}
+
+EvaluationText text_of(const Options& options) {
+  if (!options.text.empty()) return {options.text, read_input(options.text)};
+  EvaluationText text{"the project's documents", ""};
+  for (const std::filesystem::path& file : locate_documents()) {
+    if (!text.text.empty()) text.text += "\n\n";
+    text.text += read_text(file);
+  }
+  return text;
+}
+
+std::string command_of(const Options& options, const EvaluateOptions& settings) {
+  std::vector<std::string> formats;
+  for (const KvFormat& format : settings.formats) formats.push_back(format.canonical());
+  std::string out = fmt::format("tqkv evaluate {} --backend {} --preset {} --precision {}", options.model.model,
+                                fmt::join(formats, ","), options.preset, fmt::join(options.precisions, ","));
+  if (!options.text.empty()) out += " --text " + options.text;
+  if (options.tokens) out += fmt::format(" --tokens {}", *options.tokens);
+  if (options.decode_from) out += fmt::format(" --decode-from {}", *options.decode_from);
+  if (!options.lengths.empty()) out += fmt::format(" --lengths {}", fmt::join(options.lengths, ","));
+  if (!options.depths.empty()) out += fmt::format(" --depths {}", fmt::join(options.depths, ","));
+  if (!options.tasks.empty()) out += fmt::format(" --tasks {}", fmt::join(options.tasks, ","));
+  if (options.answers) out += fmt::format(" --answers {}", *options.answers);
+  if (options.questions) out += fmt::format(" --questions {}", *options.questions);
+  if (options.seed != 0) out += fmt::format(" --seed {}", options.seed);
+  if (options.recall_precision != "fast") out += " --recall-precision " + options.recall_precision;
+  if (options.match != "exact") out += " --match " + options.match;
+  if (options.model.state != "f32") out += " --state " + options.model.state;
+  if (options.model.prefill_chunk != 2048) out += fmt::format(" --prefill-chunk {}", options.model.prefill_chunk);
+  if (!options.model.isa.empty()) out += " --isa " + options.model.isa;
+  if (options.no_agreement) out += " --no-agreement";
+  if (options.no_noise_floor) out += " --no-noise-floor";
+  if (options.no_recall) out += " --no-recall";
+  return out;
+}
+
+/// One engine a precision, loaded when it is first needed.
+class Engines {
+ public:
+  Engines(std::filesystem::path directory, const DeviceOptions& device)
+      : directory_(std::move(directory)), device_(device) {}
+  const Engine& operator()(Precision precision) {
+    std::unique_ptr<Engine>& engine = engines_[precision];
+    if (!engine) {
+      DeviceOptions device = device_;
+      device.precision = precision;
+      engine = Engine::load(Checkpoint::open(directory_), device);
+    }
+    return *engine;
+  }
+
+ private:
+  std::filesystem::path directory_;
+  DeviceOptions device_;
+  std::map<Precision, std::unique_ptr<Engine>> engines_;
+};
+
+void write(const std::string& path, const Evaluation& evaluation) {
+  AtomicFile file(path);
+  file.write(to_json(evaluation));
+  file.commit();
+}
+
+void clear_progress() {
+  if (error_is_terminal()) print_error("\r\033[K");
+}
+
+void evaluate(const Options& options) {
+  if (options.resume && options.output.empty())
+    throw Error(ErrorKind::usage, "--resume goes on with the file of --output: name it");
+  const std::filesystem::path directory = locate_model(options.model.model);
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  EvaluationModel model;
+  model.name = options.model.model;
+  model.config = open_config(checkpoint);
+  model.fingerprint = fingerprint(checkpoint);
+  const Tokenizer tokenizer = load_tokenizer(checkpoint);
+  model.tokenizer = &tokenizer;
+  model.chat = open_chat(checkpoint, tokenizer);
+  model.stop_ids = open_defaults(checkpoint, model.config).stop_ids;
+  EvaluateOptions settings = settings_of(options, model.config.max_position_embeddings);
+  settings.command = command_of(options, settings);
+
+  Evaluator evaluator(std::move(model), text_of(options), std::move(settings));
+  if (evaluator.replaced() > 0)
+    note(fmt::format("warning: the text has {} invalid UTF-8 sequence{}, read as U+FFFD", evaluator.replaced(),
+                     evaluator.replaced() == 1 ? "" : "s"));
+  if (const Evaluation& begun = evaluator.evaluation(); !options.no_agreement && begun.tokens < begun.options.tokens)
+    note(fmt::format("the text has only {} tokens of {}: all of it is used", begun.tokens, begun.options.tokens));
+  const auto plans = evaluator.plans(checkpoint.tensor_bytes(), options.model.device());
+  check_plan(*std::max_element(plans.begin(), plans.end(),
+                               [](const MemoryPlan& a, const MemoryPlan& b) { return a.anonymous() < b.anonymous(); }),
+             options.model.force);
+  if (!options.output.empty()) {
+    const AtomicFile probe(options.output);  // what cannot be written is known before the work
+  }
+
+  Engines engines(directory, options.model.device());
+  std::error_code error;
+  if (options.resume && std::filesystem::exists(options.output, error)) {
+    const Precision first = precision_of(options.no_agreement ? options.recall_precision : options.precisions.front());
+    evaluator.resume(options.output, read_text(options.output), engines(first).device());
+    note(fmt::format("{}: goes on behind {} runs", options.output, evaluator.evaluation().runs.size()));
+  }
+  if (const auto storage = evaluator.storage())
+    note(fmt::format("reference logits: {} bytes in {}, removed at the end", grouped(storage->bytes),
+                     storage->path.string()));
+
+  Evaluator::Callbacks callbacks;
+  if (error_is_terminal())
+    callbacks.progress = [](std::string_view line) { print_error(fmt::format("\r{}\033[K", line)); };
+  callbacks.finished = [&](const Evaluation& so_far, const EvaluationRun& run) {
+    clear_progress();
+    note(summary_line(run));
+    if (!options.output.empty()) write(options.output, so_far);
+  };
+  const Evaluation& evaluation =
+      evaluator.run([&](Precision precision) -> const Engine& { return engines(precision); }, callbacks);
+  clear_progress();
+  if (!options.output.empty()) write(options.output, evaluation);
+  print(to_table(evaluation));
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& program) {
+  // Shared because the callback, which CLI11 copies, outlives this function.
+  const auto options = std::make_shared<Options>();
+  CLI::App* command =
+      program.add_subcommand("evaluate", "Measure what cache formats do to the model: agreement and recall");
+  add_model_options(*command, options->model);
+  for (const char* other : {"--precision", "--context"}) command->remove_option(command->get_option(other));
+  command->add_option("--preset", options->preset, "quick, or study: longer texts, 500 answers")
+      ->check(CLI::IsMember({"quick", "study"}))
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      ->add_option("--text", options->text,
+                   "Text to compare on (default: the project's documents); - is standard input")
+      ->type_name("FILE");
+  command->add_option("--output", options->output, "JSON file, written after every backend")->type_name("FILE");
+  command->add_flag("--resume", options->resume, "Go on with the file of --output: skip the backends it has");
+  command->add_option("--seed", options->seed, "Seed of the recall questions")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->capture_default_str();
+
+  const auto group = [](CLI::Option* option, const char* name) { option->group(name); };
+  group(command->add_option("--precision", options->precisions, "f32 (codecs alone), fast (what a user gets) or both")
+            ->check(CLI::IsMember({"f32", "fast"}))
+            ->delimiter(',')
+            ->type_name("KIND,...")
+            ->default_str("f32"),
+        agreement_group);
+  group(command->add_option("--tokens", options->tokens, "Tokens of the text (default: 4096, study 8192)")
+            ->check(CLI::Range(2, max_count))
+            ->type_name("N"),
+        agreement_group);
+  group(command
+            ->add_option("--decode-from", options->decode_from,
+                         "Tokens fed in chunks, the others one by one (default: all but a sixteenth)")
+            ->check(CLI::Range(1, max_count))
+            ->type_name("N"),
+        agreement_group);
+  group(command->add_option("--logits", options->logits, "File for the reference logits (default: a temporary one)")
+            ->type_name("FILE"),
+        agreement_group);
+  group(command->add_flag("--no-agreement", options->no_agreement, "Recall alone"), agreement_group);
+  group(command->add_flag("--no-noise-floor", options->no_noise_floor, "Leave out what rounding alone does"),
+        agreement_group);
+
+  std::vector<std::string> task_names;
+  for (const RecallTask task : all_recall_tasks()) task_names.emplace_back(name(task));
+  group(command->add_option("--lengths", options->lengths, "Tokens up to the question (default: 1024,2048,4096)")
+            ->check(CLI::Range(16, max_count))
+            ->delimiter(',')
+            ->type_name("N,..."),
+        recall_group);
+  group(command
+            ->add_option("--depths", options->depths, "Shares of the text before a needle (default: 0,0.25,0.5,0.75,1)")
+            ->check(CLI::Range(0.0, 1.0))
+            ->delimiter(',')
+            ->type_name("X,..."),
+        recall_group);
+  group(
+      command->add_option("--tasks", options->tasks, "needle, table, rooms, variables, pairs, numbered (default: all)")
+          ->check(CLI::IsMember(task_names))
+          ->delimiter(',')
+          ->type_name("NAME,..."),
+      recall_group);
+  group(command->add_option("--answers", options->answers, "Answers at least (default: 64, study 500)")
+            ->check(CLI::Range(1, 100'000))
+            ->type_name("N"),
+        recall_group);
+  group(command->add_option("--questions", options->questions, "Questions a context, needles apart (default: 8)")
+            ->check(CLI::Range(1, 1000))
+            ->type_name("N"),
+        recall_group);
+  group(
+      command
+          ->add_option("--match", options->match, "exact: the sentence of the training; value: the value in any answer")
+          ->check(CLI::IsMember({"exact", "value"}))
+          ->type_name("KIND")
+          ->capture_default_str(),
+      recall_group);
+  group(command->add_option("--recall-precision", options->recall_precision, "fast or f32")
+            ->check(CLI::IsMember({"f32", "fast"}))
+            ->type_name("KIND")
+            ->capture_default_str(),
+        recall_group);
+  group(command->add_flag("--no-recall", options->no_recall, "Agreement alone"), recall_group);
+  add_cache_options(*command, options->cache, true);
+  command->footer(
+      "Examples:\n"
+      "  tqkv evaluate pocket --backend baseline,mlx_quant,turboquant --output q.json\n"
+      "  tqkv evaluate pocket --backend turboquant,turboquant:bits=3 --text book.txt --preset study --precision "
+      "f32,fast");
+  command->callback([options] { evaluate(*options); });
+}
+
+}  // namespace tqkv::cli

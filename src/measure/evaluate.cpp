@@ -1,0 +1,498 @@
+#include "tqkv/evaluate.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "base/memory_info.h"
+#include "cache/accounting.h"
+#include "codec/side_codec.h"
+#include "measure/agreement.h"
+#include "measure/evaluate_json.h"
+#include "measure/hash.h"
+#include "measure/recall_run.h"
+#include "measure/recall_score.h"
+#include "measure/recall_set.h"
+#include "text/utf8.h"
+#include "tqkv/benchmark.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+namespace {
+
+using measure::PreparedContext;
+using measure::ReferenceLogits;
+using measure::RowFigures;
+
+// Room for a question and its answer behind the longest context of a preset.
+constexpr int question_room = 256;
+// Chunk of the noise floor, where the ordinary one is another.
+constexpr int noise_chunk = 256;
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
+// One row of the result.
+struct Job {
+  KvFormat format;
+  Precision precision = Precision::f32;
+  bool recall = false;  // the first row of a format has it
+};
+
+[[noreturn]] void wrong(const std::string& what) {
+  throw Error(ErrorKind::usage, "evaluate: " + what);
+}
+
+void check_range(const char* what, int value, int least, int most) {
+  if (value < least || value > most)
+    wrong(fmt::format("{} {}, a number from {} to {} was expected", what, value, least, most));
+}
+
+void check_recall(const RecallOptions& recall, int native) {
+  if (recall.lengths.empty() || recall.depths.empty() || recall.tasks.empty())
+    wrong("recall needs a length, a depth and a task");
+  for (const int length : recall.lengths) check_range("recall length", length, 16, native);
+  if (std::set<int>(recall.lengths.begin(), recall.lengths.end()).size() != recall.lengths.size())
+    wrong(fmt::format("a recall length is there twice: {}", fmt::join(recall.lengths, ", ")));
+  if (std::set<RecallTask>(recall.tasks.begin(), recall.tasks.end()).size() != recall.tasks.size())
+    wrong("a recall task is there twice: name each once");
+  for (const double depth : recall.depths) {
+    if (!(depth >= 0 && depth <= 1)) wrong(fmt::format("depth {}, a number from 0 to 1 was expected", depth));
+  }
+  check_range("number of depths", static_cast<int>(std::min<std::size_t>(recall.depths.size(), 1000)), 1, 60);
+  check_range("number of answers", recall.answers, 1, 100'000);
+  check_range("number of questions a context", recall.questions, 1, 1000);
+}
+
+void check(const EvaluateOptions& options, const ModelConfig& config) {
+  if (options.formats.empty()) wrong("no backend was given");
+  for (auto format = options.formats.begin(); format != options.formats.end(); ++format) {
+    cache::check_format(config, *format);
+    if (std::find(options.formats.begin(), format, *format) != format)
+      wrong(fmt::format("{} was given twice: once is enough", format->canonical()));
+  }
+  if (!options.agreement && !options.recall) wrong("without agreement and recall there is nothing to do");
+  if (options.precisions.empty() || options.precisions.size() > 2 ||
+      (options.precisions.size() == 2 && options.precisions[0] == options.precisions[1]))
+    wrong("the precision is f32, fast or both");
+  const int native = config.max_position_embeddings;
+  check_range("number of tokens", options.tokens, 2, native);
+  check_range("start of decode", options.decode_from, 0, options.tokens);
+  check_range("prefill chunk", options.prefill_chunk, 1, 65536);
+  if (options.recall) check_recall(options.recall_options, native);
+}
+
+// The first `count` ids of a text, of which no more is taken apart than that needs.
+std::vector<int> first_ids(const Tokenizer& tokenizer, std::string_view text, int count) {
+  constexpr std::size_t margin = 64;  // tokens that the cut may have changed
+  const auto wanted = static_cast<std::size_t>(count);
+  for (std::size_t bytes = 8 * wanted + 4096;; bytes *= 2) {
+    std::size_t end = std::min(bytes, text.size());
+    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0u) == 0x80u) ++end;
+    std::vector<int> ids = tokenizer.encode(text.substr(0, end), ControlStrings::plain);
+    if (end < text.size() && ids.size() < wanted + margin) continue;
+    ids.resize(std::min(ids.size(), wanted));
+    return ids;
+  }
+}
+
+// All but a sixteenth of the tokens, 64 at least where there are enough.
+int default_decode_from(int tokens) {
+  const int least = tokens >= 256 ? 64 : tokens / 4;
+  return std::max(1, tokens - std::max(tokens / 16, least));
+}
+
+std::vector<Job> jobs_of(const EvaluateOptions& options) {
+  std::vector<Job> jobs;
+  std::vector<KvFormat> formats = options.formats;
+  const KvFormat baseline = KvFormat::of(Backend::baseline);
+  const std::vector<Precision> precisions =
+      options.agreement ? options.precisions : std::vector{options.recall_precision};
+  const bool asked = std::find(formats.begin(), formats.end(), baseline) != formats.end();
+  for (const Precision precision : precisions) {
+    // What the user gets without compression stands beside what he gets with it.
+    if (precision == Precision::fast && options.agreement && !asked) jobs.push_back({baseline, precision, false});
+  }
+  for (const KvFormat& format : formats) {
+    for (const Precision precision : precisions)
+      jobs.push_back({format, precision, options.recall && precision == precisions.front()});
+  }
+  return jobs;
+}
+
+// f32 is what bf16 becomes in the exact path: the bits that count are those of the format.
+double stored_bits(const SideFormat& side, int dim) {
+  if (side.kind == SideFormat::Kind::plain) return 16;
+  return codec::bits_per_value(side, dim);
+}
+
+void describe(EvaluationRun& run, const CacheReport& report, const ModelConfig& config) {
+  run.effective = report.format.canonical();
+  run.cache_tokens = report.tokens;
+  run.cache = report.bytes;
+  double bits = 0;
+  for (const LayerCache& layer : report.layers) {
+    run.layers.push_back({layer.layer, layer.k.describe(), layer.v.describe()});
+    run.k_bits += stored_bits(layer.k, config.head_dim);
+    run.v_bits += stored_bits(layer.v, config.head_dim);
+  }
+  bits = run.k_bits + run.v_bits;
+  if (!report.layers.empty()) {
+    run.k_bits /= static_cast<double>(report.layers.size());
+    run.v_bits /= static_cast<double>(report.layers.size());
+  }
+  run.bytes_per_token = static_cast<std::uint64_t>(std::llround(bits * config.kv_dim() / 8));
+}
+
+}  // namespace
+
+std::string_view name(RecallTask task) {
+  switch (task) {
+    case RecallTask::needle:
+      return "needle";
+    case RecallTask::table:
+      return "table";
+    case RecallTask::rooms:
+      return "rooms";
+    case RecallTask::variables:
+      return "variables";
+    case RecallTask::pairs:
+      return "pairs";
+    case RecallTask::numbered:
+      return "numbered";
+  }
+  return "needle";
+}
+
+std::vector<RecallTask> all_recall_tasks() {
+  return {RecallTask::needle,    RecallTask::table, RecallTask::rooms,
+          RecallTask::variables, RecallTask::pairs, RecallTask::numbered};
+}
+
+std::optional<RecallTask> recall_task(std::string_view name_of_task) {
+  for (const RecallTask task : all_recall_tasks()) {
+    if (name(task) == name_of_task) return task;
+  }
+  return std::nullopt;
+}
+
+std::string_view name(AnswerMatch match) {
+  return match == AnswerMatch::exact ? "exact" : "value";
+}
+
+EvaluateOptions evaluate_preset(std::string_view preset, int native_context) {
+  EvaluateOptions options;
+  options.preset = preset;
+  if (preset == "study") {
+    options.tokens = 8192;
+    options.recall_options.lengths = {1024, 4096, 8192, 16384, 32768};
+    options.recall_options.answers = 500;
+  } else if (preset != "quick") {
+    wrong(fmt::format("there is no preset '{}': quick or study", preset));
+  }
+  options.tokens = std::min(options.tokens, native_context);
+  std::vector<int>& lengths = options.recall_options.lengths;
+  lengths.erase(std::remove_if(lengths.begin(), lengths.end(),
+                               [&](int length) { return length > native_context - question_room; }),
+                lengths.end());
+  if (lengths.empty()) lengths = {std::max(16, native_context / 2)};
+  return options;
+}
+
+struct Evaluator::State {
+  EvaluationModel model;
+  EvaluateOptions options;
+  Evaluation evaluation;
+  std::vector<int> ids;  // of the text
+  std::vector<PreparedContext> contexts;
+  int replaced = 0;
+
+  State(EvaluationModel of, const EvaluationText& source, EvaluateOptions asked);
+  std::filesystem::path logits_path() const;
+  int rows() const { return static_cast<int>(ids.size()) - 1; }
+  int prefilled() const { return std::min(evaluation.decode_from, rows()); }
+  SessionOptions session(int chunk) const;
+  bool has(const Job& job) const;
+
+  void say(const Callbacks& callbacks, const std::string& line) const {
+    if (callbacks.progress) callbacks.progress(line);
+  }
+  template <class Row>
+  CacheReport feed(const Engine& engine, const KvFormat& format, int chunk, const std::string& label,
+                   const Callbacks& callbacks, const Row& row) const;
+  std::unique_ptr<ReferenceLogits> baseline_logits(const Engine& engine, const std::string& label,
+                                                   const Callbacks& callbacks) const;
+  Agreement compare(ReferenceLogits& reference, const Engine& engine, const KvFormat& format, int chunk,
+                    const std::string& label, const Callbacks& callbacks, CacheReport* report = nullptr) const;
+  RecallResult recall(const EngineSource& engines, const KvFormat& format, const Callbacks& callbacks) const;
+  void measure_noise(const EngineSource& engines, ReferenceLogits& exact, const Callbacks& callbacks);
+  EvaluationRun run_job(const Job& job, const EngineSource& engines, ReferenceLogits* exact,
+                        const Callbacks& callbacks) const;
+};
+
+Evaluator::State::State(EvaluationModel of, const EvaluationText& source, EvaluateOptions asked)
+    : model(std::move(of)), options(std::move(asked)) {
+  check(options, model.config);
+  std::string valid;
+  replaced = text::append_lossy(valid, source.text);
+  ids = first_ids(*model.tokenizer, valid, options.tokens);
+  if (options.agreement && ids.size() < 2)
+    throw Error(ErrorKind::input, fmt::format("{}: the text has {} token{}, at least 2 are needed", source.source,
+                                              ids.size(), ids.size() == 1 ? "" : "s"));
+  evaluation.tokens = static_cast<int>(ids.size());
+  if (options.decode_from > evaluation.tokens)
+    wrong(fmt::format("decode was to start at token {}, but the text has only {}", options.decode_from,
+                      evaluation.tokens));
+  evaluation.decode_from = options.decode_from > 0 ? options.decode_from : default_decode_from(evaluation.tokens);
+  if (options.recall) {
+    if (!model.chat)
+      throw Error(ErrorKind::chat,
+                  "recall: the model's chat template is not Qwen markup, which questions need: go on with --no-recall");
+    const measure::Markup markup(*model.tokenizer, *model.chat);
+    contexts = measure::make_recall_set(options.recall_options, valid, markup);
+    const int longest = measure::longest_session(contexts, options.recall_options.match);
+    if (longest > model.config.max_position_embeddings)
+      wrong(
+          fmt::format("the longest question and answer take {} tokens, but the model was made for at most {}: give "
+                      "smaller --lengths",
+                      longest, model.config.max_position_embeddings));
+  }
+
+  evaluation.model = model.name;
+  evaluation.shape = shape_of(model.config);
+  evaluation.fingerprint = model.fingerprint;
+  evaluation.command = options.command;
+  evaluation.memory = total_memory();
+  evaluation.options = options;
+  evaluation.text = source.source;
+  evaluation.text_digest = measure::digest_of(ids);
+  evaluation.recall_digest = measure::digest_of(contexts);
+  evaluation.reference_format = KvFormat::of(Backend::baseline).canonical();
+  if (options.agreement) evaluation.reference_stored = name(ReferenceLogits::choose(model.config.vocab_size, rows()));
+  for (const PreparedContext& context : contexts) evaluation.contexts.push_back(context.about);
+}
+
+std::filesystem::path Evaluator::State::logits_path() const {
+  if (!options.logits.empty()) return options.logits;
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
+  return error ? std::filesystem::path(".") : folder;
+}
+
+SessionOptions Evaluator::State::session(int chunk) const {
+  SessionOptions session;
+  session.context = rows();
+  session.prefill_chunk = std::min(chunk, prefilled());
+  session.state = options.state;
+  return session;
+}
+
+bool Evaluator::State::has(const Job& job) const {
+  return std::any_of(evaluation.runs.begin(), evaluation.runs.end(), [&](const EvaluationRun& run) {
+    return run.format == job.format && run.precision == job.precision && (run.recall.has_value() || !job.recall);
+  });
+}
+
+// Every row but the last, whose next id is not known: first in chunks, then one by one.
+template <class Row>
+CacheReport Evaluator::State::feed(const Engine& engine, const KvFormat& format, int chunk, const std::string& label,
+                                   const Callbacks& callbacks, const Row& row) const {
+  const std::unique_ptr<Session> open = engine.open(format, session(chunk));
+  const std::span<const int> fed = std::span(ids).first(static_cast<std::size_t>(rows()));
+  const auto first = static_cast<std::size_t>(prefilled());
+  PrefillOptions prefill;
+  prefill.rows = row;
+  prefill.progress = [&](int done) {
+    say(callbacks, fmt::format("{}: {}/{} tokens", label, done, fed.size()));
+    return true;
+  };
+  say(callbacks, fmt::format("{}: 0/{} tokens", label, fed.size()));
+  open->prefill(fed.first(first), prefill);
+  for (std::size_t i = first; i < fed.size(); ++i) {
+    if ((i - first) % 64 == 0) say(callbacks, fmt::format("{}: {}/{} tokens", label, i, fed.size()));
+    row(static_cast<int>(i), open->decode(fed[i]));
+  }
+  return open->cache();
+}
+
+std::unique_ptr<ReferenceLogits> Evaluator::State::baseline_logits(const Engine& engine, const std::string& label,
+                                                                   const Callbacks& callbacks) const {
+  const int vocab = model.config.vocab_size;
+  auto logits = std::make_unique<ReferenceLogits>(logits_path(), vocab, rows(), ReferenceLogits::choose(vocab, rows()));
+  feed(engine, KvFormat::of(Backend::baseline), options.prefill_chunk, label, callbacks,
+       [&](int row, std::span<const float> values) {
+         if (row != logits->rows())
+           throw Error(ErrorKind::internal, fmt::format("evaluate: row {} came where {} was due", row, logits->rows()));
+         logits->append(values, ids[static_cast<std::size_t>(row) + 1]);
+       });
+  return logits;
+}
+
+Agreement Evaluator::State::compare(ReferenceLogits& reference, const Engine& engine, const KvFormat& format, int chunk,
+                                    const std::string& label, const Callbacks& callbacks, CacheReport* report) const {
+  std::vector<RowFigures> figures;
+  const CacheReport cache = feed(engine, format, chunk, label, callbacks, [&](int row, std::span<const float> values) {
+    if (static_cast<std::size_t>(row) != figures.size())
+      throw Error(ErrorKind::internal, fmt::format("evaluate: row {} came where {} was due", row, figures.size()));
+    figures.push_back(measure::compare_row(reference.row(row), values));
+  });
+  if (figures.size() != static_cast<std::size_t>(rows()))
+    throw Error(ErrorKind::internal, fmt::format("evaluate: {} rows of {} came", figures.size(), rows()));
+  if (report != nullptr) *report = cache;
+  return measure::agreement_of(figures, prefilled());
+}
+
+RecallResult Evaluator::State::recall(const EngineSource& engines, const KvFormat& format,
+                                      const Callbacks& callbacks) const {
+  const Stopwatch watch;
+  const Engine& engine = engines(options.recall_precision);
+  measure::RecallRun run{engine, *model.tokenizer, model.stop_ids, options.recall_options.match, {}, {}};
+  run.session.prefill_chunk = options.prefill_chunk;
+  run.session.state = options.state;
+  run.progress = [&](int done, int all) {
+    say(callbacks, fmt::format("{}, {}: recall, context {} of {}", format.canonical(), name(options.recall_precision),
+                               done + 1, all));
+  };
+  RecallResult result;
+  result.precision = options.recall_precision;
+  result.answers = measure::ask_all(run, format, contexts);
+  result.seconds = watch.seconds();
+  return result;
+}
+
+void Evaluator::State::measure_noise(const EngineSource& engines, ReferenceLogits& exact, const Callbacks& callbacks) {
+  const KvFormat baseline = KvFormat::of(Backend::baseline);
+  const int usual = std::min(options.prefill_chunk, prefilled());
+  const int other = usual > noise_chunk ? noise_chunk : std::max(1, usual / 4);
+  const auto entry = [&](std::string what, Precision of, int chunk, Precision against, ReferenceLogits& reference) {
+    NoiseFloor noise;
+    noise.name = std::move(what);
+    noise.of = noise.against = baseline.canonical();
+    noise.of_precision = of;
+    noise.against_precision = against;
+    noise.of_chunk = chunk;
+    noise.against_chunk = usual;
+    noise.agreement = compare(reference, engines(of), baseline, chunk, "noise floor, " + noise.name, callbacks);
+    evaluation.noise.push_back(std::move(noise));
+  };
+  entry(fmt::format("f32 cache, chunks of {}", other), Precision::f32, other, Precision::f32, exact);
+  entry("fast path, bf16 cache", Precision::fast, usual, Precision::f32, exact);
+  const auto fast = baseline_logits(engines(Precision::fast), "noise floor, fast path", callbacks);
+  entry(fmt::format("fast path, bf16 cache, chunks of {}", other), Precision::fast, other, Precision::fast, *fast);
+}
+
+EvaluationRun Evaluator::State::run_job(const Job& job, const EngineSource& engines, ReferenceLogits* exact,
+                                        const Callbacks& callbacks) const {
+  const Stopwatch watch;
+  EvaluationRun run;
+  run.format = job.format;
+  run.precision = job.precision;
+  CacheReport cache;
+  if (exact != nullptr) {
+    const std::string label = fmt::format("{}, {}", job.format.canonical(), name(job.precision));
+    run.agreement =
+        compare(*exact, engines(job.precision), job.format, options.prefill_chunk, label, callbacks, &cache);
+  } else {
+    SessionOptions session;
+    session.context = session.prefill_chunk = 1;
+    session.state = options.state;
+    cache = engines(job.precision).open(job.format, session)->cache();
+  }
+  describe(run, cache, model.config);
+  if (job.recall) {
+    const bool same = job.format == KvFormat::of(Backend::baseline);  // asked already, as the reference
+    run.recall = same ? *evaluation.reference_recall : recall(engines, job.format, callbacks);
+    measure::score(*run.recall, evaluation.contexts, options.recall_options.depths,
+                   evaluation.reference_recall->answers);
+  }
+  run.seconds = watch.seconds();
+  return run;
+}
+
+Evaluator::Evaluator(EvaluationModel model, const EvaluationText& text, EvaluateOptions options)
+    : state_(std::make_unique<State>(std::move(model), text, std::move(options))) {}
+Evaluator::~Evaluator() = default;
+Evaluator::Evaluator(Evaluator&&) noexcept = default;
+
+int Evaluator::replaced() const {
+  return state_->replaced;
+}
+
+const Evaluation& Evaluator::evaluation() const {
+  return state_->evaluation;
+}
+
+std::optional<Evaluator::Storage> Evaluator::storage() const {
+  if (!state_->options.agreement) return std::nullopt;
+  const int vocab = state_->model.config.vocab_size, rows = state_->rows();
+  return Storage{state_->logits_path(), ReferenceLogits::bytes(vocab, rows, ReferenceLogits::choose(vocab, rows))};
+}
+
+std::vector<MemoryPlan> Evaluator::plans(std::uint64_t weight_bytes, const DeviceOptions& device) const {
+  const State& state = *state_;
+  std::vector<MemoryPlan> plans;
+  const auto add = [&](const KvFormat& format, Precision precision, int context, int prefilled, int snapshots) {
+    PlanRequest request;
+    request.context = context;
+    request.precision = precision;
+    request.state = state.options.state;
+    request.prefill_chunk = std::min(state.options.prefill_chunk, prefilled);
+    request.threads = device.threads;
+    request.snapshots = snapshots;
+    plans.push_back(plan_memory(state.model.config, weight_bytes, format, request));
+  };
+  std::vector<Job> jobs = jobs_of(state.options);
+  const KvFormat baseline = KvFormat::of(Backend::baseline);
+  jobs.push_back({baseline, Precision::f32, state.options.recall});  // the reference
+  const int longest = measure::longest_session(state.contexts, state.options.recall_options.match);
+  for (const Job& job : jobs) {
+    if (state.options.agreement) add(job.format, job.precision, state.rows(), state.prefilled(), 0);
+    if (job.recall) add(job.format, state.options.recall_precision, longest, longest, 1);
+  }
+  return plans;
+}
+
+void Evaluator::resume(const std::string& file, std::string_view json, const DeviceReport& device) {
+  state_->evaluation.device = device;
+  measure::take_finished(state_->evaluation, file, json);
+}
+
+const Evaluation& Evaluator::run(const EngineSource& engines, const Callbacks& callbacks) {
+  State& state = *state_;
+  Evaluation& evaluation = state.evaluation;
+  const EvaluateOptions& options = state.options;
+  std::vector<Job> jobs = jobs_of(options);
+  jobs.erase(std::remove_if(jobs.begin(), jobs.end(), [&](const Job& job) { return state.has(job); }), jobs.end());
+  const bool noise = options.agreement && options.noise_floor && evaluation.noise.empty();
+  evaluation.device = engines(options.agreement ? options.precisions.front() : options.recall_precision).device();
+
+  if (options.recall && !evaluation.reference_recall) {
+    evaluation.reference_recall = state.recall(engines, KvFormat::of(Backend::baseline), callbacks);
+    measure::score(*evaluation.reference_recall, evaluation.contexts, options.recall_options.depths,
+                   evaluation.reference_recall->answers);
+  }
+  std::unique_ptr<ReferenceLogits> exact;
+  if (options.agreement && (noise || !jobs.empty()))
+    exact = state.baseline_logits(engines(Precision::f32), "reference logits", callbacks);
+  if (noise) state.measure_noise(engines, *exact, callbacks);
+  for (const Job& job : jobs) {
+    evaluation.runs.push_back(state.run_job(job, engines, exact.get(), callbacks));
+    const EvaluationRun& run = evaluation.runs.back();
+    if (run.agreement) evaluation.reference_perplexity = run.agreement->all.reference_perplexity;
+    if (callbacks.finished) callbacks.finished(evaluation, run);
+  }
+  return evaluation;
+}
+
+}  // namespace tqkv

@@ -1,0 +1,17 @@
+// Parts of the reading of a report's files (report_data.h).
+#pragma once
+#include <vector>
+
+#include "measure/report_data.h"
+#include "measure/report_json.h"
+
+namespace tqkv::measure {
+
+inline constexpr double most_kl = 1e6;  // nats; more is no measurement
+
+/// Adds the file to the evaluation it belongs to, or to a new one.
+void add_evaluation(const JsonObject& top, Source& source, ReportData& data);
+KindsOfBytes read_bytes(const JsonObject& json);
+std::vector<StoredLayer> read_layers(const JsonObject& json);
+
+}  // namespace tqkv::measure
