@@ -1,10 +1,12 @@
 // The trellis against what docs/formats.md says of it: the shift register, the layout, the search and its ties, and the
 // distortion of every table.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "base/float16.h"
@@ -110,6 +112,35 @@ TEST_CASE("a trellis vector decodes by windows of its shift bits and its choices
         CHECK(static_cast<double>(back[c]) == doctest::Approx(unit * expected[c]).epsilon(1e-6));
     }
   });
+}
+
+TEST_CASE("the trellis writes the vectors of the document") {
+  const struct {
+    int bits, states;
+    std::string codes, scalar;
+  } rows[] = {{2, 8, "04 76 56 af", "ec 4c"},
+              {2, 16, "aa 9b 54 ab", "bf 4c"},
+              {2, 32, "96 43 54 aa", "6e 4d"},
+              {3, 4, "9f 34 74 23 de 89", "ca 4c"},
+              {3, 8, "19 b2 74 23 de 8d", "d4 4c"},
+              {3, 16, "42 8e 74 23 de 88", "8c 4c"},
+              {4, 4, "b6 22 ad 46 bc 16 54 ab", "b9 4c"},
+              {4, 8, "3d d8 ac 16 bc 16 54 ab", "7c 4c"},
+              {4, 16, "d5 2c ac 56 bc 15 54 ab", "a3 4c"}};
+  const auto hex = [](const std::vector<std::byte>& bytes) {
+    std::string text;
+    for (const std::byte byte : bytes)
+      text += fmt::format("{}{:02x}", text.empty() ? "" : " ", std::to_integer<int>(byte));
+    return text;
+  };
+  std::vector<float> y;
+  for (int j = 0; j < 16; ++j) y.push_back(static_cast<float>(7 * j % 16) - 7.5f);
+  for (const auto& row : rows) {
+    const test::Encoded stored =
+        test::encoded(side_codec(test::trellis(row.bits, row.states, KvScalar::corrected), 16), y);
+    CHECK(hex(stored.codes) == row.codes);
+    CHECK(hex(stored.scalars) == row.scalar);
+  }
 }
 
 TEST_CASE("the search finds the least error of all paths") {
