@@ -344,7 +344,7 @@ void add_benchmarks() {
       add("encode/" + name + "/vectors:" + std::to_string(n),
           [=](benchmark::State& state) { encode(state, format, n); });
     add("decode/" + name, [=](benchmark::State& state) { decode(state, format); });
-    for (const int queries : {8, 64})
+    for (const int queries : {group, 64})
       add("attend/" + name + "/queries:" + std::to_string(queries) + "/keys:16384",
           [=](benchmark::State& state) { attend(state, format, queries, 16384); });
   }

@@ -86,8 +86,8 @@ class Observer {
   /// hidden [tokens, hidden_size]: layer 0 is the embedding, layer i the stream after layer i; the last one is
   /// final-normed.
   virtual void hidden(int layer, std::span<const float> values, int tokens) = 0;
-  /// Keys and values [tokens, kv heads, head_dim] of attention layer `layer` (index in the model) as they are before the
-  /// cache takes them: keys normalised and with RoPE.
+  /// Keys and values [tokens, kv heads, head_dim] of attention layer `layer` (index in the model) as they are before
+  /// the cache takes them: keys normalised and with RoPE.
   virtual void keys_values(int layer, std::span<const float> keys, std::span<const float> values, int tokens) {
     static_cast<void>(layer), static_cast<void>(keys), static_cast<void>(values), static_cast<void>(tokens);
   }

@@ -102,9 +102,9 @@ inline constexpr KvScalar default_scalar = KvScalar::corrected;
 inline constexpr int codebook_version = 1;
 inline constexpr int trellis_version = 1;
 
-/// Parses formats separated by commas, with `keys` ("bits", "k", "v", "group", "scalar", "seed", "window" … -> value) set
-/// in every one of them. Throws Error(usage) for an empty list, an entry that lacks one of the keys (baseline has none) or that
-/// itself gives a key another value; Error(format) as KvFormat::parse does.
+/// Parses formats separated by commas, with `keys` ("bits", "k", "v", "group", "scalar", "seed", "window" … -> value)
+/// set in every one of them. Throws Error(usage) for an empty list, an entry that lacks one of the keys (baseline has
+/// none) or that itself gives a key another value; Error(format) as KvFormat::parse does.
 std::vector<KvFormat> parse_formats(std::string_view list, const std::map<std::string, std::string>& keys = {});
 
 }  // namespace tqkv

@@ -29,7 +29,8 @@ std::vector<std::string_view> keys_of(Backend backend) {
   std::vector<std::string_view> keys;
   if (!rules.bits.empty() && backend != Backend::baseline) keys.emplace_back("bits");
   keys.insert(keys.end(), rules.keys.begin(), rules.keys.end());
-  if (backend != Backend::baseline) keys.insert(keys.end(), std::begin(cache::option_keys), std::end(cache::option_keys));
+  if (backend != Backend::baseline)
+    keys.insert(keys.end(), std::begin(cache::option_keys), std::end(cache::option_keys));
   return keys;
 }
 

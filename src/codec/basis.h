@@ -14,7 +14,7 @@ class Basis {
   enum class Kind {
     identity,
     rotation,  ///< H D (rotation.h)
-    split      ///< strong channels to the front, then signs and H for them, two rounds of signs and H12 ⊗ H for the rest
+    split  ///< strong channels to the front, then signs and H for them, two rounds of signs and H12 ⊗ H for the rest
   };
   Basis() = default;
   /// Of the sides of one KV head; a split side has none before its channels are chosen: split_basis().

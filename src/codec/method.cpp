@@ -17,8 +17,8 @@ namespace tqkv::codec {
 namespace {
 
 // The registration: one entry a kind of side.
-constexpr std::array<const Method*, 10> all{&plain, &affine, &rotated_affine, &turboquant, &split,
-                                            &trellis, &prod, &signs, &polar, &sketch};
+constexpr std::array<const Method*, 10> all{&plain,   &affine, &rotated_affine, &turboquant, &split,
+                                            &trellis, &prod,   &signs,          &polar,      &sketch};
 
 }  // namespace
 
@@ -38,8 +38,7 @@ void refuse(const SideCodec& codec, std::string_view why) {
 }
 
 void refuse_dim(const SideCodec& codec, std::string_view expected) {
-  refuse(codec,
-         fmt::format("the vectors have {} channels, expected {}: choose another format", codec.dim, expected));
+  refuse(codec, fmt::format("the vectors have {} channels, expected {}: choose another format", codec.dim, expected));
 }
 
 void refuse_bits(const SideCodec& codec, std::string_view expected) {

@@ -59,7 +59,8 @@ void unpack_signs(const SideCodec& codec, const std::byte* codes, float norm, st
 std::size_t affine_scalar_bytes(int group, int dim);
 void encode_affine(int bits, int group, std::span<const float> x, std::byte* codes, std::byte* scalars);
 void decode_affine(int bits, int group, const std::byte* codes, const std::byte* scalars, std::span<float> x);
-/// Throws Error(format) for bits and groups that affine codes do not have, and for dimensions that are not whole groups.
+/// Throws Error(format) for bits and groups that affine codes do not have, and for dimensions that are not whole
+/// groups.
 void check_affine(const SideCodec& codec);
 
 }  // namespace tqkv::codec

@@ -58,8 +58,8 @@ float rotation_sign(std::uint64_t seed, int layer, int head, int channel) {
 
 std::uint64_t matrix_hash(std::uint64_t seed, int row, int column) {
   assert(row >= 0 && row < 65536 && column >= 0 && column < 65536);
-  const std::uint64_t place = (std::uint64_t{1} << 63) | (static_cast<std::uint64_t>(row) << 16) |
-                              static_cast<std::uint64_t>(column);
+  const std::uint64_t place =
+      (std::uint64_t{1} << 63) | (static_cast<std::uint64_t>(row) << 16) | static_cast<std::uint64_t>(column);
   return mix(mix(seed) ^ place);
 }
 

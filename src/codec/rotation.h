@@ -20,9 +20,15 @@ bool can_rotate(int dim);                                         // a power of 
 
 /// Channel numbers under which rotation_sign gives the signs of the further transforms (docs/formats.md): `channel` of
 /// block `block` of an orthogonal S; of the part with more bits of a split, and of each round over the other channels.
-constexpr int block_channel(int block, int channel) { return 4096 + 1024 * block + channel; }
-constexpr int split_channel(int channel) { return 1024 + channel; }
-constexpr int split_channel(int round, int channel) { return 2048 + 1024 * round + channel; }
+constexpr int block_channel(int block, int channel) {
+  return 4096 + 1024 * block + channel;
+}
+constexpr int split_channel(int channel) {
+  return 1024 + channel;
+}
+constexpr int split_channel(int round, int channel) {
+  return 2048 + 1024 * round + channel;
+}
 /// Hash of entry (row, column) of a Gaussian S.
 std::uint64_t matrix_hash(std::uint64_t seed, int row, int column);
 

@@ -87,7 +87,8 @@ void SignMatrix::multiply(std::span<const float> x, std::span<float> out) const 
   for (std::size_t first = 0; first < out.size(); first += x.size()) {
     for (std::size_t i = 0; i < x.size(); ++i) block[i] = x[i] * values_[first + i];
     hadamard(block);
-    std::copy_n(block.begin(), std::min(block.size(), out.size() - first), out.begin() + static_cast<std::ptrdiff_t>(first));
+    std::copy_n(block.begin(), std::min(block.size(), out.size() - first),
+                out.begin() + static_cast<std::ptrdiff_t>(first));
   }
 }
 

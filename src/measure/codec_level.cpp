@@ -106,12 +106,11 @@ void add_theory(const SideFormat& side, int dim, CodecFigures& figures) {
     case SideFormat::Kind::prod:
       figures.lower = std::pow(4.0, -bits);
       figures.upper = std::numbers::sqrt3 * pi * pi * std::pow(4.0, -bits);
-      figures.expected = lloyd_max[side.bits - 1] *
-                         (side.projection == Projection::gaussian ? pi / 2.0 - 1.0 / dim : pi / 2.0 - 1.0);
+      figures.expected =
+          lloyd_max[side.bits - 1] * (side.projection == Projection::gaussian ? pi / 2.0 - 1.0 / dim : pi / 2.0 - 1.0);
       return;
     case SideFormat::Kind::signs:
-      if (side.projection == Projection::gaussian)
-        figures.expected = (dim * pi / 2.0 - 1.0) / side.rows;
+      if (side.projection == Projection::gaussian) figures.expected = (dim * pi / 2.0 - 1.0) / side.rows;
       return;
     default:
       return;
@@ -171,12 +170,12 @@ CodecInput adversarial_input(int dim) {
   };
   Normal normal(2);
   for (std::size_t i = 0; i < d; i += 4) {
-    add([&](std::size_t c) { return c == i ? 1.0 : 0.0; });                                       // one channel
-    add([&](std::size_t c) { return c == i || c == (7 * i + 3) % d ? 1.0 : 0.0; });               // two
-    add([&](std::size_t c) { return std::popcount(c & i) % 2 == 0 ? 1.0 : -1.0; });               // a Hadamard row
-    add([&](std::size_t c) { return c % 61 == i % 61 ? 100.0 * normal() : normal(); });           // huge channels
-    add([&](std::size_t c) { return c % 16 == 3 ? 50.0 + normal() : normal(); });                 // constant offsets
-    add([&](std::size_t c) { return 1.0 + 0.1 * normal() + 0.0 * static_cast<double>(c); });      // nearly constant
+    add([&](std::size_t c) { return c == i ? 1.0 : 0.0; });                                   // one channel
+    add([&](std::size_t c) { return c == i || c == (7 * i + 3) % d ? 1.0 : 0.0; });           // two
+    add([&](std::size_t c) { return std::popcount(c & i) % 2 == 0 ? 1.0 : -1.0; });           // a Hadamard row
+    add([&](std::size_t c) { return c % 61 == i % 61 ? 100.0 * normal() : normal(); });       // huge channels
+    add([&](std::size_t c) { return c % 16 == 3 ? 50.0 + normal() : normal(); });             // constant offsets
+    add([&](std::size_t c) { return 1.0 + 0.1 * normal() + 0.0 * static_cast<double>(c); });  // nearly constant
   }
   return input;
 }

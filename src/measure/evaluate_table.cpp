@@ -2,7 +2,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,9 +19,16 @@ namespace {
 using measure::rounded;
 using measure::TextTable;
 
+// "0.0176 +- 0.0017": as many digits as the error leaves.
+std::string with_error(double value, const std::optional<double>& error) {
+  if (!error || !(*error > 0)) return rounded(value);
+  if (value < 1e-4) return fmt::format("{:.1e} +- {:.0e}", value, *error);
+  const int decimals = std::clamp(1 - static_cast<int>(std::floor(std::log10(*error))), 0, 12);
+  return fmt::format("{:.{}f} +- {:.{}f}", value, decimals, *error, decimals);
+}
+
 std::string kl_text(const AgreementPart& part) {
-  if (!part.kl.se || part.kl.mean == 0) return rounded(part.kl.mean);
-  return fmt::format("{} +- {:.1g}", rounded(part.kl.mean), *part.kl.se);
+  return with_error(part.kl.mean, part.kl.se);
 }
 
 std::string percent(double share) {
@@ -28,7 +37,7 @@ std::string percent(double share) {
 
 std::string ratio_text(const AgreementPart& part) {
   if (!part.ratio_se || part.ratio == 1) return fmt::format("{:.4f}", part.ratio);
-  return fmt::format("{:.4f} +- {:.1g}", part.ratio, *part.ratio_se);
+  return with_error(part.ratio, part.ratio_se);
 }
 
 std::string points_text(const PairedDifference& paired) {

@@ -56,7 +56,8 @@ void draw_series(Canvas& canvas, const Panel& panel, const LineChart& chart, con
     const Paint paint = faded ? paints::grid : series_paint(style);
     const double shift = step * (static_cast<double>(s) - 0.5 * static_cast<double>(chosen.size() - 1));
     std::vector<std::pair<double, double>> line;
-    const Stroke stroke{paint, faded ? 1.2 : 1.8, faded ? std::string_view() : dashes[s % std::size(dashes)]};
+    const Stroke stroke{paint, faded ? 1.2 : 1.8,
+                        faded ? std::string_view() : dashes[static_cast<std::size_t>(style) % std::size(dashes)]};
     const auto finish = [&] {
       canvas.polyline(line, stroke);
       line.clear();
@@ -109,8 +110,8 @@ void draw_levels(Canvas& canvas, const Panel& panel, const std::vector<Level>& l
     const double y = panel.at_y(level->value);
     canvas.line(panel.x, y, panel.x + panel.width, y, {paints::faint, 1.2, "7 4"});
     const double baseline = std::max(std::min(y - 4, free_below - 14), panel.y + 11);
-    canvas.text(panel.x + panel.width - 2, baseline, shortened(level->name, panel.width - 4, 11.5), Anchor::end,
-                paints::faint, 11.5);
+    canvas.label(panel.x + panel.width - 2, baseline, shortened(level->name, panel.width - 4, 11.5), Anchor::end,
+                 paints::faint, 11.5);
     free_below = baseline;
   }
 }
@@ -126,12 +127,20 @@ double draw_line_chart(Canvas& canvas, double y, const LineChart& chart) {
     if (std::find(groups.begin(), groups.end(), series->group) == groups.end()) groups.push_back(series->group);
   }
   const double top = y;
-  for (const std::string& group : groups) {
+  const auto add_panel = [&](const std::string& name, bool own_styles, const auto& is_chosen) {
     std::vector<const Series*> chosen, behind;
-    for (const Series* series : all) (series->group == group ? chosen : behind).push_back(series);
-    y += draw_one_panel(canvas, y, chart, up, shortened(group, 200, 13) + ": " + chart.up_title, 130, chosen, behind,
-                        true);
+    for (const Series* series : all) (is_chosen(*series) ? chosen : behind).push_back(series);
+    if (!chosen.empty())
+      y += draw_one_panel(canvas, y, chart, up, shortened(name, 200, 13) + ": " + chart.up_title, 130, chosen, behind,
+                          own_styles);
+  };
+  const auto size_of = [&](const std::string& group) {
+    return std::count_if(all.begin(), all.end(), [&](const Series* series) { return series->group == group; });
+  };
+  for (const std::string& group : groups) {
+    if (size_of(group) > 1) add_panel(group, true, [&](const Series& series) { return series.group == group; });
   }
+  add_panel("the others", false, [&](const Series& series) { return size_of(series.group) == 1; });
   return y - top;
 }
 

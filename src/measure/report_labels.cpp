@@ -89,7 +89,7 @@ std::map<std::string, std::string> short_names(const std::vector<std::string>& f
 Styles::Styles(const std::vector<std::string>& formats) {
   // Baseline always has the dark cross.
   constexpr int baseline_style = 6;
-  constexpr int order[] = {0, 1, 2, 3, 4, 5, 7};
+  constexpr int order[] = {0, 1, 2, 3, 4, 5, 7, 8, 9};
   std::vector<std::string> others, backends;
   const auto add = [](std::vector<std::string>& list, const std::string& entry) {
     if (std::find(list.begin(), list.end(), entry) == list.end()) list.push_back(entry);

@@ -40,13 +40,13 @@ footer{margin-top:3em;color:var(--faint);font-size:14px}
 @media screen and (prefers-color-scheme:dark){
 :root{color-scheme:dark;--ink:#e6e6e6;--paper:#161616;--faint:#a8a8a8;--line:#3a3a3a;--band:#222}
 .f-ink{fill:#e6e6e6}.f-faint{fill:#a8a8a8}.f-paper{fill:#161616}.s-ink{stroke:#e6e6e6}.s-faint{stroke:#a8a8a8}.s-grid{stroke:#3a3a3a}.s-paper{stroke:#161616}
-.f-0{fill:#3f9fdc}.s-0{stroke:#3f9fdc}.f-6{fill:#e6e6e6}.s-6{stroke:#e6e6e6}.f-7{fill:#c79868}.s-7{stroke:#c79868}}
+.f-0{fill:#3f9fdc}.s-0{stroke:#3f9fdc}.f-6{fill:#e6e6e6}.s-6{stroke:#e6e6e6}.f-7{fill:#c79868}.s-7{stroke:#c79868}.f-8{fill:#a98be0}.s-8{stroke:#a98be0}.f-9{fill:#b5ad2e}.s-9{stroke:#b5ad2e}}
 @media print{
 @page{margin:14mm}
 body{font-size:10pt}main{max-width:none;padding:0}nav{display:none}
-h2{break-after:avoid;margin-top:1.4em}p{max-width:none}
+h2,section p{break-after:avoid}p{break-inside:avoid}h2{margin-top:1.4em}p{max-width:none}
 .pair,.figures{display:block}.scroll{overflow:visible}tr :first-child{position:static}
-table{font-size:7.5pt}th,td{padding:2px 4px;white-space:normal;overflow-wrap:break-word}
+table{font-size:7pt}th,td{padding:2px 3px;white-space:normal;overflow-wrap:break-word}
 thead th,tbody th,.l{min-width:0}
 figure,tr{break-inside:avoid}caption{break-after:avoid}thead{display:table-header-group}
 svg{max-width:150mm;max-height:230mm}}
@@ -94,10 +94,10 @@ double width_of(const Table& table) {
     double widest = 0;
     while (!title.empty()) {  // words of a title stand below each other
       const std::size_t end = title.find(' ');
-      widest = std::max(widest, text_width(title.substr(0, end), 14));
+      widest = std::max(widest, text_width(title.substr(0, end), 13));
       title = end == std::string_view::npos ? std::string_view() : title.substr(end + 1);
     }
-    for (const std::vector<std::string>& row : table.rows) widest = std::max(widest, text_width(row[i], 14));
+    for (const std::vector<std::string>& row : table.rows) widest = std::max(widest, text_width(row[i], 13));
     sum += std::min(widest, i == 0 ? 220.0 : 480.0) + 20;
   }
   return sum;
@@ -111,7 +111,7 @@ std::string section_text(const Section& section) {
   if (figures) {
     // A table that fits stands beside the figure, else below it.
     const bool beside = std::all_of(section.tables.begin(), section.tables.end(),
-                                    [](const Table& table) { return width_of(table) <= 640; });
+                                    [](const Table& table) { return width_of(table) <= 650; });
     out += fmt::format("<div class=\"{}\">\n<div class=\"figures\">\n", beside ? "pair" : "stack");
     for (const Drawing& drawing : section.drawings) out += "<figure>\n" + svg_element(drawing) + "</figure>\n";
     out += "</div>\n<div class=\"tables\">\n";

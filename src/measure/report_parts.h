@@ -97,8 +97,8 @@ struct LineChart {
   bool logarithmic = false;  // points at or below 0 are left out
   bool from_zero = false;
 };
-/// One panel with all lines; with more lines than styles one for each group, the others faint behind it. Returns the
-/// height used from `y` on.
+/// One panel with all lines; with more lines than styles one for each group of several and one for the rest, each with
+/// the other lines faint behind it. Returns the height used from `y` on.
 double draw_line_chart(Canvas& canvas, double y, const LineChart& chart);
 
 struct Bar {

@@ -21,15 +21,17 @@ struct Box {
   }
 };
 
-// A name beside its mark where there is room; names without room are left to legend and table.
-void draw_names(Canvas& canvas, const Panel& panel, const std::vector<const QualityRun*>& runs) {
+// The names of some runs beside their marks, where there is room; the rest is left to legend and table.
+void draw_names(Canvas& canvas, const Panel& panel, const std::vector<const QualityRun*>& runs,
+                const std::vector<std::size_t>& named) {
   constexpr double size = 11;
   std::vector<Box> taken;
   for (const QualityRun* run : runs) {
     const double x = panel.at_x(run->bits), y = panel.at_y(run->agreement->all.mean_kl);
     taken.push_back({x - 6, y - 6, x + 6, y + 6});
   }
-  for (const QualityRun* run : runs) {
+  for (const std::size_t index : named) {
+    const QualityRun* run = runs[index];
     const double x = panel.at_x(run->bits), y = panel.at_y(run->agreement->all.mean_kl);
     const double width = text_width(run->name, size);
     const Box places[] = {{x + 8, y - 6, x + 8 + width, y + 6},
@@ -41,7 +43,7 @@ void draw_names(Canvas& canvas, const Panel& panel, const std::vector<const Qual
                           place.bottom <= panel.y + panel.height;
       if (!inside || std::any_of(taken.begin(), taken.end(), [&](const Box& box) { return box.meets(place); }))
         continue;
-      canvas.text(place.left, place.bottom - 2, run->name, Anchor::start, paints::ink, size);
+      canvas.label(place.left, place.bottom - 2, run->name, Anchor::start, paints::ink, size);
       taken.push_back(place);
       break;
     }
@@ -134,7 +136,7 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
   }
   for (const QualityRun* run : chart.runs)
     canvas.mark(panel.at_x(run->bits), panel.at_y(run->agreement->all.mean_kl), styles.of(run->format), 10);
-  if (!styles.by_format()) draw_names(canvas, panel, chart.runs);
+  if (!styles.by_format()) draw_names(canvas, panel, chart.runs, chart.front);
   const double used = panel.y + panel.height + 46;
   const double legend = draw_format_legend(canvas, used, styles, formats, names);
 
@@ -156,7 +158,7 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
   return drawing;
 }
 
-Table table_of(const Chart& chart, const EvaluationGroup& evaluation) {
+Table table_of(const Chart& chart) {
   using Kind = Column::Kind;
   Table table{"Quality against bits",
               {{"format", Kind::words},
@@ -164,8 +166,7 @@ Table table_of(const Chart& chart, const EvaluationGroup& evaluation) {
                {"mean KL, nats"},
                {"on the front", Kind::words},
                {"best rival within 0.1 bit", Kind::words},
-               {"KL against its"},
-               {"apart by, standard errors"}},
+               {"KL against its"}},
               {}};
   for (std::size_t i = 0; i < chart.runs.size(); ++i) {
     const QualityRun& run = *chart.runs[i];
@@ -175,22 +176,28 @@ Table table_of(const Chart& chart, const EvaluationGroup& evaluation) {
     std::vector<std::string> row = {run.name, bits_text(run.bits), with_error(figures.mean_kl, figures.kl_se),
                                     front ? "yes" : "no"};
     if (rival == nullptr) {
-      row.insert(row.end(), {"none", "–", "–"});
+      row.insert(row.end(), {"none", "–"});
     } else {
-      const double apart = difference_in_errors(figures, rival->agreement->all);
-      row.insert(row.end(), {rival->name, times_text(figures.mean_kl / rival->agreement->all.mean_kl) + "x",
-                             std::isfinite(apart) ? fmt::format("{:+.1f}", apart) : "–"});
+      row.push_back(rival->name);
+      row.push_back(times_text(figures.mean_kl / rival->agreement->all.mean_kl) + "x");
     }
     table.rows.push_back(std::move(row));
   }
   for (const QualityRun* run : chart.unmarked) {
     const AgreementFigures& figures = run->agreement->all;
-    table.rows.push_back(
-        {run->name, bits_text(run->bits), with_error(figures.mean_kl, figures.kl_se), "–", "–", "–", "–"});
+    table.rows.push_back({run->name, bits_text(run->bits), with_error(figures.mean_kl, figures.kl_se), "–", "–", "–"});
   }
+  return table;
+}
+
+Table noise_table(const EvaluationGroup& evaluation) {
+  Table table{"Noise floors: two runs without compression",
+              {{"what differs", Column::Kind::words}, {"mean KL, nats"}, {"KL p99, nats"}, {"same top token"}},
+              {}};
   for (const NoiseLevel& noise : evaluation.noise)
-    table.rows.push_back(
-        {"noise: " + noise.name, "–", with_error(noise.mean_kl, noise.figures.kl_se), "–", "–", "–", "–"});
+    table.rows.push_back({noise.name, with_error(noise.mean_kl, noise.figures.kl_se),
+                          noise.figures.p99_kl ? rounded(*noise.figures.p99_kl) : "–",
+                          noise.figures.same_top ? percent(*noise.figures.same_top) : "–"});
   return table;
 }
 
@@ -226,7 +233,8 @@ void add_quality(const ReportContext& context) {
                                        rounded(run->agreement->all.mean_kl)));
       if (!unmarked.empty()) section.paragraphs.push_back("Without a mark: " + listed(unmarked) + ".");
       section.drawings.push_back(draw(chart, context.styles, precision));
-      section.tables.push_back(table_of(chart, evaluation));
+      section.tables.push_back(table_of(chart));
+      if (!evaluation.noise.empty()) section.tables.push_back(noise_table(evaluation));
       context.sections.push_back(std::move(section));
     }
   }

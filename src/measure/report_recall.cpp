@@ -239,22 +239,32 @@ std::string answers_with_interval(const Answers* answers) {
 Table recall_table(const std::vector<Grid>& grids, const std::vector<std::string>& tasks) {
   Table table{"Right answers, right/asked with the 95% interval", {{"format", Column::Kind::words}}, {}};
   for (const std::string& task : tasks) table.columns.push_back({task});
-  for (const char* title : {"all", "against uncompressed, points", "right only uncompressed", "right only here"})
-    table.columns.push_back({title});
+  table.columns.push_back({"all"});
   for (const Grid& grid : grids) {
     std::vector<std::string> row = {grid.name};
     for (const std::string& task : tasks) row.push_back(answers_with_interval(task_of(*grid.recall, task)));
     row.push_back(answers_with_interval(&grid.recall->total));
-    const auto& paired = grid.recall->paired;
-    if (paired && grid.name != "uncompressed") {
-      std::string points = points_text(paired->points);
-      if (paired->low && paired->high)
-        points += fmt::format(" ({} to {})", points_text(*paired->low), points_text(*paired->high));
-      row.insert(row.end(), {points, std::to_string(paired->only_reference), std::to_string(paired->only_this)});
-    } else {
-      row.insert(row.end(), {"–", "–", "–"});
-    }
     table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+// Question by question against the uncompressed cache.
+Table paired_table(const std::vector<const QualityRun*>& runs) {
+  Table table{"Against the uncompressed cache, question by question",
+              {{"format", Column::Kind::words},
+               {"difference, points (95% interval)"},
+               {"right only uncompressed"},
+               {"right only compressed"}},
+              {}};
+  for (const QualityRun* run : runs) {
+    const auto& paired = run->recall->paired;
+    if (!paired) continue;
+    std::string points = points_text(paired->points);
+    if (paired->low && paired->high)
+      points += fmt::format(" ({} to {})", points_text(*paired->low), points_text(*paired->high));
+    table.rows.push_back(
+        {run->name, points, std::to_string(paired->only_reference), std::to_string(paired->only_this)});
   }
   return table;
 }
@@ -326,6 +336,8 @@ void add_recall(const ReportContext& context) {
       section.paragraphs.push_back("Within a panel the formats stand in the order of the table.");
     if (!recall_runs(evaluation).empty()) section.drawings.push_back(draw_tasks(evaluation, context.styles, tasks));
     section.tables.push_back(recall_table(grids, tasks));
+    if (Table table = paired_table(recall_runs(evaluation)); !table.rows.empty())
+      section.tables.push_back(std::move(table));
     if (auto table = length_table(grids)) section.tables.push_back(std::move(*table));
     context.sections.push_back(std::move(section));
   }

@@ -35,10 +35,19 @@ std::string paired_text(const RecallData& recall) {
 
 // Formats that lose to a rival of at most their size by more than two standard errors, and those that lose by less.
 void add_rivals(const EvaluationGroup& evaluation, const std::string& precision, const std::string& of,
-                std::vector<std::string>& lines) {
+                Section& section) {
+  using Kind = Column::Kind;
   const std::vector<const QualityRun*> runs = agreement_runs(evaluation, precision);
-  std::vector<std::string> close;
-  bool lost = false;
+  Table table{fmt::format("Mean KL against a rival that is not larger, {} precision{}", precision, of),
+              {{"format", Kind::words},
+               {"bits a value"},
+               {"mean KL, nats"},
+               {"loses to", Kind::words},
+               {"its bits a value"},
+               {"its mean KL, nats"},
+               {"apart by, standard errors"}},
+              {}};
+  std::vector<std::string> lost, close;
   std::size_t compared = 0;
   for (const QualityRun* run : runs) {
     if (run->baseline()) continue;
@@ -47,24 +56,27 @@ void add_rivals(const EvaluationGroup& evaluation, const std::string& precision,
     ++compared;
     const AgreementFigures &own = run->agreement->all, &its = rival->agreement->all;
     if (own.mean_kl <= its.mean_kl) continue;
-    if (difference_in_errors(own, its) <= 2) {
+    const double apart = difference_in_errors(own, its);
+    if (apart <= 2) {
       close.push_back(fmt::format("{} and {}", run->name, rival->name));
       continue;
     }
-    lost = true;
-    lines.push_back(fmt::format(
-        "{} loses to {}, which is not larger: {} bits a value and a mean KL of {} nats against {} bits and {} nats "
-        "({} precision{}).",
-        run->name, rival->name, bits_text(run->bits), with_error(own.mean_kl, own.kl_se), bits_text(rival->bits),
-        with_error(its.mean_kl, its.kl_se), precision, of));
+    lost.push_back(fmt::format("{} to {}", run->name, rival->name));
+    table.rows.push_back({run->name, bits_text(run->bits), with_error(own.mean_kl, own.kl_se), rival->name,
+                          bits_text(rival->bits), with_error(its.mean_kl, its.kl_se),
+                          std::isfinite(apart) ? fmt::format("{:.1f}", apart) : "–"});
   }
+  const auto say = [&](std::string text) { section.paragraphs.push_back(std::move(text)); };
+  if (!lost.empty())
+    say(fmt::format("By mean KL, with at least as many bits ({} precision{}), these lose to another backend: {}.",
+                    precision, of, listed(lost)));
   if (!close.empty())
-    lines.push_back(
-        fmt::format("Not told apart by two standard errors ({} precision{}): {}.", precision, of, listed(close)));
-  if (!lost && compared > 0)
-    lines.push_back(fmt::format(
+    say(fmt::format("Not told apart by two standard errors ({} precision{}): {}.", precision, of, listed(close)));
+  if (lost.empty() && compared > 0)
+    say(fmt::format(
         "By mean KL, no format loses to one of another backend that is not larger ({} precision{}; {} compared).",
         precision, of, compared));
+  if (!table.rows.empty()) section.tables.push_back(std::move(table));
 }
 
 void add_recall_losses(const EvaluationGroup& evaluation, const std::string& of, std::vector<std::string>& lines) {
@@ -207,8 +219,7 @@ void add_losses(const ReportContext& context) {
   section.title = "Where formats lose";
   for (const EvaluationGroup& evaluation : context.data.evaluations) {
     const std::string of = context.data.evaluations.size() > 1 ? ", " + evaluation.title : "";
-    for (const std::string& precision : precisions_of(evaluation))
-      add_rivals(evaluation, precision, of, section.paragraphs);
+    for (const std::string& precision : precisions_of(evaluation)) add_rivals(evaluation, precision, of, section);
     add_recall_losses(evaluation, of, section.paragraphs);
   }
   for (const SpeedGroup& group : context.data.speeds)

@@ -12,6 +12,8 @@
 namespace tqkv::measure {
 namespace {
 
+constexpr double pi = 3.14159265358979323846;
+
 // Two decimals without trailing zeros: "12.5".
 std::string unit(double value) {
   std::string text = fmt::format("{:.2f}", value);
@@ -78,7 +80,7 @@ std::string points_of(const std::vector<std::pair<double, double>>& points) {
 std::string corners(double x, double y, double radius, int count, double turn) {
   std::vector<std::pair<double, double>> points;
   for (int i = 0; i < count; ++i) {
-    const double angle = 2 * 3.14159265358979323846 * (turn + static_cast<double>(i) / count);
+    const double angle = 2 * pi * (turn + static_cast<double>(i) / count);
     points.emplace_back(x + radius * std::sin(angle), y - radius * std::cos(angle));
   }
   return points_of(points);
@@ -129,7 +131,9 @@ Paint series_paint(int index) {
                                                            {"4", "#e69f00"},
                                                            {"5", "#56b4e9"},
                                                            {"6", "#1a1a1a"},
-                                                           {"7", "#8c6239"}}};
+                                                           {"7", "#8c6239"},
+                                                           {"8", "#7a4fb5"},
+                                                           {"9", "#807a00"}}};
   return all[static_cast<std::size_t>(((index % series_count) + series_count) % series_count)];
 }
 
@@ -166,6 +170,13 @@ void Canvas::cell(double x, double y, double width, double height, const std::st
 void Canvas::text(double x, double y, std::string_view text, Anchor anchor, Paint paint, double size) {
   body_ += fmt::format("<text x=\"{}\" y=\"{}\" font-size=\"{}\" text-anchor=\"{}\" {}>{}</text>\n", unit(x), unit(y),
                        unit(size), name_of(anchor), fill_of(paint), escaped(text));
+}
+
+void Canvas::label(double x, double y, std::string_view text, Anchor anchor, Paint paint, double size) {
+  body_ += fmt::format(
+      "<text x=\"{}\" y=\"{}\" font-size=\"{}\" text-anchor=\"{}\" class=\"f-{} s-paper\" fill=\"{}\" stroke=\"{}\" "
+      "stroke-width=\"3\" stroke-linejoin=\"round\" paint-order=\"stroke\">{}</text>\n",
+      unit(x), unit(y), unit(size), name_of(anchor), paint.name, paint.colour, paints::paper.colour, escaped(text));
 }
 
 void Canvas::text_in(double x, double y, std::string_view text, Anchor anchor, const std::string& colour, double size) {
@@ -205,9 +216,22 @@ void Canvas::mark(double x, double y, int index, double size) {
       line(x - half, y - half, x + half, y + half, {paint, 2.6});
       line(x - half, y + half, x + half, y - half, {paint, 2.6});
       break;
-    default:  // a plus
+    case 7:  // a plus
       line(x - half, y, x + half, y, {paint, 3});
       line(x, y - half, x, y + half, {paint, 3});
+      break;
+    case 8: {  // a star
+      std::vector<std::pair<double, double>> points;
+      for (int i = 0; i < 10; ++i) {
+        const double angle = pi * i / 5, radius = half * (i % 2 == 0 ? 1.5 : 0.65);
+        points.emplace_back(x + radius * std::sin(angle), y - radius * std::cos(angle));
+      }
+      polygon(points_of(points));
+      break;
+    }
+    default:  // a ring
+      body_ += fmt::format("<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"none\" {}/>\n", unit(x), unit(y),
+                           unit(half - 0.5), stroke_of({paint, 2.6}));
   }
 }
 

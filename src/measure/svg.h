@@ -20,9 +20,9 @@ namespace paints {
 inline constexpr Paint ink{"ink", "#1a1a1a"}, faint{"faint", "#5f5f5f"}, grid{"grid", "#d9d9d9"},
     paper{"paper", "#ffffff"};
 }  // namespace paints
-inline constexpr int series_count = 8;
-/// One of `series_count` colours that the colour-blind tell apart (Okabe and Ito's, yellow left out), again from the
-/// first after the last.
+inline constexpr int series_count = 10;
+/// One of `series_count` colours, again from the first after the last. The first seven are Okabe and Ito's without the
+/// yellow, which the colour-blind tell apart; shapes tell all of them apart.
 Paint series_paint(int index);
 /// From near white at 0 to dark blue at 1.
 std::string shade(double share);
@@ -48,7 +48,9 @@ class Canvas {
   void cell(double x, double y, double width, double height, const std::string& colour);
   void text(double x, double y, std::string_view text, Anchor anchor = Anchor::start, Paint paint = paints::ink,
             double size = text_size);
-  /// The same in a colour of its own.
+  /// The same over other parts of a drawing, with a rim of paper.
+  void label(double x, double y, std::string_view text, Anchor anchor, Paint paint, double size);
+  /// Text in a colour of its own.
   void text_in(double x, double y, std::string_view text, Anchor anchor, const std::string& colour, double size);
   /// One of `series_count` shapes, about `size` across; shapes and colours of an index go together.
   void mark(double x, double y, int index, double size = 9);

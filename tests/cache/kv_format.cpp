@@ -120,13 +120,28 @@ TEST_CASE("the canonical string of every format there is parses back to it, and 
                               "k=4:v=4:group=32", "k=4:v=4:group=128/64", "k=16:v=3:group=128"})
       check(KvFormat::parse(std::string(backend) + ":" + sides));
   }
-  for (const char* text :
-       {"trellis:bits=3.5", "trellis:bits=3.5:states=16", "trellis:bits=3.5:states=16/8", "trellis:k=4:v=16:states=8",
-        "turboquant:split=1", "turboquant:split=1:bits=2", "turboquant:k=2:v=16:split=1", "turboquant_prod:bits=3",
-        "turboquant_prod:projection=orthogonal", "qjl:rows=512", "qjl:v=16", "qjl:projection=gaussian:v=2:group=64",
-        "polarquant:v=16", "polarquant:k=16", "sketch:k=2", "sketch:v=16", "sketch:group=32/64",
-        "turboquant:window=128", "turboquant:sink=4", "turboquant:window=128:sink=4:boundary=1",
-        "mlx_quant:boundary=2/8", "qjl:window=1:seed=5"})
+  for (const char* text : {"trellis:bits=3.5",
+                           "trellis:bits=3.5:states=16",
+                           "trellis:bits=3.5:states=16/8",
+                           "trellis:k=4:v=16:states=8",
+                           "turboquant:split=1",
+                           "turboquant:split=1:bits=2",
+                           "turboquant:k=2:v=16:split=1",
+                           "turboquant_prod:bits=3",
+                           "turboquant_prod:projection=orthogonal",
+                           "qjl:rows=512",
+                           "qjl:v=16",
+                           "qjl:projection=gaussian:v=2:group=64",
+                           "polarquant:v=16",
+                           "polarquant:k=16",
+                           "sketch:k=2",
+                           "sketch:v=16",
+                           "sketch:group=32/64",
+                           "turboquant:window=128",
+                           "turboquant:sink=4",
+                           "turboquant:window=128:sink=4:boundary=1",
+                           "mlx_quant:boundary=2/8",
+                           "qjl:window=1:seed=5"})
     check(KvFormat::parse(text));
   CHECK(strings.size() == formats);
 }
@@ -175,8 +190,10 @@ TEST_CASE("an unknown backend is refused with the names there are") {
 }
 
 TEST_CASE("keys that do not exist, are empty or are given twice are refused") {
-  CHECK(says(refusal("turboquant:depth=4"), "turboquant has no key `depth`, it has bits, k, v, split, scalar, seed, table, window, sink, boundary"));
-  CHECK(says(refusal("mlx_quant:seed=4"), "mlx_quant has no key `seed`, it has bits, k, v, group, window, sink, boundary"));
+  CHECK(says(refusal("turboquant:depth=4"),
+             "turboquant has no key `depth`, it has bits, k, v, split, scalar, seed, table, window, sink, boundary"));
+  CHECK(says(refusal("mlx_quant:seed=4"),
+             "mlx_quant has no key `seed`, it has bits, k, v, group, window, sink, boundary"));
   CHECK(says(refusal("turboquant:group=64"), "no key `group`"));
   CHECK(says(refusal("baseline:k=4"), "baseline has no key `k`"));
   CHECK(says(refusal("turboquant:k=4:v=3:k=4"), "`k` is given twice"));

@@ -85,7 +85,7 @@ TEST_CASE("benchmark refuses what it cannot do before it runs, and leaves no fil
     CHECK(std::filesystem::is_empty(folder.path()));
     return result;
   };
-  CHECK(refused({"--backend", "sketch"}).exit_code != 0);
+  CHECK(refused({"--backend", "magic"}).exit_code != 0);
   CHECK(refused({"--backend", "baseline,baseline"}).exit_code == 2);
   CHECK(refused({"--prompt-tokens", "0"}).exit_code == 2);
   CHECK(refused({"--trials", "0"}).exit_code == 2);

@@ -39,7 +39,7 @@ TEST_CASE("evaluate writes the agreement and recall of every backend, and goes o
   CHECK(file["codec_level"].is_array());
   CHECK(file["settings"]["tokens"] == 120);
   REQUIRE(file["runs"].size() == 3);
-  const auto mean = [&](int run) { return file["runs"][run]["agreement"]["all"]["kl"]["mean"].get<double>(); };
+  const auto mean = [&](std::size_t run) { return file["runs"][run]["agreement"]["all"]["kl"]["mean"].get<double>(); };
   CHECK(mean(0) < 1e-9);
   CHECK(mean(1) > 0);
   CHECK(mean(2) > mean(1));

@@ -5,6 +5,7 @@
 
 #include "runtime/cpu/kernels.h"
 #include "support/reference.h"
+#include "support/sanitized.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -31,7 +32,7 @@ class HiddenStates final : public Observer {
 
 }  // namespace
 
-TEST_CASE("the exact path gives the logits of transformers on every golden prompt") {
+TEST_CASE("the exact path gives the logits of transformers on every golden prompt" * doctest::skip(test::sanitized)) {
   for (const std::string prompt : {"doc", "chat", "needle"}) {
     const auto result = agreement(prompt, pocket(Precision::f32), KvFormat::of(Backend::baseline));
     MESSAGE(prompt << ": mean KL " << result.mean_kl << ", maximum " << result.max_kl << ", same top "
@@ -41,7 +42,7 @@ TEST_CASE("the exact path gives the logits of transformers on every golden promp
   }
 }
 
-TEST_CASE("the exact path gives the negative log likelihoods of transformers") {
+TEST_CASE("the exact path gives the negative log likelihoods of transformers" * doctest::skip(test::sanitized)) {
   for (const std::string prompt : {"doc", "chat", "needle"}) {
     const auto ids = ids_of(prompt);
     const auto& nll = pocket_reference().at(prompt + ".nll").values;
@@ -86,7 +87,7 @@ TEST_CASE("the exact path gives the hidden states of transformers layer by layer
   }
 }
 
-TEST_CASE("greedy continuations equal those of transformers") {
+TEST_CASE("greedy continuations equal those of transformers" * doctest::skip(test::sanitized)) {
   for (const std::string prompt : {"doc", "chat", "needle", "recall"}) {
     const auto expected = pocket_reference().at(prompt + ".greedy").ints();
     CAPTURE(prompt);
@@ -95,7 +96,8 @@ TEST_CASE("greedy continuations equal those of transformers") {
   }
 }
 
-TEST_CASE("a needle 1,577 tokens long is recalled under every backend from 3.5 bits on") {
+TEST_CASE("a needle 1,577 tokens long is recalled under every backend from 3.5 bits on" *
+          doctest::skip(test::sanitized)) {
   const auto expected = pocket_reference().at("recall.greedy").ints();
   for (const auto precision : {Precision::f32, Precision::fast})
     for (const std::string format :
@@ -107,7 +109,8 @@ TEST_CASE("a needle 1,577 tokens long is recalled under every backend from 3.5 b
     }
 }
 
-TEST_CASE("the fast path stays close to the exact path on the golden prompts, with every cache") {
+TEST_CASE("the fast path stays close to the exact path on the golden prompts, with every cache" *
+          doctest::skip(test::sanitized)) {
   for (const std::string prompt : {"doc", "needle"})
     for (const std::string text : {"baseline", "mlx_quant", "turboquant", "rotated_quant"}) {
       const auto format = KvFormat::parse(text);
@@ -138,7 +141,7 @@ TEST_CASE("token by token the fast path is closer still") {
   CHECK(result.mean_kl < 1e-3);
 }
 
-TEST_CASE("every instruction set gives the same tokens") {
+TEST_CASE("every instruction set gives the same tokens" * doctest::skip(test::sanitized)) {
   const auto expected = pocket_reference().at("doc.greedy").ints();
   for (const auto isa : cpu::available_isas()) {
     CAPTURE(std::string(isa));

@@ -20,12 +20,14 @@ CodecFigures figures(const char* format, const CodecInput& input, int dim = 256)
 TEST_CASE("codecs on vectors in general position have the distortion and the score variance of the theory") {
   const CodecInput input = gaussian_input(256, 2000);
   REQUIRE(input.vectors.size() == 2000 * 256);
-  for (const char* format : {"turboquant:bits=2:scalar=norm", "turboquant:bits=3:scalar=norm", "turboquant:scalar=norm",
-                             "turboquant_prod:bits=3", "turboquant_prod:projection=orthogonal", "qjl:projection=gaussian"}) {
+  for (const char* format :
+       {"turboquant:bits=2:scalar=norm", "turboquant:bits=3:scalar=norm", "turboquant:scalar=norm",
+        "turboquant_prod:bits=3", "turboquant_prod:projection=orthogonal", "qjl:projection=gaussian"}) {
     CAPTURE(format);
     const CodecFigures found = figures(format, input);
     REQUIRE(found.expected);
-    CHECK(found.score_variance == doctest::Approx(*found.expected).epsilon(0.02 + 4 * found.score_variance_se / found.score_variance));
+    CHECK(found.score_variance ==
+          doctest::Approx(*found.expected).epsilon(0.02 + 4 * found.score_variance_se / found.score_variance));
     if (found.lower) CHECK(found.distortion > *found.lower);
     if (found.upper) CHECK(found.distortion < *found.upper);
     CHECK(found.count == 2000);
@@ -34,7 +36,8 @@ TEST_CASE("codecs on vectors in general position have the distortion and the sco
 
 TEST_CASE("signs of S leave no bias, the norm as scalar leaves that of the distortion") {
   const CodecInput input = gaussian_input(256, 2000);
-  for (const char* format : {"turboquant_prod:bits=3", "turboquant_prod:bits=2:projection=orthogonal", "sketch", "qjl"}) {
+  for (const char* format :
+       {"turboquant_prod:bits=3", "turboquant_prod:bits=2:projection=orthogonal", "sketch", "qjl"}) {
     CAPTURE(format);
     const CodecFigures found = figures(format, input);
     CHECK(std::abs(found.bias) < 4 * found.bias_se + 1e-3);

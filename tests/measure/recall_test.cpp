@@ -62,7 +62,7 @@ TEST_CASE("random choices are the documented function of their numbers") {
   CHECK(draws.next() == 0x42ffdc4fbb14c62cull);
   CHECK(draws.next() == 0x6c9bfd21db62a5d0ull);
   Draws below{7};
-  for (const std::size_t expected : {72, 64, 54, 60, 34}) CHECK(below.below(100) == expected);
+  for (const std::size_t expected : {72u, 64u, 54u, 60u, 34u}) CHECK(below.below(100) == expected);
   Draws sampled{8};
   std::vector<int> values(20);
   for (int i = 0; i < 20; ++i) values[static_cast<std::size_t>(i)] = i;

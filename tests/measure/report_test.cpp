@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <regex>
 #include <set>
 
 #include "base/file.h"
@@ -54,15 +53,23 @@ std::string section(const Report& report, const std::string& id) {
   return report.page.substr(start, report.page.find("</section>", start) - start);
 }
 
+// Every text between `open` and the next `close`.
+std::vector<std::string> between(const std::string& text, const std::string& open, const std::string& close) {
+  std::vector<std::string> found;
+  for (std::size_t at = 0; (at = text.find(open, at)) != std::string::npos;) {
+    at += open.size();
+    found.push_back(text.substr(at, text.find(close, at) - at));
+  }
+  return found;
+}
+
 // The cells of the row of `table` (of a section) that starts with `name`.
 std::vector<std::string> row(const std::string& text, const std::string& name) {
   std::vector<std::string> cells;
   const std::size_t at = text.find("<th scope=\"row\" class=\"w\">" + name + "</th>");
   REQUIRE(at != std::string::npos);
   const std::string line = text.substr(at, text.find("</tr>", at) - at);
-  static const std::regex cell("<td[^>]*>([^<]*)</td>");
-  for (auto i = std::sregex_iterator(line.begin(), line.end(), cell); i != std::sregex_iterator(); ++i)
-    cells.push_back((*i)[1]);
+  for (const std::string& cell : between(line, "<td", "</td>")) cells.push_back(cell.substr(cell.find('>') + 1));
   return cells;
 }
 
@@ -92,9 +99,10 @@ TEST_CASE("a report of an evaluation and a benchmark is one well-formed page tha
                          "bytes", "formats", "sources"})
     CHECK_MESSAGE(has_section(report, id), id);
   // Every link of the contents leads somewhere.
-  static const std::regex link("href=\"#([^\"]*)\"");
-  for (auto i = std::sregex_iterator(report.page.begin(), report.page.end(), link); i != std::sregex_iterator(); ++i)
-    CHECK(std::find(page.ids().begin(), page.ids().end(), (*i)[1].str()) != page.ids().end());
+  const std::vector<std::string> links = between(report.page, "href=\"#", "\"");
+  CHECK(links.size() >= 10);
+  for (const std::string& link : links)
+    CHECK_MESSAGE(std::find(page.ids().begin(), page.ids().end(), link) != page.ids().end(), link);
 }
 
 TEST_CASE("every figure of a report is a file of its own, the same as in the page, with a title and a description") {
@@ -134,8 +142,8 @@ TEST_CASE("the numbers of the summary are those of the file") {
                                               "0.00463 ± 0.00021", "0.00694 ± 0.00021"});
   CHECK(contains(section(report, "summary"), "Uncompressed recall: 24/24 = 100.0 %, fast precision."));
   const std::vector<std::string> recall = row(section(report, "recall"), "turboquant 2");
-  CHECK(recall == std::vector<std::string>{"10/12 (42–100 %)", "0/12 (0–100 %)", "10/24 (21–100 %)",
-                                           "-58.3 (-30.5 to -2.5)", "14", "0"});
+  CHECK(recall == std::vector<std::string>{"10/12 (42–100 %)", "0/12 (0–100 %)", "10/24 (21–100 %)"});
+  CHECK(contains(section(report, "recall"), "<td>-58.3 (-30.5 to -2.5)</td><td>14</td><td>0</td>"));
   const std::vector<std::string> needles = row(section(report, "needle"), "mlx_quant");
   CHECK(needles == std::vector<std::string>{"1K", "2/2", "2/2", "2/2"});
 }
@@ -160,18 +168,19 @@ TEST_CASE("the page says first which formats lose to a rival that is not larger"
   const Report report = report_of({example_evaluation({base, mlx, turbo, turbo2})});
   const std::string losses = section(report, "losses");
   CHECK(report.page.find("<section") == report.page.find("<section id=\"losses\""));
-  CHECK(contains(
-      losses,
-      "mlx_quant loses to turboquant 4, which is not larger: 4.50 bits a value and a mean KL of 0.00790 ± 0.00024 "
-      "nats against 4.06 bits and 0.00463 ± 0.00021 nats"));
-  CHECK(losses.find("turboquant 4 loses") == std::string::npos);
+  CHECK(contains(losses,
+                 "By mean KL, with at least as many bits (f32 precision), these lose to another backend: mlx_quant to "
+                 "turboquant 4."));
+  CHECK(row(losses, "mlx_quant") ==
+        std::vector<std::string>{"4.50", "0.00790 ± 0.00024", "turboquant 4", "4.06", "0.00463 ± 0.00021", "10.3"});
+  CHECK(losses.find("turboquant 4</th>") == std::string::npos);
   CHECK(contains(losses, "Recall is lower than without compression, beyond the interval: turboquant 2 (-58.3"));
 
   // Within two standard errors nothing is said to lose.
   ExampleRun close = mlx;
   close.kl = 0.0049;
   const std::string calm = section(report_of({example_evaluation({close, turbo})}), "losses");
-  CHECK(calm.find("loses to turboquant,") == std::string::npos);
+  CHECK(calm.find("these lose") == std::string::npos);
   CHECK(contains(calm, "Not told apart by two standard errors (f32 precision): mlx_quant and turboquant."));
   CHECK(contains(calm, "no format loses"));
 }
@@ -180,16 +189,15 @@ TEST_CASE("the figure of quality marks the Pareto front and rivals of equal size
   const ExampleRun rival{"rotated_quant:k=4:v=4:group=64:seed=0", 4.5, 0.006, 0.0002, 22};
   const Report report = report_of({example_evaluation({base, mlx, turbo, turbo2, rival})});
   const std::string quality = section(report, "quality-f32");
-  CHECK(row(quality, "turboquant 4") == std::vector<std::string>{"4.06", "0.00463 ± 0.00021", "yes", "none", "–", "–"});
+  CHECK(row(quality, "turboquant 4") == std::vector<std::string>{"4.06", "0.00463 ± 0.00021", "yes", "none", "–"});
   CHECK(row(quality, "turboquant 2")[2] == "yes");
   const std::vector<std::string> loser = row(quality, "mlx_quant");
   CHECK(loser[2] == "no");
   CHECK(loser[3] == "rotated_quant");
   CHECK(loser[4] == "1.32x");
-  CHECK(loser[5] == "+6.1");
   CHECK(row(quality, "rotated_quant")[2] == "no");
   CHECK(contains(quality, "Without a mark: baseline (32.00 bits, 0 nats)."));
-  CHECK(row(quality, "noise: chunks of 256")[1] == "0.00110 ± 0.00010");
+  CHECK(row(quality, "chunks of 256")[0] == "0.00110 ± 0.00010");
   const ReportFigure* drawn = figure(report, "quality-f32");
   REQUIRE(drawn != nullptr);
   CHECK(contains(drawn->svg,

@@ -6,6 +6,7 @@
 
 #include "cache/accounting.h"
 #include "support/reference.h"
+#include "support/sanitized.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -34,21 +35,43 @@ SessionOptions context_of(int tokens, int chunk = 2048) {
   return options;
 }
 
-const std::vector<std::string> formats{
-    "baseline",   "mlx_quant",           "mlx_quant:bits=8",    "rotated_quant",
-    "turboquant", "turboquant:bits=2.5", "turboquant:k=5:v=16", "turboquant:k=16:v=2",
-    "trellis:bits=3.5", "turboquant_prod:bits=3", "qjl", "polarquant", "sketch", "mlx_quant:k=3:v=6:group=32",
-    "turboquant:split=1:bits=2.5", "turboquant:window=50:sink=3", "qjl:rows=512:projection=gaussian:v=16:window=300"};
+const std::vector<std::string> formats{"baseline",
+                                       "mlx_quant",
+                                       "mlx_quant:bits=8",
+                                       "rotated_quant",
+                                       "turboquant",
+                                       "turboquant:bits=2.5",
+                                       "turboquant:k=5:v=16",
+                                       "turboquant:k=16:v=2",
+                                       "trellis:bits=3.5",
+                                       "turboquant_prod:bits=3",
+                                       "qjl",
+                                       "polarquant",
+                                       "sketch",
+                                       "mlx_quant:k=3:v=6:group=32",
+                                       "turboquant:split=1:bits=2.5",
+                                       "turboquant:window=50:sink=3",
+                                       "qjl:rows=512:projection=gaussian:v=16:window=300"};
 // Every option alone and together, and every codec that has a rule about positions.
-const std::vector<std::string> positional{
-    "turboquant:window=50", "turboquant:window=1", "turboquant:sink=4", "turboquant:window=70:sink=70",
-    "turboquant:window=300:sink=3:v=16", "turboquant:split=1:bits=3", "turboquant:split=1:k=16:v=2",
-    "turboquant:split=1:bits=2:window=40:sink=5", "mlx_quant:bits=3:window=64", "sketch:window=32:sink=1",
-    "qjl:window=128", "trellis:bits=2.5:sink=10", "turboquant_prod:bits=3:window=20", "polarquant:sink=300"};
+const std::vector<std::string> positional{"turboquant:window=50",
+                                          "turboquant:window=1",
+                                          "turboquant:sink=4",
+                                          "turboquant:window=70:sink=70",
+                                          "turboquant:window=300:sink=3:v=16",
+                                          "turboquant:split=1:bits=3",
+                                          "turboquant:split=1:k=16:v=2",
+                                          "turboquant:split=1:bits=2:window=40:sink=5",
+                                          "mlx_quant:bits=3:window=64",
+                                          "sketch:window=32:sink=1",
+                                          "qjl:window=128",
+                                          "trellis:bits=2.5:sink=10",
+                                          "turboquant_prod:bits=3:window=20",
+                                          "polarquant:sink=300"};
 
 }  // namespace
 
-TEST_CASE("on the exact path chunks of 1, 7, 64, 256 and all give the same logits to f32 rounding") {
+TEST_CASE("on the exact path chunks of 1, 7, 64, 256 and all give the same logits to f32 rounding" *
+          doctest::skip(test::sanitized)) {
   const auto ids = document(333);
   const auto& engine = pocket(Precision::f32);
   for (const auto& text : {"baseline", "turboquant"}) {
@@ -67,7 +90,8 @@ TEST_CASE("on the exact path chunks of 1, 7, 64, 256 and all give the same logit
   }
 }
 
-TEST_CASE("options are functions of absolute positions: chunks of 1, 7, 64, 256 and all give the same logits") {
+TEST_CASE("options are functions of absolute positions: chunks of 1, 7, 64, 256 and all give the same logits" *
+          doctest::skip(test::sanitized)) {
   const auto ids = document(333);
   const auto& engine = pocket(Precision::f32);
   for (const auto& text : positional) {
@@ -82,7 +106,8 @@ TEST_CASE("options are functions of absolute positions: chunks of 1, 7, 64, 256 
   }
 }
 
-TEST_CASE("a window or a sink that holds everything is the cache in bf16, whatever the codec") {
+TEST_CASE("a window or a sink that holds everything is the cache in bf16, whatever the codec" *
+          doctest::skip(test::sanitized)) {
   const auto ids = document(300);
   const auto& engine = pocket(Precision::f32);
   const auto baseline = last_logits(engine, KvFormat::of(Backend::baseline), ids, 64);
@@ -113,10 +138,11 @@ TEST_CASE("every key is seen once: where a codec loses little, options change li
   }
 }
 
-TEST_CASE("one thread and many give the same bits") {
+TEST_CASE("one thread and many give the same bits" * doctest::skip(test::sanitized)) {
   const auto ids = document(700);
   for (const auto precision : {Precision::fast, Precision::f32})
-    for (const auto& text : formats) {
+    for (const auto& text :
+         precision == Precision::fast ? formats : std::vector<std::string>{"baseline", "turboquant"}) {
       CAPTURE(text);
       const auto format = KvFormat::parse(text);
       const auto run = [&](int threads) {
@@ -147,7 +173,8 @@ TEST_CASE("sessions side by side on threads give what each gives alone") {
   CHECK(found == expected);
 }
 
-TEST_CASE("a session that went back to a snapshot goes on as if nothing had been there") {
+TEST_CASE("a session that went back to a snapshot goes on as if nothing had been there" *
+          doctest::skip(test::sanitized)) {
   for (const auto state : {StateType::f32, StateType::bf16})
     for (const auto& text : formats) {
       CAPTURE(text);
@@ -181,12 +208,14 @@ TEST_CASE("a snapshot of another session or of the future is refused") {
   CHECK_THROWS_AS(other->restore(*snapshot), Error);
 }
 
-TEST_CASE("the bytes reported are the bytes that the accounting predicts") {
+TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doctest::skip(test::sanitized)) {
   const auto& config = pocket(Precision::fast).config();
   for (const auto state : {StateType::f32, StateType::bf16})
     for (const auto precision : {Precision::fast, Precision::f32})
       for (const auto& text : formats)
         for (const int tokens : {1, 255, 256, 257}) {
+          if (state == StateType::bf16 && text != formats.front())
+            continue;  // the state is the format's neighbour only
           CAPTURE(text);
           CAPTURE(tokens);
           auto options = context_of(512);

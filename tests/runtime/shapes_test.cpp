@@ -6,6 +6,7 @@
 
 #include "support/checkpoint_writer.h"
 #include "support/reference.h"
+#include "support/sanitized.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -71,7 +72,8 @@ std::vector<Named> variants() {
 
 }  // namespace
 
-TEST_CASE("every shape of the architecture runs: exact in any chunks, and the fast path near it") {
+TEST_CASE("every shape of the architecture runs: exact in any chunks, and the fast path near it" *
+          doctest::skip(test::sanitized)) {
   for (const auto& variant : variants()) {
     CAPTURE(variant.name);
     const TinyModel& model = variant.model;
@@ -98,7 +100,8 @@ TEST_CASE("every shape of the architecture runs: exact in any chunks, and the fa
   }
 }
 
-TEST_CASE("prompts whose lengths divide nothing, with experts that get every token and experts that get none") {
+TEST_CASE("prompts whose lengths divide nothing, with experts that get every token and experts that get none" *
+          doctest::skip(test::sanitized)) {
   TinyModel model;
   model.experts = 5;
   for (const bool even : {true, false}) {

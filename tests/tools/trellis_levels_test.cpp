@@ -1,4 +1,4 @@
-// The committed trellis levels are what tools/trellis-levels trains.
+// The committed trellis levels are what tools/trellis_levels trains.
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -76,8 +76,7 @@ void check_affine(const SideCodec& codec) {
   if (bits < 2 || bits > 8 || bits == 7) refuse_bits(codec, "2, 3, 4, 5, 6 and 8");
   if (group != 32 && group != 64 && group != 128)
     refuse(codec, fmt::format("a group of {} was asked for, there are 32, 64 and 128", group));
-  if (codec.dim % group != 0)
-    refuse_dim(codec, fmt::format("a multiple of its group of {}", group));
+  if (codec.dim % group != 0) refuse_dim(codec, fmt::format("a multiple of its group of {}", group));
 }
 
 std::size_t affine_scalar_bytes(int group, int dim) {

@@ -33,8 +33,8 @@ void decode_vector(const SideCodec& codec, const std::byte* codes, const std::by
   const int bits = codec.format.bits, group = codec.format.group;
   const auto d = static_cast<std::size_t>(codec.dim);
   decode_affine(bits, group, codes, scalars, out.first(d));
-  unpack_signs(codec, codes + packed_bytes(bits, codec.dim),
-               load_f16(scalars + affine_scalar_bytes(group, codec.dim)), out.subspan(d));
+  unpack_signs(codec, codes + packed_bytes(bits, codec.dim), load_f16(scalars + affine_scalar_bytes(group, codec.dim)),
+               out.subspan(d));
 }
 
 std::string describe(const SideFormat& format) {

@@ -12,7 +12,7 @@
 namespace tqkv::codec {
 namespace {
 
-// Printed by tools/trellis-levels: [window, choice], level = code * step.
+// Printed by trellis-levels (tools/trellis_levels): [window, choice], level = code * step.
 
 // 2 bits, 8 states: distortion 0.082310
 constexpr float step_2_8 = 0.0183927342f;
@@ -108,7 +108,7 @@ TrellisTable trellis_table_of(int bits, int states, std::span<const float> level
   TrellisTable table;
   table.bits = bits;
   table.states = states;
-  table.memory = std::bit_width(static_cast<unsigned>(states)) - 1;
+  table.memory = static_cast<int>(std::bit_width(static_cast<unsigned>(states))) - 1;
   table.choices = 1 << (bits - 1);
   table.levels = 2 * states * table.choices;
   assert(states <= most_trellis_states && levels.size() == static_cast<std::size_t>(table.levels));

@@ -1,4 +1,4 @@
-// The levels of trellis-coded quantization (docs/formats.md): tables for 2 to 4 bits, trained by tools/trellis-levels.
+// The levels of trellis-coded quantization (docs/formats.md): tables for 2 to 4 bits, trained by tools/trellis_levels.
 //
 // The window of a channel is the last memory + 1 shift bits, the newest in bit 0; with the other bits - 1 bits of the
 // index, the choice, it selects a level. A channel of a unit vector of d channels decodes to level / sqrt(d).

@@ -56,7 +56,8 @@ void plan_split(SideCodec& codec) {
   if (codec.dim < 64) refuse_dim(codec, "64 or more, for a quarter of them apart");
   if (codec.format.bits < 2 || codec.format.bits > 4) refuse_bits(codec, "2 to 4");
   const int quarter = codec.dim / 4;
-  codec.code_bytes = packed_bytes(codec.format.bits + 1, quarter) + packed_bytes(codec.format.bits, codec.dim - quarter);
+  codec.code_bytes =
+      packed_bytes(codec.format.bits + 1, quarter) + packed_bytes(codec.format.bits, codec.dim - quarter);
   codec.scalar_bytes = 2 * sizeof(std::uint16_t);
 }
 
@@ -64,8 +65,8 @@ void encode_split(const SideCodec& codec, std::span<const float> y, std::byte* c
   const std::size_t quarter = y.size() / 4;
   const int bits = codec.format.bits;
   encode_part(bits + 1, codec.format.scalar, y.first(quarter), codes, scalars);
-  encode_part(bits, codec.format.scalar, y.subspan(quarter),
-              codes + packed_bytes(bits + 1, static_cast<int>(quarter)), scalars + 2);
+  encode_part(bits, codec.format.scalar, y.subspan(quarter), codes + packed_bytes(bits + 1, static_cast<int>(quarter)),
+              scalars + 2);
 }
 
 void decode_split(const SideCodec& codec, const std::byte* codes, const std::byte* scalars, std::span<float> y) {

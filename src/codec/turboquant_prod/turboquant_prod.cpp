@@ -32,9 +32,9 @@ void encode_vector(const SideCodec& codec, std::span<const float> y, std::byte* 
   const double root = std::sqrt(static_cast<double>(y.size()));
   std::array<float, max_dim> residual;
   for (std::size_t i = 0; i < y.size(); ++i)
-    residual[i] = n > 0.0 ? static_cast<float>(static_cast<double>(y[i]) / n -
-                                               static_cast<double>(centroid[index[i]]) / root)
-                          : 0.0f;
+    residual[i] =
+        n > 0.0 ? static_cast<float>(static_cast<double>(y[i]) / n - static_cast<double>(centroid[index[i]]) / root)
+                : 0.0f;
   const std::span<const float> r(residual.data(), y.size());
   pack_signs(codec, r, codes + packed_bytes(bits, codec.dim));
   store_f16(scalars, n);

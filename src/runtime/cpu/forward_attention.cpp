@@ -74,7 +74,8 @@ void Forward::encode(CacheSide& side, float* rows, int layer) {
     const auto store = [&](const SidePages& pages, int first, int last) {
       for (int token = first; token < last;) {
         const int run = std::min(last - token, cache::page_tokens - token % cache::page_tokens);
-        const float* x = rows + static_cast<std::ptrdiff_t>(token - begin) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim;
+        const float* x =
+            rows + static_cast<std::ptrdiff_t>(token - begin) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim;
         kernels_.attention.encode(pages.codec(), x, kv_dim, run, pages.codes(head, token), pages.scalars(head, token));
         token += run;
       }
@@ -88,7 +89,8 @@ void Forward::encode(CacheSide& side, float* rows, int layer) {
     const int first = begin + task / kv_heads * row_block, last = std::min(first + row_block, end);
     if (side.sink) store(*side.sink, first, std::min(last, session_.format_.sink));
     if (side.window) store(*side.window, first, last);
-    const int early = side.first ? std::clamp(cache::page_tokens, first, last) : first;  // first..early-1: before the split
+    const int early =
+        side.first ? std::clamp(cache::page_tokens, first, last) : first;  // first..early-1: before the split
     if (side.first) {
       to_basis_of(side.first_basis[at], first, early);
       store(*side.first, first, early);
@@ -107,11 +109,14 @@ void Forward::choose_channels(CacheSide& side, const float* rows, int layer) {
   for (int head = 0; head < kv_heads; ++head) {
     auto& squares = side.squares[static_cast<std::size_t>(head)];
     for (int token = begin; token < end; ++token) {
-      const float* x = rows + static_cast<std::ptrdiff_t>(token - begin) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim;
-      for (std::size_t c = 0; c < squares.size(); ++c) squares[c] += static_cast<double>(x[c]) * static_cast<double>(x[c]);
+      const float* x =
+          rows + static_cast<std::ptrdiff_t>(token - begin) * kv_dim + static_cast<std::ptrdiff_t>(head) * dim;
+      for (std::size_t c = 0; c < squares.size(); ++c)
+        squares[c] += static_cast<double>(x[c]) * static_cast<double>(x[c]);
     }
     if (end == cache::page_tokens)
-      side.main_basis.push_back(codec::Basis::split(codec::strongest_channels(squares), session_.format_.seed, layer, head, dim));
+      side.main_basis.push_back(
+          codec::Basis::split(codec::strongest_channels(squares), session_.format_.seed, layer, head, dim));
   }
 }
 

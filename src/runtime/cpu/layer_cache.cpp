@@ -19,7 +19,6 @@ codec::SideCodec first_codec(const SideFormat& split, int dim) {
 
 CacheSide::CacheSide(const codec::SideCodec& codec, int kv_heads, const KvFormat& format, int layer)
     : main(codec, kv_heads, codec.format.kind == SideFormat::Kind::split ? cache::page_tokens : 0),
-      kv_heads_(kv_heads),
       window_tokens_(format.window),
       sink_tokens_(format.sink) {
   const int dim = codec.dim;

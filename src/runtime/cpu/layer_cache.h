@@ -31,14 +31,14 @@ class CacheSide {
   std::uint64_t allocated_bytes() const;
 
   SidePages main;
-  std::optional<SidePages> first;   // split: tokens 0..255
-  std::optional<SidePages> sink;    // tokens 0..sink-1
-  std::optional<SidePages> window;  // the newest ones
+  std::optional<SidePages> first;                     // split: tokens 0..255
+  std::optional<SidePages> sink;                      // tokens 0..sink-1
+  std::optional<SidePages> window;                    // the newest ones
   std::vector<codec::Basis> main_basis, first_basis;  // [kv heads]; of main and of first
   std::vector<std::vector<double>> squares;           // split: [kv heads][dim], sums over tokens 0..255 so far
 
  private:
-  int kv_heads_, window_tokens_, sink_tokens_;
+  int window_tokens_, sink_tokens_;
 };
 
 /// What going back needs besides cutting off pages.

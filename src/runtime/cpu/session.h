@@ -60,8 +60,8 @@ class CpuSession final : public Session {
   int position_ = 0;
   double encode_seconds_ = 0;
   std::vector<std::unique_ptr<codec::SignMatrix>> matrices_;  // S of keys and of values, where they keep signs
-  std::vector<LayerCacheStore> caches_;                        // attention layers, in order
-  std::vector<LayerState> states_;                             // linear layers, in order
+  std::vector<LayerCacheStore> caches_;                       // attention layers, in order
+  std::vector<LayerState> states_;                            // linear layers, in order
   WorkBuffers work_;
   Observer* observer_ = nullptr;
 };

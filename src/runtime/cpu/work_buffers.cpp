@@ -68,8 +68,8 @@ Row16 take_row16(Arena& arena, int cols) {
 
 }  // namespace
 
-void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision, int chunk, int threads,
-                        int space, const Kernels& kernels) {
+void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision, int chunk, int threads, int space,
+                        const Kernels& kernels) {
   const bool fast = precision == Precision::fast;
   const std::size_t t = size(chunk);
   const int inner =
@@ -160,16 +160,16 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   }
 }
 
-std::uint64_t WorkBuffers::bytes(const ModelConfig& config, Precision precision, int chunk, int threads,
-                                 int space, const Kernels& kernels) {
+std::uint64_t WorkBuffers::bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
+                                 const Kernels& kernels) {
   WorkBuffers counted;
   Arena arena(nullptr);
   counted.place(arena, config, precision, chunk, threads, space, kernels);
   return arena.largest();
 }
 
-WorkBuffers::WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads,
-                         int space, const Kernels& kernels) {
+WorkBuffers::WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
+                         const Kernels& kernels) {
   const auto total = bytes(config, precision, chunk, threads, space, kernels);
   memory_.reset(new (std::align_val_t{64}) std::byte[total]);
   Arena arena(memory_.get());

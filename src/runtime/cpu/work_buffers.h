@@ -45,8 +45,8 @@ struct WorkBuffers {
   WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
               const Kernels& kernels);
   /// Bytes that the constructor allocates.
-  static std::uint64_t bytes(const ModelConfig& config, Precision precision, int chunk, int threads,
-                             int space, const Kernels& kernels);
+  static std::uint64_t bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
+                             const Kernels& kernels);
 
   // T = tokens of the chunk, H = hidden_size. Buffers that live through a layer:
   float* hidden = nullptr;  // [T, H] residual stream
@@ -100,8 +100,8 @@ struct WorkBuffers {
     void operator()(std::byte* memory) const;
   };
   class Arena;
-  void place(Arena& arena, const ModelConfig& config, Precision precision, int chunk, int threads,
-             int space, const Kernels& kernels);
+  void place(Arena& arena, const ModelConfig& config, Precision precision, int chunk, int threads, int space,
+             const Kernels& kernels);
   WorkBuffers() = default;
   std::unique_ptr<std::byte[], Free> memory_;
 };
