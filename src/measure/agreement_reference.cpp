@@ -49,7 +49,7 @@ LogitStorage ReferenceLogits::choose(int vocab, int rows) {
 }
 
 ReferenceLogits::ReferenceLogits(const fs::path& path, int vocab, int rows, LogitStorage storage)
-    : vocab_(vocab), storage_(storage), path_(path), buffer_(row_bytes(vocab, storage)) {
+    : vocab_(vocab), capacity_(rows), storage_(storage), path_(path), buffer_(row_bytes(vocab, storage)) {
   std::error_code error;
   const bool folder = fs::is_directory(path, error);
   const fs::path parent = folder ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -87,7 +87,10 @@ void ReferenceLogits::write(std::span<const std::byte> bytes) {
 }
 
 void ReferenceLogits::append(std::span<const float> logits, int next) {
-  assert(logits.size() == static_cast<std::size_t>(vocab_) && next >= 0 && next < vocab_);
+  if (logits.size() != static_cast<std::size_t>(vocab_) || written_ == capacity_ || next < 0 || next >= vocab_)
+    throw Error(ErrorKind::internal,
+                fmt::format("reference logits: row {} of {} has {} values and is followed by id {}", written_,
+                            capacity_, logits.size(), next));
   const int top = argmax(logits);
   const double norm = log_sum_exp(logits);
   std::byte* at = buffer_.data();

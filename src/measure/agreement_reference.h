@@ -48,7 +48,7 @@ class ReferenceLogits {
 
  private:
   void write(std::span<const std::byte> bytes);
-  int vocab_, written_ = 0;
+  int vocab_, capacity_, written_ = 0;
   LogitStorage storage_;
   std::filesystem::path path_;
   int descriptor_ = -1;

@@ -19,9 +19,9 @@ namespace {
 using measure::rounded;
 using measure::TextTable;
 
-// "0.0176 +- 0.0017": as many digits as the error leaves.
+// "0.0176 +- 0.0017": as many digits as the error leaves, without it where it says nothing.
 std::string with_error(double value, const std::optional<double>& error) {
-  if (!error || !(*error > 0)) return rounded(value);
+  if (!error || !(*error > 1e-4 * value)) return rounded(value);
   if (value < 1e-4) return fmt::format("{:.1e} +- {:.0e}", value, *error);
   const int decimals = std::clamp(1 - static_cast<int>(std::floor(std::log10(*error))), 0, 12);
   return fmt::format("{:.{}f} +- {:.{}f}", value, decimals, *error, decimals);

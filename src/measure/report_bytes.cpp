@@ -67,7 +67,8 @@ Drawing draw(const std::vector<Holding>& holdings) {
   }
   double y = panel.y + panel.height + 28;
   for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
-    const double x = 8 + static_cast<double>(kind % 2) * figure_width / 2, top = y + static_cast<double>(kind / 2) * 19;
+    const std::size_t column = kind % 2, line = kind / 2;
+    const double x = 8 + static_cast<double>(column) * figure_width / 2, top = y + static_cast<double>(line) * 19;
     canvas.rect(x, top, 12, 12, series_paint(styles[kind]), kind == 1 ? 0.5 : 0.9);
     canvas.text(x + 18, top + 10.5, kinds[kind], Anchor::start, paints::ink, 12);
   }

@@ -46,6 +46,7 @@ Drawing draw(const Entries& entries, const Styles& styles, const std::string& in
   const auto line = [&](const std::vector<std::pair<double, double>>& bound, std::string_view dash,
                         std::string_view name) {
     std::vector<std::pair<double, double>> points;
+    points.reserve(bound.size());
     for (const auto& [bits, value] : bound) points.emplace_back(panel.at_x(bits), panel.at_y(value));
     canvas.polyline(points, {paints::faint, 1.6, dash});
     if (points.empty()) return;

@@ -101,9 +101,9 @@ std::vector<Drawing> draw_maps(const std::vector<Grid>& grids, const Axes& axes)
     std::vector<std::string> shares;
     double bottom = 0;
     for (std::size_t i = first; i < last; ++i) {
-      const std::size_t place = i - first;
-      const double x = 4 + static_cast<double>(place % columns) * (width + 12);
-      const double y = 4 + static_cast<double>(place / columns) * map_height;
+      const std::size_t column = (i - first) % columns, line = (i - first) / columns;
+      const double x = 4 + static_cast<double>(column) * (width + 12);
+      const double y = 4 + static_cast<double>(line) * map_height;
       draw_map(canvas, x, y, width, row, grids[i], axes);
       bottom = std::max(bottom, y + map_height);
       Answers sum;
@@ -203,11 +203,13 @@ Drawing draw_tasks(const EvaluationGroup& evaluation, const Styles& styles, cons
       if (these != nullptr) asked = std::max(asked, these->asked);
     }
     const Answers* these = reference == nullptr ? nullptr : all ? &reference->total : task_of(*reference, tasks[place]);
-    const double x = left + static_cast<double>(place % 2) * (width + left + 20);
-    draw_task(canvas, x, 4 + static_cast<double>(place / 2) * row, width, height,
+    const std::size_t column = place % 2, line = place / 2;
+    const double x = left + static_cast<double>(column) * (width + left + 20);
+    draw_task(canvas, x, 4 + static_cast<double>(line) * row, width, height,
               fmt::format("{} ({} asked)", all ? "all tasks" : tasks[place], asked), these, answers);
   }
-  const double used = 4 + static_cast<double>(tasks.size() / 2 + 1) * row;
+  const std::size_t lines = tasks.size() / 2 + 1;
+  const double used = 4 + static_cast<double>(lines) * row;
   std::vector<std::string> formats, names, shares;
   for (const QualityRun* run : runs) {
     formats.push_back(run->format);

@@ -36,6 +36,7 @@ std::vector<const SpeedRun*> runs_of(const SpeedGroup& group, const Lengths& len
 
 std::vector<std::uint64_t> depths_of(const std::vector<const SpeedRun*>& runs) {
   std::vector<std::uint64_t> depths;
+  depths.reserve(runs.size());
   for (const SpeedRun* run : runs) depths.push_back(run->depth);
   std::sort(depths.begin(), depths.end());
   depths.erase(std::unique(depths.begin(), depths.end()), depths.end());

@@ -391,12 +391,14 @@ double draw_legend(Canvas& canvas, double x, double y, double width, const std::
   const int count = static_cast<int>(entries.size());
   for (int i = 0; i < count; ++i) {
     const LegendEntry& entry = entries[static_cast<std::size_t>(i)];
-    const double left = x + (i % columns) * width / columns, middle = y + (i / columns) * row + row / 2;
+    const int column = i % columns, line = i / columns;
+    const double left = x + column * width / columns, middle = y + (line + 0.5) * row;
     canvas.mark(left + 6, middle, entry.index, 8.5);
     canvas.text(left + mark_width, middle + 4, shortened(entry.label, width / columns - mark_width, 12), Anchor::start,
                 paints::ink, 12);
   }
-  return row * ((count + columns - 1) / columns);
+  const int lines = (count + columns - 1) / columns;
+  return row * lines;
 }
 
 std::string svg_element(const Drawing& drawing) {

@@ -82,7 +82,7 @@ TEST_CASE("each series has a colour and a shape of its own, and they repeat afte
     std::string shape = canvas.body();
     // Without its colour and class.
     for (const std::string& part : {std::string(series_paint(i).colour), "f-" + std::string(series_paint(i).name),
-                                   "s-" + std::string(series_paint(i).name)}) {
+                                    "s-" + std::string(series_paint(i).name)}) {
       for (std::size_t at; (at = shape.find(part)) != std::string::npos;) shape.erase(at, part.size());
     }
     shapes.insert(shape);
