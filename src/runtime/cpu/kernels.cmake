@@ -1,7 +1,7 @@
 # The kernel files, each with the flags of its instruction set. A fused multiply-add stands only where the code says so: codes and
 # decoded values are those of the scalar reference to the bit.
 function(tqkv_kernels isa)
-  set(flags ${ARGN})
+  set(flags ${ARGN} -DHWY_IS_DEBUG_BUILD=0)  # its assertions under the sanitizers need Highway's library: only headers are used
   if(TQKV_SANITIZE)
     list(TRANSFORM flags REPLACE "^-O3$" "-O1")   # -O3 with sanitizers takes minutes to compile
     if(isa STREQUAL avx512)
