@@ -90,7 +90,6 @@ struct KvFormat {
     SideFormat k, v;
   };
   Sides sides(int index, int layers) const;
-  bool has_plain_tokens() const { return window > 0 || sink > 0; }
   /// This format as an engine of `f32` precision holds it: plain bf16 sides become f32.
   KvFormat in_f32() const;
   bool operator==(const KvFormat&) const = default;

@@ -1,6 +1,7 @@
 #include "cache/backends.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "codec/trellis/levels.h"
 #include "tqkv/error.h"
@@ -51,88 +52,63 @@ Settings defaults(int k_bits, int v_bits, int k_group = 0, int v_group = 0) {
   return settings;
 }
 
+// Affine codes of x, or of its rotation, on both sides.
+template <Kind kind>
+void affine_sides(BackendRules& rules) {
+  rules.k_bits = rules.v_bits = {2, 3, 4, 5, 6, 8};
+  rules.bits = {"2", "3", "4", "5", "6", "8"};
+  rules.groups = {32, 64, 128};
+  rules.defaults = defaults(4, 4, 64, 64);
+  rules.k_side = [](const Settings& s) { return affine_side(kind, s.k); };
+  rules.v_side = [](const Settings& s) { return affine_side(kind, s.v); };
+}
+
+// Codes of whole bits a channel on both sides; a half is one bit more for keys.
+void coded_sides(BackendRules& rules, int least, int most) {
+  rules.k_bits.clear();
+  for (int bits = least; bits <= most; ++bits) rules.k_bits.push_back(bits);
+  rules.v_bits = rules.k_bits;
+  rules.bits = {"2", "2.5", "3", "3.5", "4"};
+  if (most == 5) rules.bits.emplace_back("5");
+  rules.defaults = defaults(4, 4);
+}
+
 std::vector<BackendRules> make_rules() {
-  const std::vector<int> affine_bits{2, 3, 4, 5, 6, 8}, groups{32, 64, 128};
   std::vector<BackendRules> all;
+  const auto add = [&](Backend backend, std::string_view name, std::vector<std::string_view> keys) -> BackendRules& {
+    BackendRules& rules = all.emplace_back();
+    rules.backend = backend;
+    rules.name = name;
+    rules.keys = std::move(keys);
+    return rules;
+  };
+  add(Backend::baseline, "baseline", {"bits"}).bits = {"16", "32"};
 
-  BackendRules baseline{Backend::baseline, "baseline", {"bits"}, {}, {}, {"16", "32"}, {}, {}, nullptr, nullptr};
-  all.push_back(baseline);
+  affine_sides<Kind::affine>(add(Backend::mlx_quant, "mlx_quant", {"k", "v", "group"}));
 
-  BackendRules mlx{Backend::mlx_quant,
-                   "mlx_quant",
-                   {"k", "v", "group"},
-                   affine_bits,
-                   affine_bits,
-                   {"2", "3", "4", "5", "6", "8"},
-                   groups,
-                   defaults(4, 4, 64, 64),
-                   nullptr,
-                   nullptr};
-  mlx.k_side = [](const Settings& s) { return affine_side(Kind::affine, s.k); };
-  mlx.v_side = [](const Settings& s) { return affine_side(Kind::affine, s.v); };
-  all.push_back(mlx);
-
-  BackendRules turboquant{Backend::turboquant,
-                          "turboquant",
-                          {"k", "v", "split", "scalar", "seed", "table"},
-                          {2, 3, 4, 5},
-                          {2, 3, 4, 5},
-                          {"2", "2.5", "3", "3.5", "4", "5"},
-                          {},
-                          defaults(4, 4),
-                          nullptr,
-                          nullptr};
+  BackendRules& turboquant = add(Backend::turboquant, "turboquant", {"k", "v", "split", "scalar", "seed", "table"});
+  coded_sides(turboquant, 2, 5);
   turboquant.k_side = [](const Settings& s) { return turboquant_side(s, s.k); };
   turboquant.v_side = [](const Settings& s) { return turboquant_side(s, s.v); };
-  all.push_back(turboquant);
 
-  BackendRules rotated = mlx;
-  rotated.backend = Backend::rotated_quant;
-  rotated.name = "rotated_quant";
-  rotated.keys = {"k", "v", "group", "seed"};
-  rotated.k_side = [](const Settings& s) { return affine_side(Kind::rotated_affine, s.k); };
-  rotated.v_side = [](const Settings& s) { return affine_side(Kind::rotated_affine, s.v); };
-  all.push_back(rotated);
+  affine_sides<Kind::rotated_affine>(add(Backend::rotated_quant, "rotated_quant", {"k", "v", "group", "seed"}));
 
-  BackendRules trellis{Backend::trellis,
-                       "trellis",
-                       {"k", "v", "scalar", "states", "seed", "table"},
-                       {2, 3, 4},
-                       {2, 3, 4},
-                       {"2", "2.5", "3", "3.5", "4"},
-                       {},
-                       defaults(4, 4),
-                       nullptr,
-                       nullptr};
+  BackendRules& trellis = add(Backend::trellis, "trellis", {"k", "v", "scalar", "states", "seed", "table"});
+  coded_sides(trellis, 2, 4);
   trellis.k_side = [](const Settings& s) { return trellis_side(s.k); };
   trellis.v_side = [](const Settings& s) { return trellis_side(s.v); };
-  all.push_back(trellis);
 
-  BackendRules prod{Backend::turboquant_prod,
-                    "turboquant_prod",
-                    {"k", "v", "projection", "seed", "table"},
-                    {2, 3, 4, 5},
-                    {2, 3, 4, 5},
-                    {"2", "2.5", "3", "3.5", "4", "5"},
-                    {},
-                    defaults(4, 4),
-                    nullptr,
-                    nullptr};
+  BackendRules& prod = add(Backend::turboquant_prod, "turboquant_prod", {"k", "v", "projection", "seed", "table"});
+  coded_sides(prod, 2, 5);
   prod.defaults.projection = Projection::gaussian;  // as in the paper
   prod.k_side = [](const Settings& s) { return prod_side(s, s.k); };
   prod.v_side = [](const Settings& s) { return prod_side(s, s.v); };
-  all.push_back(prod);
 
-  BackendRules qjl{Backend::qjl,
-                   "qjl",
-                   {"k", "v", "group", "rows", "projection", "seed"},
-                   {1},
-                   affine_bits,
-                   {},
-                   groups,
-                   defaults(1, 4, 32, 32),
-                   nullptr,
-                   nullptr};
+  BackendRules& qjl = add(Backend::qjl, "qjl", {"k", "v", "group", "rows", "projection", "seed"});
+  affine_sides<Kind::affine>(qjl);
+  qjl.bits.clear();
+  qjl.k_bits = {1};
+  qjl.defaults = defaults(1, 4, 32, 32);
   qjl.defaults.rows = 256;
   qjl.k_side = [](const Settings& s) {
     SideFormat format = side(Kind::signs, s.k);
@@ -140,28 +116,18 @@ std::vector<BackendRules> make_rules() {
     format.projection = s.projection;
     return format;
   };
-  qjl.v_side = [](const Settings& s) { return affine_side(Kind::affine, s.v); };
-  all.push_back(qjl);
 
-  BackendRules polarquant{
-      Backend::polarquant, "polarquant", {"k", "v", "seed"}, {4}, {4}, {}, {}, defaults(4, 4), nullptr, nullptr};
+  BackendRules& polarquant = add(Backend::polarquant, "polarquant", {"k", "v", "seed"});
+  polarquant.k_bits = polarquant.v_bits = {4};
+  polarquant.defaults = defaults(4, 4);
   polarquant.k_side = [](const Settings& s) { return side(Kind::polar, s.k); };
   polarquant.v_side = [](const Settings& s) { return side(Kind::polar, s.v); };
-  all.push_back(polarquant);
 
-  BackendRules sketch{Backend::sketch,
-                      "sketch",
-                      {"k", "v", "group", "seed"},
-                      affine_bits,
-                      affine_bits,
-                      {},
-                      groups,
-                      defaults(3, 4, 64, 64),
-                      nullptr,
-                      nullptr};
+  BackendRules& sketch = add(Backend::sketch, "sketch", {"k", "v", "group", "seed"});
+  affine_sides<Kind::affine>(sketch);
+  sketch.bits.clear();
+  sketch.defaults = defaults(3, 4, 64, 64);
   sketch.k_side = [](const Settings& s) { return affine_side(Kind::sketch, s.k); };
-  sketch.v_side = [](const Settings& s) { return affine_side(Kind::affine, s.v); };
-  all.push_back(sketch);
   return all;
 }
 

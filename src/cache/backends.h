@@ -24,15 +24,15 @@ struct Settings {
 };
 
 struct BackendRules {
-  Backend backend;
+  Backend backend = Backend::baseline;
   std::string_view name;
   std::vector<std::string_view> keys;  ///< in the order of the canonical string; options of every backend follow them
   std::vector<int> k_bits, v_bits;     ///< what `k` and `v` take, beside 16 and 32
   std::vector<std::string_view> bits;  ///< what `bits` takes: "3.5" is one bit more for keys
   std::vector<int> groups;
   Settings defaults;
-  SideFormat (*k_side)(const Settings& settings);  ///< for sides that are not plain
-  SideFormat (*v_side)(const Settings& settings);
+  SideFormat (*k_side)(const Settings& settings) = nullptr;  ///< for sides that are not plain
+  SideFormat (*v_side)(const Settings& settings) = nullptr;
 
   bool has(std::string_view key) const;
 };

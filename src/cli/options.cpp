@@ -86,7 +86,8 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
         ->group(cache_group);
   };
   key("--kv-bits", "bits", "BITS",
-      "Bits a value: turboquant, trellis and turboquant_prod 4, 3.5, 3, 2.5 or 2; mlx_quant and rotated_quant 2 to 6, 8");
+      "Bits a value: turboquant, trellis and turboquant_prod 4, 3.5, 3, 2.5 or 2; mlx_quant and rotated_quant 2 to 6, "
+      "8");
   key("--k-bits", "k", "BITS", "Bits of the keys alone; 16 leaves them in bf16");
   key("--v-bits", "v", "BITS", "Bits of the values alone; 16 leaves them in bf16");
   key("--kv-group-size", "group", "N", "Channels that share a scale in affine codes: 32, 64 or 128, or K/V");

@@ -22,10 +22,6 @@ constexpr std::array<const Method*, 10> all{&plain,   &affine, &rotated_affine, 
 
 }  // namespace
 
-std::span<const Method* const> methods() {
-  return all;
-}
-
 const Method& method(SideFormat::Kind kind) {
   for (const Method* one : all) {
     if (one->kind == kind) return *one;

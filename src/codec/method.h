@@ -23,8 +23,6 @@ struct Method {
 extern const Method plain, affine, rotated_affine, turboquant, split, trellis, prod, signs, polar, sketch;
 
 const Method& method(SideFormat::Kind kind);
-/// Every method there is.
-std::span<const Method* const> methods();
 
 /// Throws Error(format): the format's description, then `why`.
 [[noreturn]] void refuse(const SideCodec& codec, std::string_view why);

@@ -3,19 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/memory_info.h"
 #include "cache/accounting.h"
 #include "measure/hash.h"
 #include "measure/kl.h"
 #include "measure/memory_peak.h"
+#include "measure/stopwatch.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
 namespace {
 
 using measure::MemoryPeak;
+using measure::Stopwatch;
 
 struct Lengths {
   int depth = 0, prompt = 0, generation = 0;
@@ -34,15 +35,6 @@ struct Lane {
   bool timed = true;
   std::unique_ptr<Session> session;
   std::unique_ptr<Snapshot> at_depth;
-};
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
 };
 
 void require_range(const char* what, const std::vector<int>& values, int least) {

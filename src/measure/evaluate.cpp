@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "measure/recall_run.h"
 #include "measure/recall_score.h"
 #include "measure/recall_set.h"
+#include "measure/stopwatch.h"
 #include "text/utf8.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/error.h"
@@ -28,20 +28,12 @@ namespace {
 using measure::PreparedContext;
 using measure::ReferenceLogits;
 using measure::RowFigures;
+using measure::Stopwatch;
 
 // Room for a question and its answer behind the longest context of a preset.
 constexpr int question_room = 256;
 // Chunk of the noise floor, where the ordinary one is another.
 constexpr int noise_chunk = 256;
-
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
 
 // One row of the result.
 struct Job {

@@ -44,8 +44,13 @@ std::uint64_t scratch_at(const ModelConfig& config, const KvFormat& held, int to
          (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
 }
 
-std::uint64_t snapshot_bytes(const CacheBytes& bytes, const PlanRequest& request) {
-  return static_cast<std::uint64_t>(std::max(request.snapshots, 0)) * bytes.state();
+// A snapshot copies the recurrent state and the window, whose older tokens are let go.
+std::uint64_t snapshot_bytes(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
+  KvFormat without_window = held;
+  without_window.window = 0;
+  const CacheBytes bytes = bytes_at(config, held, tokens, request);
+  const std::uint64_t window = bytes.kv_allocated - bytes_at(config, without_window, tokens, request).kv_allocated;
+  return static_cast<std::uint64_t>(std::max(request.snapshots, 0)) * (bytes.state() + window);
 }
 
 std::uint64_t vocabulary_bytes(const ModelConfig& config) {
@@ -54,7 +59,7 @@ std::uint64_t vocabulary_bytes(const ModelConfig& config) {
 
 std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
   const CacheBytes bytes = bytes_at(config, held, tokens, request);
-  return bytes.allocated() + snapshot_bytes(bytes, request) + scratch_at(config, held, tokens, request) +
+  return bytes.allocated() + snapshot_bytes(config, held, tokens, request) + scratch_at(config, held, tokens, request) +
          vocabulary_bytes(config) + request.beside;
 }
 
@@ -153,7 +158,7 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   plan.kv_per_token = cache::bytes_per_token(config, plan.format);
   plan.recurrent = bytes.recurrent;
   plan.convolution = bytes.convolution;
-  plan.snapshots = snapshot_bytes(bytes, request);
+  plan.snapshots = snapshot_bytes(config, plan.format, plan.context, request);
   plan.scratch = scratch_at(config, plan.format, plan.context, request);
   plan.vocabulary = vocabulary_bytes(config);
   plan.beside = request.beside;

@@ -1,7 +1,7 @@
-// LayerCache: keys and values of one attention layer. Most tokens lie in the `main` pages, in the format of the layer;
-// options keep some in others: the first ones (sink) and the newest ones (window) in bf16, and, before the channels of
-// a split side are chosen, the first page in turboquant of one bit more. Every pair of a query and a key is served by
-// one source alone, which depends on their absolute positions and nothing else.
+// LayerCacheStore: keys and values of one attention layer. Most tokens lie in the `main` pages, in the format of the
+// layer; options keep some in others: the first ones (sink) and the newest ones (window) in bf16, and, before the
+// channels of a split side are chosen, the first page in turboquant of one bit more. Every pair of a query and a key is
+// served by one range alone, which depends on their absolute positions and nothing else.
 #pragma once
 #include <cstdint>
 #include <optional>
