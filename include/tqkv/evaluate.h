@@ -9,11 +9,14 @@
 //   reference   {format, precision, stored, rows, perplexity, recall}: the uncompressed cache
 //   recall_contexts  [{task, length, round, tokens, questions}], the order of `answers`
 //   noise_floor [{name, of, of_precision, of_chunk, against, against_precision, against_chunk, agreement}]
-//   codec_level []: figures that need no model
+//   codec_level [{format, side, stored, input, count, bits_per_value, distortion, distortion_se, bias, bias_se,
+//                 score_variance, score_variance_se, bound_lower, bound_upper, expected}]: single vectors, without the
+//                 model
 //   runs        [{backend, format, effective, precision, bits_per_value {k, v, mean}, bytes_per_token,
 //                 cache_bytes {tokens, kv_used, kv_allocated, state, recurrent, convolution}, layers [{layer, k, v}],
 //                 agreement, recall, seconds}]
-// agreement     {all, prefill, decode, by_position [{from, to, …}]}; each part {rows, kl {mean, se, median, p90, p99,
+// agreement     {all, prefill, decode, by_position [{from, to, …}], block, block_kl []}; each part {rows, kl {mean, se,
+// median, p90, p99,
 //               p999, max}, same_top {share, se}, perplexity, reference_perplexity, ratio, ratio_se,
 //               probability {mean, rms}}; null where nothing was measured, a standard error of one row included
 // recall        {precision, seconds, tasks [{task, asked, right, low, high}], needle [{length, depth, …}],
@@ -70,6 +73,8 @@ struct EvaluateOptions {
   int tokens = 4096;             ///< most tokens of the text
   int decode_from = 0;           ///< tokens that are prefilled, the others are fed one by one; 0: all but a sixteenth
   bool agreement = true, noise_floor = true, recall = true;
+  bool codec_level = true;        ///< with keys and values of the text where there is agreement
+  std::filesystem::path capture;  ///< safetensors file for the keys and values of the text, uncompressed
   StateType state = StateType::f32;
   int prefill_chunk = 2048;
   RecallOptions recall_options;
@@ -103,6 +108,8 @@ struct Agreement {
   AgreementPart all;
   std::optional<AgreementPart> prefill, decode;  ///< by how the row's token was fed
   std::vector<PositionBucket> by_position;
+  int block = 0;                 ///< neighbouring rows of a cluster
+  std::vector<double> block_kl;  ///< mean KL of each in turn, so that formats can be compared block by block
 };
 
 /// Right answers with the Wilson interval of 95%.
@@ -169,6 +176,21 @@ struct NoiseFloor {
   Agreement agreement;
 };
 
+/// What one side of a format does to single vectors, without the model. Theory: arXiv 2504.19874, theorems 1 to 3.
+struct CodecFigures {
+  std::string format;  ///< canonical string
+  std::string side;    ///< "K", "V", or "K and V" where both are stored alike
+  std::string stored;  ///< as the side describes itself
+  std::string input;   ///< "gaussian", "adversarial", "captured K" or "captured V"
+  int count = 0;       ///< vectors
+  double bits_per_value = 0;
+  double distortion = 0, distortion_se = 0;          ///< mean |x - x'|^2 / |x|^2, and its standard error
+  double bias = 0, bias_se = 0;                      ///< mean <x, x'> / |x|^2 - 1
+  double score_variance = 0, score_variance_se = 0;  ///< d mean (<q, x'> - <q, x>)^2 / |x|^2, q random of norm 1
+  std::optional<double> lower, upper;                ///< of both errors for vectors in general position
+  std::optional<double> expected;                    ///< exact score variance there, where it is known
+};
+
 struct Evaluation {
   std::string model, shape, fingerprint, command;
   DeviceReport device;
@@ -181,6 +203,7 @@ struct Evaluation {
   std::vector<RecallContext> contexts;
   std::optional<RecallResult> reference_recall;
   std::vector<NoiseFloor> noise;
+  std::vector<CodecFigures> codec;
   std::vector<EvaluationRun> runs;
 };
 

@@ -121,16 +121,29 @@ AtomicFile::~AtomicFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::write(std::span<const std::byte> bytes) {
+template <class Put>
+void AtomicFile::put(std::span<const std::byte> bytes, const Put& put) {
   if (descriptor_ < 0)
     throw Error(ErrorKind::internal, fmt::format("{}: written after it was complete", path_.string()));
   while (!bytes.empty()) {
     const std::size_t most = std::min(bytes.size(), std::size_t{1} << 30);  // some systems refuse 2 GiB at once
-    const ssize_t written = ::write(descriptor_, bytes.data(), most);
+    const ssize_t written = put(bytes.data(), most);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) fail(path_, "cannot be written", errno);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  put(bytes, [&](const std::byte* data, std::size_t size) { return ::write(descriptor_, data, size); });
+}
+
+void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  put(bytes, [&](const std::byte* data, std::size_t size) {
+    const ssize_t written = ::pwrite(descriptor_, data, size, static_cast<off_t>(offset));
+    offset += static_cast<std::uint64_t>(std::max<ssize_t>(written, 0));
+    return written;
+  });
 }
 
 void AtomicFile::write(std::string_view text) {

@@ -1,6 +1,7 @@
 // Files: mapped for reading, read whole, written so that they are complete or absent.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -39,9 +40,14 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
+  /// At a place of its own, which nothing that was written with write() may reach. Not for devices and pipes.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
   void commit();
 
  private:
+  template <class Put>
+  void put(std::span<const std::byte> bytes, const Put& put);
+
   std::filesystem::path path_, temporary_;
   int descriptor_ = -1;
 };

@@ -28,17 +28,18 @@ namespace {
 
 constexpr const char* agreement_group = "Agreement";
 constexpr const char* recall_group = "Recall";
+constexpr const char* codec_group = "Single vectors";
 
 struct Options {
   ModelOptions model;
   CacheOptions cache;
-  std::string preset = "quick", text, output, logits, recall_precision = "fast", match = "exact";
+  std::string preset = "quick", text, output, logits, capture, recall_precision = "fast", match = "exact";
   std::vector<std::string> precisions = {"f32"}, tasks;
   std::vector<int> lengths;
   std::vector<double> depths;
   std::optional<int> tokens, decode_from, answers, questions;
   std::uint64_t seed = 0;
-  bool no_recall = false, no_agreement = false, no_noise_floor = false, resume = false;
+  bool no_recall = false, no_agreement = false, no_noise_floor = false, no_codec_level = false, resume = false;
 };
 
 Precision precision_of(const std::string& text) {
@@ -56,6 +57,8 @@ EvaluateOptions settings_of(const Options& options, int native_context) {
   settings.agreement = !options.no_agreement;
   settings.noise_floor = settings.agreement && !options.no_noise_floor;
   settings.recall = !options.no_recall;
+  settings.codec_level = !options.no_codec_level;
+  settings.capture = options.capture;
   settings.state = options.model.session().state;
   settings.prefill_chunk = options.model.prefill_chunk;
   settings.logits = options.logits;
@@ -105,6 +108,7 @@ std::string command_of(const Options& options, const EvaluateOptions& settings) 
   if (options.no_agreement) out += " --no-agreement";
   if (options.no_noise_floor) out += " --no-noise-floor";
   if (options.no_recall) out += " --no-recall";
+  if (options.no_codec_level) out += " --no-codec-level";
   return out;
 }
 
@@ -168,6 +172,7 @@ void evaluate(const Options& options) {
   if (!options.output.empty()) {
     const AtomicFile probe(options.output);  // what cannot be written is known before the work
   }
+  if (!options.capture.empty()) const AtomicFile probe(options.capture);
 
   Engines engines(directory, options.model.device());
   std::error_code error;
@@ -239,7 +244,7 @@ void add_evaluate(CLI::App& program) {
   group(command->add_option("--logits", options->logits, "File for the reference logits (default: a temporary one)")
             ->type_name("FILE"),
         agreement_group);
-  group(command->add_flag("--no-agreement", options->no_agreement, "Recall alone"), agreement_group);
+  group(command->add_flag("--no-agreement", options->no_agreement, "Leave out agreement"), agreement_group);
   group(command->add_flag("--no-noise-floor", options->no_noise_floor, "Leave out what rounding alone does"),
         agreement_group);
 
@@ -282,7 +287,14 @@ void add_evaluate(CLI::App& program) {
             ->type_name("KIND")
             ->capture_default_str(),
         recall_group);
-  group(command->add_flag("--no-recall", options->no_recall, "Agreement alone"), recall_group);
+  group(command->add_flag("--no-recall", options->no_recall, "Leave out recall"), recall_group);
+  group(command
+            ->add_option("--capture", options->capture,
+                         "safetensors file for the keys and values of the text, uncompressed")
+            ->type_name("FILE"),
+        codec_group);
+  group(command->add_flag("--no-codec-level", options->no_codec_level, "Leave out what codecs do to single vectors"),
+        codec_group);
   add_cache_options(*command, options->cache, true);
   command->footer(
       "Examples:\n"

@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "input.h"
 #include "interrupt.h"
+#include "loaders/safetensors.h"
 #include "loading.h"
 #include "options.h"
 #include "output.h"
@@ -45,25 +46,14 @@ std::vector<int> read_ids(const std::string& path, int vocabulary) {
   return ids;
 }
 
-/// Header of a safetensors file with one tensor, padded so that the data starts at a multiple of 8.
 std::string header(const Session& session, const Engine& engine, std::size_t rows, std::size_t first_row) {
-  const auto vocabulary = static_cast<std::size_t>(engine.config().vocab_size);
-  const json text = {{"__metadata__",
-                      {{"tool", fmt::format("tqkv {}", version)},
-                       {"kv_format", session.cache().format.canonical()},
-                       {"precision", name(engine.device().precision)},
-                       {"state", name(session.cache().state)},
-                       {"isa", engine.device().isa},
-                       {"first_row", fmt::format("{}", first_row)}}},
-                     {"logits",
-                      {{"dtype", "F32"},
-                       {"shape", {rows, vocabulary}},
-                       {"data_offsets", {std::size_t{0}, rows * vocabulary * sizeof(float)}}}}};
-  std::string bytes = text.dump();
-  bytes.append((8 - bytes.size() % 8) % 8, ' ');
-  std::string size(8, '\0');
-  for (std::size_t i = 0; i < 8; ++i) size[i] = static_cast<char>((bytes.size() >> (8 * i)) & 0xff);
-  return size + bytes;
+  const NamedShape tensors[] = {{"logits", DType::f32, {static_cast<std::int64_t>(rows), engine.config().vocab_size}}};
+  return safetensors_header(tensors, {{"tool", fmt::format("tqkv {}", version)},
+                                      {"kv_format", session.cache().format.canonical()},
+                                      {"precision", std::string(name(engine.device().precision))},
+                                      {"state", std::string(name(session.cache().state))},
+                                      {"isa", engine.device().isa},
+                                      {"first_row", fmt::format("{}", first_row)}});
 }
 
 void logits(const Options& options) {

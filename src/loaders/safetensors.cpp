@@ -145,4 +145,22 @@ std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file,
   return entries;
 }
 
+std::string safetensors_header(std::span<const NamedShape> tensors,
+                               const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = {{"__metadata__", metadata}};
+  std::size_t offset = 0;
+  for (const NamedShape& tensor : tensors) {
+    std::size_t bytes = size_of(tensor.dtype);
+    for (const std::int64_t extent : tensor.shape) bytes *= static_cast<std::size_t>(extent);
+    header[tensor.name] = {
+        {"dtype", name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
+  }
+  std::string text = header.dump();
+  text.append((8 - text.size() % 8) % 8, ' ');
+  std::string length(8, '\0');
+  for (std::size_t i = 0; i < 8; ++i) length[i] = static_cast<char>((text.size() >> (8 * i)) & 0xff);
+  return length + text;
+}
+
 }  // namespace tqkv

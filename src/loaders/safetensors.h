@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,15 @@ struct SafetensorsEntry {
 /// Entries in the order of their data. They lie inside `file` and do not overlap; gaps between them and odd offsets are
 /// accepted. `where` starts every message. Throws Error(checkpoint).
 std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view where);
+
+struct NamedShape {
+  std::string name;
+  DType dtype = DType::f32;
+  std::vector<std::int64_t> shape;
+};
+/// Length and header of a file that holds `tensors` one behind the other, padded so that the data starts at a multiple
+/// of 8.
+std::string safetensors_header(std::span<const NamedShape> tensors, const std::map<std::string, std::string>& metadata);
 
 /// The longest header that is read, in bytes (as the reference implementation).
 inline constexpr std::uint64_t longest_safetensors_header = 100'000'000;

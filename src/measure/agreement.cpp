@@ -113,6 +113,13 @@ std::vector<int> position_edges() {
 Agreement agreement_of(std::span<const RowFigures> rows, int decode_from) {
   Agreement agreement;
   agreement.all = part_of(rows);
+  agreement.block = block_of(rows.size());
+  for (std::size_t first = 0; first < rows.size(); first += static_cast<std::size_t>(agreement.block)) {
+    const auto of = rows.subspan(first, std::min(static_cast<std::size_t>(agreement.block), rows.size() - first));
+    double sum = 0;
+    for (const RowFigures& row : of) sum += row.kl;
+    agreement.block_kl.push_back(sum / static_cast<double>(of.size()));
+  }
   const std::size_t prefilled = std::min(static_cast<std::size_t>(decode_from), rows.size());
   if (prefilled > 0) agreement.prefill = part_of(rows.first(prefilled));
   if (prefilled < rows.size()) agreement.decode = part_of(rows.subspan(prefilled));

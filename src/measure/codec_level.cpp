@@ -51,19 +51,26 @@ double dot(std::span<const float> a, std::span<const float> b) {
   return sum;
 }
 
+// Channels that a split takes, by all vectors of the part.
+std::vector<int> strongest(const CodecVectors& part, int dim) {
+  std::vector<double> squares(static_cast<std::size_t>(dim));
+  for (std::size_t i = 0; i < part.values.size(); ++i)
+    squares[i % squares.size()] += static_cast<double>(part.values[i]) * static_cast<double>(part.values[i]);
+  return codec::strongest_channels(squares);
+}
+
 // x as a session would give it back: to the basis of the side, encoded, decoded, lowered, and back.
 class RoundTrip {
  public:
-  RoundTrip(const SideFormat& format, std::uint64_t seed, int dim, int layer, int head) {
+  RoundTrip(const SideFormat& format, std::uint64_t seed, int dim, const CodecVectors& part) {
     codec_ = codec::side_codec(format, dim);
     if (codec_.signs > 0) {
       matrix_ = std::make_unique<codec::SignMatrix>(format.projection, codec_.signs, dim, seed);
       codec_ = codec::side_codec(format, dim, matrix_.get());
     }
-    std::vector<int> strong(static_cast<std::size_t>(dim / 4));
-    for (std::size_t i = 0; i < strong.size(); ++i) strong[i] = static_cast<int>(4 * i);
-    basis_ = format.kind == SideFormat::Kind::split ? codec::Basis::split(strong, seed, layer, head, dim)
-                                                    : codec::Basis::of(format, seed, layer, head, dim);
+    basis_ = format.kind == SideFormat::Kind::split
+                 ? codec::Basis::split(strongest(part, dim), seed, part.layer, part.head, dim)
+                 : codec::Basis::of(format, seed, part.layer, part.head, dim);
     codes_.resize(codec_.code_bytes);
     scalars_.resize(codec_.scalar_bytes);
     decoded_.resize(static_cast<std::size_t>(codec_.space()));
@@ -118,26 +125,28 @@ void add_theory(const SideFormat& side, int dim, CodecFigures& figures) {
 }
 
 CodecFigures measure_side(const SideFormat& side, std::uint64_t seed, int dim, const CodecInput& input) {
-  RoundTrip round_trip(side, seed, dim, input.layer, input.head);
   CodecFigures figures;
-  figures.format = side.describe();
+  figures.stored = side.describe();
   figures.input = input.name;
-  figures.bits_per_value = round_trip.bits();
   Normal normal(7);
   Mean distortion, bias, variance;
   const auto d = static_cast<std::size_t>(dim);
   std::vector<float> back(d), query(d);
-  for (std::size_t at = 0; at + d <= input.vectors.size(); at += d) {
-    const auto x = std::span<const float>(input.vectors).subspan(at, d);
-    const double square = dot(x, x);
-    if (!(square > 0.0)) continue;
-    round_trip(x, back);
-    const double product = dot(x, back);
-    distortion.add((square - 2.0 * product + dot(back, back)) / square);
-    bias.add(product / square - 1.0);
-    for (float& value : query) value = static_cast<float>(normal());
-    const double error = dot(query, back) - dot(query, x);
-    variance.add(static_cast<double>(dim) * error * error / dot(query, query) / square);
+  for (const CodecVectors& part : input.parts) {
+    RoundTrip round_trip(side, seed, dim, part);
+    figures.bits_per_value = round_trip.bits();
+    for (std::size_t at = 0; at + d <= part.values.size(); at += d) {
+      const auto x = std::span<const float>(part.values).subspan(at, d);
+      const double square = dot(x, x);
+      if (!(square > 0.0)) continue;
+      round_trip(x, back);
+      const double product = dot(x, back);
+      distortion.add((square - 2.0 * product + dot(back, back)) / square);
+      bias.add(product / square - 1.0);
+      for (float& value : query) value = static_cast<float>(normal());
+      const double error = dot(query, back) - dot(query, x);
+      variance.add(static_cast<double>(dim) * error * error / dot(query, query) / square);
+    }
   }
   figures.count = distortion.count;
   figures.distortion = distortion.mean();
@@ -153,20 +162,20 @@ CodecFigures measure_side(const SideFormat& side, std::uint64_t seed, int dim, c
 }  // namespace
 
 CodecInput gaussian_input(int dim, int count) {
-  CodecInput input;
-  input.name = "gaussian";
+  CodecInput input{"gaussian", {{}}};
+  std::vector<float>& values = input.parts.front().values;
   Normal normal(1);
-  input.vectors.resize(static_cast<std::size_t>(dim) * static_cast<std::size_t>(count));
-  for (float& value : input.vectors) value = static_cast<float>(normal());
+  values.resize(static_cast<std::size_t>(dim) * static_cast<std::size_t>(count));
+  for (float& value : values) value = static_cast<float>(normal());
   return input;
 }
 
 CodecInput adversarial_input(int dim) {
-  CodecInput input;
-  input.name = "adversarial";
+  CodecInput input{"adversarial", {{}}};
+  std::vector<float>& values = input.parts.front().values;
   const auto d = static_cast<std::size_t>(dim);
   const auto add = [&](const auto& value_at) {
-    for (std::size_t c = 0; c < d; ++c) input.vectors.push_back(static_cast<float>(value_at(c)));
+    for (std::size_t c = 0; c < d; ++c) values.push_back(static_cast<float>(value_at(c)));
   };
   Normal normal(2);
   for (std::size_t i = 0; i < d; i += 4) {
@@ -182,18 +191,19 @@ CodecInput adversarial_input(int dim) {
 
 std::vector<CodecFigures> measure_codec(const KvFormat& format, int dim, std::span<const CodecInput> inputs) {
   std::vector<CodecFigures> all;
+  const auto add = [&](const SideFormat& side, const char* label, const CodecInput& input) {
+    all.push_back(measure_side(side, format.seed, dim, input));
+    all.back().format = format.canonical();
+    all.back().side = label;
+  };
   for (const CodecInput& input : inputs) {
-    const bool alike = format.k == format.v;
-    const auto add = [&](const SideFormat& side, const char* label) {
-      all.push_back(measure_side(side, format.seed, dim, input));
-      all.back().side = label;
-    };
-    if (alike) {
-      add(format.k, "K and V");
+    const bool keys = input.name == captured_keys, values = input.name == captured_values;
+    if (!keys && !values && format.k == format.v) {
+      add(format.k, "K and V", input);
       continue;
     }
-    if (input.name != "captured V") add(format.k, "K");
-    if (input.name != "captured K") add(format.v, "V");
+    if (!values) add(format.k, "K", input);
+    if (!keys) add(format.v, "V", input);
   }
   return all;
 }

@@ -5,13 +5,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "base/memory_info.h"
 #include "cache/accounting.h"
 #include "codec/side_codec.h"
 #include "measure/agreement.h"
+#include "measure/capture.h"
+#include "measure/codec_level.h"
 #include "measure/evaluate_json.h"
 #include "measure/hash.h"
 #include "measure/recall_run.h"
@@ -25,6 +29,7 @@
 namespace tqkv {
 namespace {
 
+using measure::Capture;
 using measure::PreparedContext;
 using measure::ReferenceLogits;
 using measure::RowFigures;
@@ -34,6 +39,8 @@ using measure::Stopwatch;
 constexpr int question_room = 256;
 // Chunk of the noise floor, where the ordinary one is another.
 constexpr int noise_chunk = 256;
+// Random vectors of the figures of single codecs.
+constexpr int gaussian_vectors = 1000;
 
 // One row of the result.
 struct Job {
@@ -74,7 +81,10 @@ void check(const EvaluateOptions& options, const ModelConfig& config) {
     if (std::find(options.formats.begin(), format, *format) != format)
       wrong(fmt::format("{} was given twice: once is enough", format->canonical()));
   }
-  if (!options.agreement && !options.recall) wrong("without agreement and recall there is nothing to do");
+  if (!options.agreement && !options.recall && !options.codec_level)
+    wrong("without agreement, recall and single vectors there is nothing to do");
+  if (!options.agreement && !options.capture.empty())
+    wrong("keys and values are captured from the text of the agreement, which was left out");
   if (options.precisions.empty() || options.precisions.size() > 2 ||
       (options.precisions.size() == 2 && options.precisions[0] == options.precisions[1]))
     wrong("the precision is f32, fast or both");
@@ -213,6 +223,7 @@ struct Evaluator::State {
   State(EvaluationModel of, const EvaluationText& source, EvaluateOptions asked);
   std::filesystem::path logits_path() const;
   int rows() const { return static_cast<int>(ids.size()) - 1; }
+  std::span<const int> fed_ids() const { return std::span(ids).first(static_cast<std::size_t>(rows())); }
   int prefilled() const { return std::min(evaluation.decode_from, rows()); }
   SessionOptions session(int chunk) const;
   bool has(const Job& job) const;
@@ -222,13 +233,15 @@ struct Evaluator::State {
   }
   template <class Row>
   CacheReport feed(const Engine& engine, const KvFormat& format, int chunk, const std::string& label,
-                   const Callbacks& callbacks, const Row& row) const;
+                   const Callbacks& callbacks, const Row& row, Observer* observer = nullptr) const;
   std::unique_ptr<ReferenceLogits> baseline_logits(const Engine& engine, const std::string& label,
-                                                   const Callbacks& callbacks) const;
+                                                   const Callbacks& callbacks, Observer* observer = nullptr) const;
   Agreement compare(ReferenceLogits& reference, const Engine& engine, const KvFormat& format, int chunk,
                     const std::string& label, const Callbacks& callbacks, CacheReport* report = nullptr) const;
   RecallResult recall(const EngineSource& engines, const KvFormat& format, const Callbacks& callbacks) const;
   void measure_noise(const EngineSource& engines, ReferenceLogits& exact, const Callbacks& callbacks);
+  std::vector<KvFormat> without_codec_figures() const;
+  void measure_codecs(std::span<const KvFormat> formats, const Capture* capture, const Callbacks& callbacks);
   EvaluationRun run_job(const Job& job, const EngineSource& engines, ReferenceLogits* exact,
                         const Callbacks& callbacks) const;
 };
@@ -299,9 +312,10 @@ bool Evaluator::State::has(const Job& job) const {
 // Every row but the last, whose next id is not known: first in chunks, then one by one.
 template <class Row>
 CacheReport Evaluator::State::feed(const Engine& engine, const KvFormat& format, int chunk, const std::string& label,
-                                   const Callbacks& callbacks, const Row& row) const {
+                                   const Callbacks& callbacks, const Row& row, Observer* observer) const {
   const std::unique_ptr<Session> open = engine.open(format, session(chunk));
-  const std::span<const int> fed = std::span(ids).first(static_cast<std::size_t>(rows()));
+  open->observe(observer);
+  const std::span<const int> fed = fed_ids();
   const auto first = static_cast<std::size_t>(prefilled());
   PrefillOptions prefill;
   prefill.rows = row;
@@ -319,15 +333,18 @@ CacheReport Evaluator::State::feed(const Engine& engine, const KvFormat& format,
 }
 
 std::unique_ptr<ReferenceLogits> Evaluator::State::baseline_logits(const Engine& engine, const std::string& label,
-                                                                   const Callbacks& callbacks) const {
+                                                                   const Callbacks& callbacks,
+                                                                   Observer* observer) const {
   const int vocab = model.config.vocab_size;
   auto logits = std::make_unique<ReferenceLogits>(logits_path(), vocab, rows(), ReferenceLogits::choose(vocab, rows()));
-  feed(engine, KvFormat::of(Backend::baseline), options.prefill_chunk, label, callbacks,
-       [&](int row, std::span<const float> values) {
-         if (row != logits->rows())
-           throw Error(ErrorKind::internal, fmt::format("evaluate: row {} came where {} was due", row, logits->rows()));
-         logits->append(values, ids[static_cast<std::size_t>(row) + 1]);
-       });
+  feed(
+      engine, KvFormat::of(Backend::baseline), options.prefill_chunk, label, callbacks,
+      [&](int row, std::span<const float> values) {
+        if (row != logits->rows())
+          throw Error(ErrorKind::internal, fmt::format("evaluate: row {} came where {} was due", row, logits->rows()));
+        logits->append(values, ids[static_cast<std::size_t>(row) + 1]);
+      },
+      observer);
   return logits;
 }
 
@@ -382,6 +399,33 @@ void Evaluator::State::measure_noise(const EngineSource& engines, ReferenceLogit
   entry("fast path, bf16 cache", Precision::fast, usual, Precision::f32, exact);
   const auto fast = baseline_logits(engines(Precision::fast), "noise floor, fast path", callbacks);
   entry(fmt::format("fast path, bf16 cache, chunks of {}", other), Precision::fast, other, Precision::fast, *fast);
+}
+
+std::vector<KvFormat> Evaluator::State::without_codec_figures() const {
+  std::vector<KvFormat> formats;
+  if (!options.codec_level) return formats;
+  for (const KvFormat& format : options.formats) {
+    const std::string canonical = format.canonical();
+    if (std::none_of(evaluation.codec.begin(), evaluation.codec.end(),
+                     [&](const CodecFigures& figures) { return figures.format == canonical; }))
+      formats.push_back(format);
+  }
+  return formats;
+}
+
+void Evaluator::State::measure_codecs(std::span<const KvFormat> formats, const Capture* capture,
+                                      const Callbacks& callbacks) {
+  const int dim = model.config.head_dim;
+  std::vector<measure::CodecInput> inputs = {measure::gaussian_input(dim, gaussian_vectors),
+                                             measure::adversarial_input(dim)};
+  if (capture != nullptr) {
+    for (measure::CodecInput& input : capture->inputs()) inputs.push_back(std::move(input));
+  }
+  for (const KvFormat& format : formats) {
+    say(callbacks, fmt::format("{}: single vectors", format.canonical()));
+    for (CodecFigures& figures : measure::measure_codec(format, dim, inputs))
+      evaluation.codec.push_back(std::move(figures));
+  }
 }
 
 EvaluationRun Evaluator::State::run_job(const Job& job, const EngineSource& engines, ReferenceLogits* exact,
@@ -451,6 +495,7 @@ std::vector<MemoryPlan> Evaluator::plans(std::uint64_t weight_bytes, const Devic
   for (const Job& job : jobs) {
     if (state.options.agreement) add(job.format, job.precision, state.rows(), state.prefilled(), 0);
     if (job.recall) add(job.format, state.options.recall_precision, longest, longest, 1);
+    if (!state.options.agreement && !job.recall) add(job.format, job.precision, 1, 1, 0);  // to see what it stores
   }
   return plans;
 }
@@ -469,14 +514,20 @@ const Evaluation& Evaluator::run(const EngineSource& engines, const Callbacks& c
   const bool noise = options.agreement && options.noise_floor && evaluation.noise.empty();
   evaluation.device = engines(options.agreement ? options.precisions.front() : options.recall_precision).device();
 
+  const std::vector<KvFormat> codecs = state.without_codec_figures();
+  std::unique_ptr<ReferenceLogits> exact;
+  std::optional<Capture> capture;
+  if (options.agreement && (noise || !jobs.empty() || !codecs.empty() || !options.capture.empty())) {
+    capture.emplace(state.model.config, state.fed_ids(), options.capture);
+    exact = state.baseline_logits(engines(Precision::f32), "reference logits", callbacks, &*capture);
+    capture->commit();
+  }
+  if (!codecs.empty()) state.measure_codecs(codecs, capture ? &*capture : nullptr, callbacks);
   if (options.recall && !evaluation.reference_recall) {
     evaluation.reference_recall = state.recall(engines, KvFormat::of(Backend::baseline), callbacks);
     measure::score(*evaluation.reference_recall, evaluation.contexts, options.recall_options.depths,
                    evaluation.reference_recall->answers);
   }
-  std::unique_ptr<ReferenceLogits> exact;
-  if (options.agreement && (noise || !jobs.empty()))
-    exact = state.baseline_logits(engines(Precision::f32), "reference logits", callbacks);
   if (noise) state.measure_noise(engines, *exact, callbacks);
   for (const Job& job : jobs) {
     evaluation.runs.push_back(state.run_job(job, engines, exact.get(), callbacks));

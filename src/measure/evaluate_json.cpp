@@ -54,10 +54,26 @@ Json json_of(const Agreement& agreement) {
     entry.update(json_of(bucket.part));
     buckets.push_back(std::move(entry));
   }
-  return {{"all", json_of(agreement.all)},
-          {"prefill", part(agreement.prefill)},
-          {"decode", part(agreement.decode)},
-          {"by_position", std::move(buckets)}};
+  return {{"all", json_of(agreement.all)},     {"prefill", part(agreement.prefill)}, {"decode", part(agreement.decode)},
+          {"by_position", std::move(buckets)}, {"block", agreement.block},           {"block_kl", agreement.block_kl}};
+}
+
+Json json_of(const CodecFigures& figures) {
+  return {{"format", figures.format},
+          {"side", figures.side},
+          {"stored", figures.stored},
+          {"input", figures.input},
+          {"count", figures.count},
+          {"bits_per_value", figures.bits_per_value},
+          {"distortion", figures.distortion},
+          {"distortion_se", figures.distortion_se},
+          {"bias", figures.bias},
+          {"bias_se", figures.bias_se},
+          {"score_variance", figures.score_variance},
+          {"score_variance_se", figures.score_variance_se},
+          {"bound_lower", or_null(figures.lower)},
+          {"bound_upper", or_null(figures.upper)},
+          {"expected", or_null(figures.expected)}};
 }
 
 Json with_share(Json entry, const Proportion& share) {
@@ -219,7 +235,29 @@ Agreement read_agreement(const JsonObject& json) {
   if (const auto part = json.object_or_none("decode")) agreement.decode = read_part(*part);
   for (const JsonObject& bucket : json.objects("by_position"))
     agreement.by_position.push_back({count_of(bucket, "from"), count_of(bucket, "to"), read_part(bucket)});
+  agreement.block = count_of(json, "block");
+  agreement.block_kl = json.numbers("block_kl", 0, most);
   return agreement;
+}
+
+CodecFigures read_codec(const JsonObject& json) {
+  CodecFigures figures;
+  figures.format = json.text("format");
+  figures.side = json.text("side");
+  figures.stored = json.text("stored");
+  figures.input = json.text("input");
+  figures.count = count_of(json, "count");
+  figures.bits_per_value = json.number("bits_per_value", 0, 64);
+  figures.distortion = json.number("distortion", 0, most);
+  figures.distortion_se = json.number("distortion_se", 0, most);
+  figures.bias = json.number("bias", -most, most);
+  figures.bias_se = json.number("bias_se", 0, most);
+  figures.score_variance = json.number("score_variance", 0, most);
+  figures.score_variance_se = json.number("score_variance_se", 0, most);
+  figures.lower = json.number_or_none("bound_lower", 0, most);
+  figures.upper = json.number_or_none("bound_upper", 0, most);
+  figures.expected = json.number_or_none("expected", 0, most);
+  return figures;
 }
 
 // `raw` is the JSON of `json`.
@@ -329,6 +367,7 @@ void take_finished(Evaluation& into, const std::string& file, std::string_view t
     score_again(*taken.reference_recall, taken, *taken.reference_recall);
   }
   for (const JsonObject& noise : json.objects_or_none("noise_floor")) taken.noise.push_back(read_noise(noise));
+  for (const JsonObject& codec : json.objects_or_none("codec_level")) taken.codec.push_back(read_codec(codec));
   const std::vector<JsonObject> runs = json.objects_or_none("runs");
   for (std::size_t i = 0; i < runs.size(); ++i) {
     taken.runs.push_back(read_run(runs[i], raw.at("runs").at(i), taken));
@@ -364,7 +403,7 @@ std::string to_json(const Evaluation& evaluation) {
         {"recall", evaluation.reference_recall ? json_of(*evaluation.reference_recall) : Json(nullptr)}}},
       {"recall_contexts", contexts_of(evaluation)},
       {"noise_floor", list_of(evaluation.noise, [](const NoiseFloor& noise) { return json_of(noise); })},
-      {"codec_level", Json::array()},
+      {"codec_level", list_of(evaluation.codec, [](const CodecFigures& figures) { return json_of(figures); })},
       {"runs", list_of(evaluation.runs, [](const EvaluationRun& run) { return json_of(run); })}};
   return json.dump(1) + "\n";
 }

@@ -121,6 +121,43 @@ std::string agreement_lines(const Evaluation& evaluation, const Labels& labels) 
   return "\n" + table.text("  ");
 }
 
+// Distortion of single vectors, a column an input.
+std::string codec_lines(const Evaluation& evaluation, const Labels& labels) {
+  if (evaluation.codec.empty()) return "";
+  std::vector<std::string> inputs, header = {"distortion of vectors", "bits"};
+  std::map<std::string, std::map<std::string, std::string>> rows;  // label, input -> distortion
+  std::map<std::string, std::string> bits;
+  std::vector<std::string> order;
+  const auto add = [&](const std::string& label, const CodecFigures& figures) {
+    if (rows.find(label) == rows.end()) order.push_back(label);
+    rows[label][figures.input] = rounded(figures.distortion);
+    bits[label] = fmt::format("{:.2f}", figures.bits_per_value);
+  };
+  // A format with equal sides has one row, to which its captured keys and values belong.
+  const auto alike = [&](const std::string& format) {
+    return std::any_of(evaluation.codec.begin(), evaluation.codec.end(), [&](const CodecFigures& figures) {
+      return figures.format == format && figures.side == "K and V";
+    });
+  };
+  for (const CodecFigures& figures : evaluation.codec) {
+    const auto label = labels.find(figures.format);
+    if (label == labels.end()) continue;
+    if (std::find(inputs.begin(), inputs.end(), figures.input) == inputs.end()) inputs.push_back(figures.input);
+    add(alike(figures.format) ? label->second : fmt::format("{}, {}", label->second, figures.side), figures);
+  }
+  header.insert(header.end(), inputs.begin(), inputs.end());
+  TextTable table(header);
+  for (const std::string& label : order) {
+    std::vector<std::string> row = {label, bits[label]};
+    for (const std::string& input : inputs) {
+      const auto found = rows[label].find(input);
+      row.push_back(found == rows[label].end() ? "-" : found->second);
+    }
+    table.add(std::move(row));
+  }
+  return "\n" + table.text("  ");
+}
+
 // Right answers by task, and the difference to the uncompressed cache in percentage points.
 std::string recall_lines(const Evaluation& evaluation, const Labels& labels) {
   if (!evaluation.reference_recall) return "";
@@ -164,6 +201,7 @@ std::string to_table(const Evaluation& evaluation) {
   out += agreement_lines(evaluation, labels);
   out += recall_lines(evaluation, labels);
   out += noise_lines(evaluation);
+  out += codec_lines(evaluation, labels);
   return out;
 }
 
@@ -174,7 +212,7 @@ std::string summary_line(const EvaluationRun& run) {
   if (run.recall)
     out += fmt::format("{} recall {}/{} ({:+.1f} points)", run.agreement ? "," : "", run.recall->total.right,
                        run.recall->total.asked, run.recall->paired.points);
-  return out + fmt::format(", {:.1f} s", run.seconds);
+  return out + fmt::format("{} {:.1f} s", run.agreement || run.recall ? "," : "", run.seconds);
 }
 
 }  // namespace tqkv

@@ -98,6 +98,7 @@ void add_codec(const ReportContext& context) {
     Table table{"Codecs by input",
                 {{"input", Column::Kind::words},
                  {"format", Column::Kind::words},
+                 {"side", Column::Kind::words},
                  {"bits a value"},
                  {"distortion"},
                  {"lower bound"},
@@ -117,7 +118,7 @@ void add_codec(const ReportContext& context) {
       section.drawings.push_back(draw(entries, context.styles, input));
       const auto number = [](const std::optional<double>& value) { return value ? rounded(*value) : std::string("–"); };
       for (const CodecEntry* entry : entries)
-        table.rows.push_back({input, entry->name, bits_text(entry->bits),
+        table.rows.push_back({input, entry->name, entry->side, bits_text(entry->bits),
                               with_error(entry->distortion, entry->distortion_se), number(entry->bound_lower),
                               number(entry->bound_upper), entry->bias ? with_error(*entry->bias, entry->bias_se) : "–",
                               number(entry->score_variance)});

@@ -103,7 +103,7 @@ struct NoiseLevel {
 };
 
 struct CodecEntry {
-  std::string format, name, input;
+  std::string format, name, side, input;
   double bits = 0, distortion = 0;
   std::optional<double> distortion_se, bias, bias_se, score_variance, bound_lower, bound_upper;
 };

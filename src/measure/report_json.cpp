@@ -166,4 +166,16 @@ std::optional<double> JsonObject::number_or_none(const char* key, double least, 
   return number(key, least, most);
 }
 
+std::vector<double> JsonObject::numbers(const char* key, double least, double most) const {
+  const json& list = get(key);
+  if (!list.is_array()) wrong(key, "a list of numbers");
+  std::vector<double> numbers;
+  for (const json& value : list) {
+    const double number = value.is_number() ? value.get<double>() : least - 1;
+    if (!(number >= least && number <= most)) wrong(key, fmt::format("a list of numbers from {} to {}", least, most));
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
 }  // namespace tqkv::measure

@@ -41,6 +41,7 @@ class JsonObject {
   bool truth_or(const char* key, bool other) const;
   double number(const char* key, double least, double most) const;
   std::optional<double> number_or_none(const char* key, double least, double most) const;
+  std::vector<double> numbers(const char* key, double least, double most) const;
 
  private:
   const nlohmann::json& get(const char* key) const;

@@ -109,6 +109,7 @@ NoiseLevel read_noise(const JsonObject& json) {
 CodecEntry read_codec(const JsonObject& json) {
   CodecEntry entry;
   entry.format = json.text("format");
+  entry.side = json.text_or("side", "");
   entry.input = json.text_or("input", "gaussian");
   entry.bits = json.number("bits_per_value", 1e-3, most_bits);
   const auto size = [&](const char* key) { return json.number_or_none(key, 0, most_distortion); };

@@ -85,6 +85,16 @@ TEST_CASE("a written file is absent until it is complete") {
   CHECK(files_in(path.parent_path()) == 1);
 }
 
+TEST_CASE("parts of a file are written in any order") {
+  const TemporaryDirectory directory;
+  AtomicFile file(directory / "a");
+  file.write("head");
+  file.write_at(8, std::as_bytes(std::span("tail", 4)));
+  file.write_at(4, std::as_bytes(std::span("body", 4)));
+  file.commit();
+  CHECK(read_text(directory / "a") == "headbodytail");
+}
+
 TEST_CASE("a file that is given up leaves nothing, and what was there before stays") {
   const TemporaryDirectory directory;
   write_file(directory / "a", "old");

@@ -36,7 +36,9 @@ TEST_CASE("evaluate writes the agreement and recall of every backend, and goes o
   const json file = json::parse(read_text(path));
   CHECK(file["kind"] == "evaluation");
   CHECK(file["schema"] == 1);
-  CHECK(file["codec_level"].is_array());
+  REQUIRE(file["codec_level"].size() == 12);
+  CHECK(file["codec_level"][4]["distortion"] == doctest::Approx(0.0095).epsilon(0.05));
+  CHECK(file["codec_level"][6]["input"] == "captured K");
   CHECK(file["settings"]["tokens"] == 120);
   REQUIRE(file["runs"].size() == 3);
   const auto mean = [&](std::size_t run) { return file["runs"][run]["agreement"]["all"]["kl"]["mean"].get<double>(); };
@@ -59,6 +61,7 @@ TEST_CASE("evaluate writes the agreement and recall of every backend, and goes o
   const json longer = json::parse(read_text(path));
   REQUIRE(longer["runs"].size() == 4);
   CHECK(longer["runs"][1] == file["runs"][1]);
+  CHECK(longer["codec_level"].size() == 16);
   CHECK(longer["runs"][3]["backend"] == "mlx_quant");
   const auto other = run_tqkv(small({"--backend", "mlx_quant", "--output", path.string(), "--resume", "--seed", "5"}));
   CHECK(other.exit_code == 1);
@@ -82,6 +85,19 @@ TEST_CASE("evaluate takes any text, and says when it is short or not UTF-8") {
   CHECK(contains(empty.error, "empty.txt: the text has 0 tokens"));
 }
 
+TEST_CASE("evaluate captures keys and values, and measures single vectors alone") {
+  const test::TemporaryDirectory folder;
+  const auto path = folder.path() / "kv.safetensors";
+  const auto result = run_tqkv({"evaluate", "pocket", "--tokens", "40", "--no-recall", "--no-noise-floor", "--backend",
+                                "trellis", "--capture", path.string()});
+  CHECK(result.exit_code == 0);
+  CHECK(std::filesystem::file_size(path) > 2 * 2 * 39 * 512 * 4);
+  CHECK(contains(result.output, "captured V"));
+  const auto alone = run_tqkv({"evaluate", "pocket", "--no-recall", "--no-agreement", "--backend", "trellis"});
+  CHECK(alone.exit_code == 0);
+  CHECK(contains(alone.output, "gaussian"));
+}
+
 TEST_CASE("evaluate refuses what it cannot do before it runs, and leaves no file") {
   const test::TemporaryDirectory folder;
   const std::string path = (folder.path() / "q.json").string();
@@ -99,7 +115,9 @@ TEST_CASE("evaluate refuses what it cannot do before it runs, and leaves no file
   refused({"--tokens", "40000"}, 2);
   refused({"--lengths", "32768"}, 2);
   refused({"--tasks", "riddle"}, 2);
-  refused({"--no-recall", "--no-agreement"}, 2);
+  refused({"--no-recall", "--no-agreement", "--no-codec-level"}, 2);
+  refused({"--no-agreement", "--capture", (folder.path() / "kv").string()}, 2);
+  refused({"--capture", "/proc/none/kv"}, 1);
   refused({"--logits", "/proc/none/logits"}, 1);
   CHECK(run_tqkv({"evaluate", "pocket", "--resume"}).exit_code == 2);
   CHECK(run_tqkv({"evaluate", "pocket", "--output", "/proc/none/q.json"}).exit_code == 1);

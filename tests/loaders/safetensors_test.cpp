@@ -56,6 +56,21 @@ TEST_CASE("entries come in the order of their data, with offsets from the start 
   CHECK(entries[2].name == "none");
 }
 
+TEST_CASE("a header that was written is read back, with its data at a multiple of 8") {
+  for (const char* name : {"a", "ab", "a longer name"}) {
+    const NamedShape tensors[] = {{name, DType::f32, {2, 3}}, {"empty", DType::u8, {0}}, {"c", DType::bf16, {5}}};
+    const std::string header = safetensors_header(tensors, {{"tool", "a \"test\""}});
+    CHECK(header.size() % 8 == 0);
+    const auto entries = parse(header + std::string(34, 'x'));
+    REQUIRE(entries.size() == 3);
+    CHECK(entries[0].name == name);
+    CHECK(entries[0].begin == header.size());
+    CHECK(entries[0].shape == std::vector<std::int64_t>{2, 3});
+    CHECK(entries[2].dtype == DType::bf16);
+    CHECK(entries[2].end == header.size() + 34);
+  }
+}
+
 TEST_CASE("every dtype of the format has its name and size") {
   const std::pair<const char*, std::size_t> known[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"U16", 2}, {"I16", 2},
                                                        {"U32", 4},  {"I32", 4}, {"U64", 8}, {"I64", 8}, {"F16", 2},

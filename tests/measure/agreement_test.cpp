@@ -99,6 +99,11 @@ TEST_CASE("rows are told apart by how they were fed and by position") {
   CHECK(agreement.by_position[1].from == 256);
   CHECK(agreement.by_position[1].part.rows == 44);
   CHECK(agreement.by_position[1].part.kl.mean == doctest::Approx((24 * 0.1 + 20 * 0.7) / 44));
+  CHECK(agreement.block == 37);
+  REQUIRE(agreement.block_kl.size() == 9);
+  CHECK(agreement.block_kl[6] == doctest::Approx(0.1));
+  CHECK(agreement.block_kl[7] == doctest::Approx((21 * 0.1 + 16 * 0.7) / 37));
+  CHECK(agreement.block_kl[8] == doctest::Approx(0.7));
   CHECK_FALSE(agreement_of(std::span(rows).first(10), 10).decode.has_value());
 }
 

@@ -19,7 +19,7 @@ CodecFigures figures(const char* format, const CodecInput& input, int dim = 256)
 
 TEST_CASE("codecs on vectors in general position have the distortion and the score variance of the theory") {
   const CodecInput input = gaussian_input(256, 2000);
-  REQUIRE(input.vectors.size() == 2000 * 256);
+  REQUIRE(input.parts.at(0).values.size() == 2000 * 256);
   for (const char* format :
        {"turboquant:bits=2:scalar=norm", "turboquant:bits=3:scalar=norm", "turboquant:scalar=norm",
         "turboquant_prod:bits=3", "turboquant_prod:projection=orthogonal", "qjl:projection=gaussian"}) {
@@ -56,7 +56,8 @@ TEST_CASE("sides that are stored alike share a row, others have one each, and ca
   CHECK(alike[0].side == "K and V");
   const auto apart = measure_codec(KvFormat::parse("turboquant:bits=3.5"), 64, inputs);
   REQUIRE(apart.size() == 3);
-  CHECK(apart[0].format == "turboquant 4 bit, scalar corrected");
+  CHECK(apart[0].stored == "turboquant 4 bit, scalar corrected");
+  CHECK(apart[0].format == KvFormat::parse("turboquant:bits=3.5").canonical());
   CHECK(apart[1].side == "V");
   CHECK(apart[2].input == "captured K");
 }
@@ -65,5 +66,5 @@ TEST_CASE("vectors made to defeat a codec do not: the rotation spreads them") {
   const CodecInput input = adversarial_input(256);
   CHECK(figures("turboquant:bits=3", input).distortion < 3 * 0.0345);
   CHECK(figures("trellis:bits=3", input).distortion < 3 * 0.0213);
-  for (const float value : input.vectors) REQUIRE(std::isfinite(value));
+  for (const float value : input.parts.at(0).values) REQUIRE(std::isfinite(value));
 }

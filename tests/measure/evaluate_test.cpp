@@ -3,11 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "loaders/safetensors.h"
 #include "measure/fake_engine.h"
 #include "support/failure.h"
+#include "support/process.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/generate.h"
 
@@ -286,7 +289,11 @@ TEST_CASE("settings that make no sense are refused before anything runs") {
   };
   refused([](EvaluateOptions& options) { options.formats.clear(); });
   refused([](EvaluateOptions& options) { options.formats.push_back(options.formats[0]); });
-  refused([](EvaluateOptions& options) { options.agreement = options.recall = false; });
+  refused([](EvaluateOptions& options) { options.agreement = options.recall = options.codec_level = false; });
+  refused([](EvaluateOptions& options) {
+    options.agreement = false;
+    options.capture = "kv.safetensors";
+  });
   refused([](EvaluateOptions& options) { options.tokens = 1; });
   refused([](EvaluateOptions& options) { options.tokens = 32769; });
   refused([](EvaluateOptions& options) { options.decode_from = 97; });
@@ -316,6 +323,82 @@ TEST_CASE("a preset asks no more than the model holds") {
   CHECK(tiny.recall_options.lengths == std::vector<int>{256});
 }
 
+TEST_CASE("keys and values of the text are captured whole, and a sample of them meets every codec") {
+  const Model model;
+  const test::TemporaryDirectory folder;
+  EvaluateOptions options = options_of({"turboquant", "turboquant:k=3:v=2"});
+  options.recall = false;
+  options.capture = folder.path() / "kv.safetensors";
+  Evaluator evaluator = evaluator_of(model, options);
+  const Evaluation& evaluation = evaluator.run(model.engines());
+
+  const MappedFile file(options.capture);
+  const auto entries = parse_safetensors(file.bytes(), "kv");
+  REQUIRE(entries.size() == 5);
+  CHECK(entries[0].name == "layers.3.keys");
+  CHECK(entries[3].name == "layers.7.values");
+  CHECK(entries[4].name == "ids");
+  CHECK(entries[4].end == file.bytes().size());
+  std::vector<std::int32_t> ids(95);
+  std::memcpy(ids.data(), file.bytes().data() + entries[4].begin, 4 * ids.size());
+  CHECK(std::equal(ids.begin(), ids.end(), model.engine.log.fed.at(0).begin(), model.engine.log.fed.at(0).end()));
+  for (std::size_t entry = 0; entry < 4; ++entry) {
+    CHECK(entries[entry].shape == std::vector<std::int64_t>{95, 2, 256});
+    std::vector<float> values(95 * 2 * 256);
+    std::memcpy(values.data(), file.bytes().data() + entries[entry].begin, 4 * values.size());
+    const float sign = entry % 2 == 0 ? 1.0f : -1.0f;
+    for (const int token : {0, 31, 32, 94}) {
+      for (const int head : {0, 1}) {
+        CAPTURE(token);
+        CHECK(values[static_cast<std::size_t>(token * 2 + head) * 256 + 255] ==
+              sign * test::key_of(token, ids[static_cast<std::size_t>(token)], head));
+      }
+    }
+  }
+
+  // Sides alike: one row for made vectors, one for each kind of captured ones; else rows for K and for V.
+  REQUIRE(evaluation.codec.size() == 4 + 6);
+  CHECK(evaluation.codec[2].input == "captured K");
+  CHECK(evaluation.codec[2].side == "K");
+  CHECK(evaluation.codec[2].count == 2 * 2 * 95);
+  CHECK(evaluation.codec[3].side == "V");
+  CHECK(evaluation.codec[4].side == "K");
+  CHECK(evaluation.codec[4].bits_per_value == doctest::Approx(3.0625));
+  CHECK(evaluation.codec[9].side == "V");
+  CHECK(evaluation.codec[9].bits_per_value == doctest::Approx(2.0625));
+  CHECK(contains(to_table(evaluation), "captured V"));
+}
+
+TEST_CASE("a long text is sampled evenly") {
+  const Model model;
+  EvaluateOptions options = options_of({"turboquant"});
+  options.recall = false;
+  options.tokens = 502;
+  Evaluator evaluator = evaluator_of(model, options);
+  CHECK(evaluator.run(model.engines()).codec.at(2).count == 2 * 2 * 256);
+}
+
+TEST_CASE("single vectors alone need no forward pass") {
+  const Model model;
+  EvaluateOptions options = options_of({"baseline", "turboquant"});
+  options.recall = options.agreement = false;
+  Evaluator evaluator = evaluator_of(model, options);
+  CHECK_FALSE(evaluator.plans(1 << 20, {}).empty());
+  const Evaluation& evaluation = evaluator.run(model.engines());
+  CHECK(evaluation.codec.size() == 4);
+  CHECK(evaluation.codec[0].distortion < 1e-5);
+  CHECK(evaluation.codec[2].distortion == doctest::Approx(0.0095).epsilon(0.05));
+  const auto& events = model.engine.log.events;
+  CHECK(
+      std::none_of(events.begin(), events.end(), [](const std::string& event) { return contains(event, "prefill"); }));
+  Evaluator without = evaluator_of(model, [&] {
+    EvaluateOptions none = options_of({"turboquant"});
+    none.recall = none.codec_level = false;
+    return none;
+  }());
+  CHECK(without.run(model.engines()).codec.empty());
+}
+
 TEST_CASE("the table fits a terminal and names what was measured") {
   const Model model;
   EvaluateOptions options = options_of({"baseline", "turboquant", "turboquant:bits=3", "mlx_quant"});
@@ -323,7 +406,7 @@ TEST_CASE("the table fits a terminal and names what was measured") {
   Evaluator evaluator = evaluator_of(model, options);
   const std::string table = to_table(evaluator.run(model.engines()));
   for (const char* part : {"turboquant 4", "turboquant 3", "mlx_quant", "4.06", "3.06", "needle", "pairs", "asked",
-                           "noise floor of baseline", "chunks of 8", "+0.0 ("})
+                           "noise floor of baseline", "chunks of 8", "+0.0 (", "distortion of vectors", "captured K"})
     CHECK(contains(table, part));
   std::size_t start = table.find("\n\n");
   for (std::size_t end; (end = table.find('\n', start + 1)) != std::string::npos; start = end)

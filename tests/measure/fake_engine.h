@@ -27,6 +27,10 @@ class FakeSnapshot final : public Snapshot {
   int position_;
 };
 
+inline float key_of(int token, int id, int head) {
+  return static_cast<float>(token) + static_cast<float>(id) * 1e-5f + static_cast<float>(head) * 0.25f;
+}
+
 class FakeSession final : public Session {
  public:
   FakeSession(FakeLog& log, const ModelConfig& config, const KvFormat& format, const SessionOptions& options)
@@ -41,6 +45,7 @@ class FakeSession final : public Session {
   }
   std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override {
     log_.events.push_back(label() + " prefill " + std::to_string(position()) + "+" + std::to_string(ids.size()));
+    show(ids);
     for (std::size_t row = 0; row < ids.size(); ++row) {
       ids_.push_back(ids[row]);
       if (options.rows) options.rows(static_cast<int>(row), logits());
@@ -49,6 +54,7 @@ class FakeSession final : public Session {
     return logits();
   }
   std::span<const float> decode(int id) override {
+    show({&id, 1});
     ids_.push_back(id);
     if (position() > options_.context) throw Error(ErrorKind::input, "the context is full");
     return logits();
@@ -61,7 +67,7 @@ class FakeSession final : public Session {
     log_.fed.push_back(ids_);
     ids_.resize(static_cast<std::size_t>(snapshot.position()));
   }
-  void observe(Observer*) override {}
+  void observe(Observer* observer) override { observer_ = observer; }
   CacheReport cache() const override {
     CacheReport report;
     report.encode_s = 1e-12 * position();  // far less than anything that is timed
@@ -89,10 +95,26 @@ class FakeSession final : public Session {
     return logits_;
   }
 
+  // Keys and values of the tokens `ids`, which stand at position(): key_of() in every channel, negated
+  // in the values.
+  void show(std::span<const int> ids) const {
+    if (observer_ == nullptr) return;
+    std::vector<float> keys, values;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      for (int head = 0; head < config_.num_key_value_heads; ++head)
+        keys.insert(keys.end(), static_cast<std::size_t>(config_.head_dim),
+                    key_of(position() + static_cast<int>(i), ids[i], head));
+    }
+    for (const float key : keys) values.push_back(-key);
+    for (const LayerCache& layer : cache().layers)
+      observer_->keys_values(layer.layer, keys, values, static_cast<int>(ids.size()));
+  }
+
   FakeLog& log_;
   const ModelConfig& config_;
   KvFormat format_;
   SessionOptions options_;
+  Observer* observer_ = nullptr;
   std::vector<int> ids_;
   std::vector<float> logits_;
 };
