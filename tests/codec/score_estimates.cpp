@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "codec/vectors.h"
+#include "support/sanitized.h"
 
 using namespace tqkv;
 
@@ -89,7 +90,7 @@ TEST_CASE("a query lifted by S scores a decoded vector as it scores the vector l
   }
 }
 
-TEST_CASE("turboquant_prod has the published distortion of scores, with either S") {
+TEST_CASE("turboquant_prod has the published distortion of scores, with either S" * doctest::skip(test::sanitized)) {
   // d D_prod for 2 to 5 bits and its standard error: 128 channels, then 256.
   const struct {
     int dim;

@@ -1,4 +1,5 @@
 #include "measure/codec_level.h"
+#include "support/sanitized.h"
 
 #include <doctest/doctest.h>
 
@@ -17,7 +18,8 @@ CodecFigures figures(const char* format, const CodecInput& input, int dim = 256)
 
 }  // namespace
 
-TEST_CASE("codecs on vectors in general position have the distortion and the score variance of the theory") {
+TEST_CASE("codecs on vectors in general position have the distortion and the score variance of the theory" *
+          doctest::skip(test::sanitized)) {
   const CodecInput input = gaussian_input(256, 2000);
   REQUIRE(input.parts.at(0).values.size() == 2000 * 256);
   for (const char* format :

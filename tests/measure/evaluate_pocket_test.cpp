@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/file.h"
+#include "support/sanitized.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/evaluate.h"
 #include "tqkv/generate.h"
@@ -31,7 +32,7 @@ class Pocket {
 
 }  // namespace
 
-TEST_CASE("on the pocket model baseline equals itself and coarser codes lose more") {
+TEST_CASE("on the pocket model baseline equals itself and coarser codes lose more" * doctest::skip(test::sanitized)) {
   Pocket pocket;
   const Checkpoint& checkpoint = pocket(Precision::fast).checkpoint();
   const Tokenizer tokenizer = open_tokenizer(checkpoint);

@@ -9,7 +9,8 @@ function(tqkv_kernels isa)
     endif()
   endif()
   target_sources(tqkv_runtime PRIVATE ${CMAKE_SOURCE_DIR}/src/runtime/cpu/kernels_${isa}.cpp)
-  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/runtime/cpu/kernels_${isa}.cpp PROPERTIES COMPILE_OPTIONS "-ffp-contract=off;${flags}")
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/runtime/cpu/kernels_${isa}.cpp PROPERTIES COMPILE_OPTIONS "-ffp-contract=off;${flags}"
+                              SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
 target_include_directories(tqkv_runtime SYSTEM PRIVATE ${HWY_INCLUDE_DIR})
