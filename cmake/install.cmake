@@ -2,6 +2,20 @@
 include(CMakePackageConfigHelpers)
 
 install(TARGETS tqkv_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+
+# The manual page and the completion scripts come from the program itself.
+set(reference ${CMAKE_BINARY_DIR}/reference)
+file(MAKE_DIRECTORY ${reference})
+add_custom_command(OUTPUT ${reference}/tqkv.1 ${reference}/tqkv.bash ${reference}/_tqkv
+                   COMMAND tqkv_cli manual > ${reference}/tqkv.1
+                   COMMAND tqkv_cli completion bash > ${reference}/tqkv.bash
+                   COMMAND tqkv_cli completion zsh > ${reference}/_tqkv
+                   DEPENDS tqkv_cli VERBATIM)
+add_custom_target(reference ALL DEPENDS ${reference}/tqkv.1 ${reference}/tqkv.bash ${reference}/_tqkv)
+install(FILES ${reference}/tqkv.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${reference}/tqkv.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME tqkv)
+install(FILES ${reference}/_tqkv DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+
 install(TARGETS tqkv EXPORT tqkvTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/tqkv DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY models/pocket DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/models)

@@ -102,6 +102,8 @@ int execute(int argc, const char* const* argv) {
   add_inspect(program);
   add_logits(program);
   add_tokenize(program);
+  add_completion(program);
+  add_manual(program);
   try {
     program.parse(argc, argv);
     return 0;
