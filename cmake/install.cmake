@@ -1,5 +1,6 @@
-# cmake --install: the program, the library with its headers, the bundled model, the documents.
+# cmake --install: the program with the bundled model and the documents (component program), and the library with its headers (component library).
 include(CMakePackageConfigHelpers)
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME program)
 
 install(TARGETS tqkv_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
@@ -16,16 +17,29 @@ install(FILES ${reference}/tqkv.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${reference}/tqkv.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME tqkv)
 install(FILES ${reference}/_tqkv DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 
-install(TARGETS tqkv EXPORT tqkvTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY include/tqkv DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY models/pocket DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/models)
 install(DIRECTORY models/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/models)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/docs FILES_MATCHING PATTERN "*.md")  # text of evaluate
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/tqkv/docs)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME library)
+install(TARGETS tqkv EXPORT tqkvTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/tqkv DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tqkv)
 configure_package_config_file(cmake/tqkvConfig.cmake.in ${CMAKE_BINARY_DIR}/tqkvConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/tqkvConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/tqkvConfig.cmake ${CMAKE_BINARY_DIR}/tqkvConfigVersion.cmake DESTINATION ${package_dir})
 install(EXPORT tqkvTargets NAMESPACE tqkv:: DESTINATION ${package_dir})
+
+# cpack -G DEB --config build/release/CPackConfig.cmake: the same as a package, with the packages that its shared libraries come from.
+set(CPACK_PACKAGE_CONTACT "the tqkv project")
+set(CPACK_PACKAGE_VENDOR "tqkv")
+set(CPACK_RESOURCE_FILE_LICENSE ${CMAKE_SOURCE_DIR}/LICENSE)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_GENERATOR TGZ)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION science)
+include(CPack)
