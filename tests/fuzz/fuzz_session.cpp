@@ -51,7 +51,7 @@ void read(const std::string& file) {
     const cache::SessionReader reader(whole, "fuzz");
     const auto layout = reader.layout(config, reader.identity().model);
     for (std::size_t i = 0; i < layout.size(); ++i) {
-      const auto bytes = reader.bytes(config, layout, i);
+      const auto bytes = reader.read(config, layout, i);
       require(bytes.size() == layout[i].bytes && bytes.data() >= whole.data() &&
               bytes.data() + bytes.size() <= whole.data() + whole.size());
       if (layout[i].part == cache::SessionPart::tokens) {

@@ -81,7 +81,7 @@ bool refused(const std::string& file) {
   try {
     const cache::SessionReader reader(bytes_of(file), "file");
     const auto layout = reader.layout(engine().config(), fingerprint);
-    for (std::size_t i = 0; i < layout.size(); ++i) reader.bytes(engine().config(), layout, i);
+    for (std::size_t i = 0; i < layout.size(); ++i) reader.read(engine().config(), layout, i);
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::session);
     return true;

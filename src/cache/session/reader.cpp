@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -100,16 +101,36 @@ std::vector<SessionTensor> SessionReader::layout(const ModelConfig& config, cons
   return tensors;
 }
 
-std::span<const std::byte> SessionReader::bytes(const ModelConfig& config, std::span<const SessionTensor> layout,
-                                                std::size_t index) const {
+void SessionReader::check_values(const ModelConfig& config, const SessionTensor& tensor,
+                                 std::span<const std::byte> bytes) const {
+  if (const auto problem = problem_of(tensor, bytes, config.head_dim, config.vocab_size))
+    fail(fmt::format("tensor {}: {}", tensor.shape.name, *problem));
+}
+
+std::span<const std::byte> SessionReader::read(const ModelConfig& config, std::span<const SessionTensor> layout,
+                                               std::size_t index, const TakeTokens& take) const {
   const SessionTensor& tensor = layout[index];
   const std::span<const std::byte> bytes = file_.subspan(header_.data + tensor.offset, tensor.bytes);
   if (tensor.part == SessionPart::checksums) return bytes;  // each is looked at with what it is of
-  const auto saved = load<std::uint64_t>(file_.data() + header_.data + index * sizeof(std::uint64_t));
-  if (checksum(bytes) != saved)
+  RunningChecksum running;
+  if (tensor.paged() && tensor.tokens > 0) {
+    const std::size_t row = tensor.bytes / static_cast<std::size_t>(tensor.tokens);
+    const int end = tensor.first_token + tensor.tokens;
+    for (int token = tensor.first_token; token < end;) {
+      const int count = std::min(page_tokens - token % page_tokens, end - token);
+      const auto page = bytes.subspan(static_cast<std::size_t>(token - tensor.first_token) * row,
+                                      static_cast<std::size_t>(count) * row);
+      running.add(page);
+      check_values(config, tensor, page);
+      if (take) take(token, count, page.data());
+      token += count;
+    }
+  } else {
+    running.add(bytes);
+    check_values(config, tensor, bytes);
+  }
+  if (running.take() != load<std::uint64_t>(file_.data() + header_.data + index * sizeof(std::uint64_t)))
     fail(fmt::format("tensor {} was altered, it does not have the checksum that was saved with it", tensor.shape.name));
-  if (const auto problem = problem_of(tensor, bytes, config.head_dim, config.vocab_size))
-    fail(fmt::format("tensor {}: {}", tensor.shape.name, *problem));
   return bytes;
 }
 

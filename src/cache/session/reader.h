@@ -2,6 +2,7 @@
 // restores a session only copies: first the header, then whether the file is for this model, then tensor by tensor.
 #pragma once
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,13 +26,17 @@ class SessionReader {
 
   /// The tensors that a session of this model and identity has, if these are the file's, in its order.
   std::vector<SessionTensor> layout(const ModelConfig& config, const std::string& fingerprint) const;
-  /// The bytes of tensor `index` of the layout, checked: their checksum; ids in the vocabulary, finite numbers, sums of
-  /// squares that are not negative, scalars of coded vectors that are finite.
-  std::span<const std::byte> bytes(const ModelConfig& config, std::span<const SessionTensor> layout,
-                                   std::size_t index) const;
+  /// Takes the vectors of `count` tokens from `first` on, whose values are checked.
+  using TakeTokens = std::function<void(int first, int count, const std::byte* bytes)>;
+  /// Checks tensor `index` of the layout: its checksum; ids in the vocabulary, finite numbers, sums of squares that are
+  /// not negative, scalars of coded vectors that are finite. Returns its bytes. Those of a paged tensor are handed to
+  /// `take` page by page, while they are in the processor's cache; what was taken is worth nothing when this throws.
+  std::span<const std::byte> read(const ModelConfig& config, std::span<const SessionTensor> layout, std::size_t index,
+                                  const TakeTokens& take = {}) const;
 
  private:
   [[noreturn]] void fail(const std::string& what) const;
+  void check_values(const ModelConfig& config, const SessionTensor& tensor, std::span<const std::byte> bytes) const;
   const SafetensorsEntry* find(std::string_view name) const;
   /// Elements of a vector of `dtype`, which must be there.
   int length_of(std::string_view name, DType dtype) const;

@@ -38,9 +38,7 @@ void to_canonical(const SidePages& pages, int first, int count, std::byte* bytes
               [](const std::byte* own, std::byte* vector, std::size_t size) { std::memcpy(vector, own, size); });
 }
 
-void from_canonical(SidePages& pages, int first, int count, const std::byte* bytes) {
-  pages.start_at(first);
-  pages.reserve(first + count);
+void from_canonical(const SidePages& pages, int first, int count, const std::byte* bytes) {
   for_vectors(pages, first, count, bytes,
               [](std::byte* own, const std::byte* vector, std::size_t size) { std::memcpy(own, vector, size); });
 }

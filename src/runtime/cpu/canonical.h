@@ -10,7 +10,7 @@ namespace tqkv::cpu {
 
 /// Tokens first..first+count-1 of `pages`, which must hold them: bytes [count, kv heads, vector].
 void to_canonical(const SidePages& pages, int first, int count, std::byte* bytes);
-/// The inverse; makes room for these tokens and holds no page before theirs.
-void from_canonical(SidePages& pages, int first, int count, const std::byte* bytes);
+/// The inverse, of tokens that `pages` has room for.
+void from_canonical(const SidePages& pages, int first, int count, const std::byte* bytes);
 
 }  // namespace tqkv::cpu

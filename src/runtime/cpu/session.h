@@ -12,6 +12,7 @@
 
 namespace tqkv::cache {
 struct SessionTensor;
+class SessionReader;
 class SessionWriter;
 }  // namespace tqkv::cache
 
@@ -61,6 +62,8 @@ class CpuSession final : public Session {
  private:
   friend class Forward;
   std::span<const float> keep_logits(std::span<const float> logits);
+  void load_pages(const cache::SessionTensor& tensor, const cache::SessionReader& reader,
+                  std::span<const cache::SessionTensor> layout);
   void load_tensor(const cache::SessionTensor& tensor, std::span<const std::byte> bytes);
   void save_tensor(const cache::SessionTensor& tensor, const SavedText& text, cache::SessionWriter& writer) const;
   void check(std::span<const int> ids) const;

@@ -128,9 +128,19 @@ void CpuSession::load_tensor(const SessionTensor& tensor, std::span<const std::b
     case SessionPart::first:
     case SessionPart::sink:
     case SessionPart::window:
-      return from_canonical(pages_of(side_of(of_layer(caches_, config, tensor.layer), tensor), tensor.part),
-                            tensor.first_token, tensor.tokens, bytes.data());
+      return;
   }
+}
+
+void CpuSession::load_pages(const SessionTensor& tensor, const cache::SessionReader& reader,
+                            std::span<const SessionTensor> layout) {
+  SidePages& pages = pages_of(side_of(of_layer(caches_, engine_.config(), tensor.layer), tensor), tensor.part);
+  pages.start_at(tensor.first_token);
+  reader.read(engine_.config(), layout, static_cast<std::size_t>(&tensor - layout.data()),
+              [&](int first, int count, const std::byte* bytes) {
+                pages.reserve(first + count);
+                from_canonical(pages, first, count, bytes);
+              });
 }
 
 void CpuSession::load(const SavedSession& saved) {
@@ -144,7 +154,10 @@ void CpuSession::load(const SavedSession& saved) {
   engine_.pool().run(static_cast<int>(layout.size()), [&](int task, int) {
     const auto index = static_cast<std::size_t>(task);
     try {
-      load_tensor(layout[index], reader.bytes(config, layout, index));
+      if (layout[index].paged())
+        load_pages(layout[index], reader, layout);
+      else
+        load_tensor(layout[index], reader.read(config, layout, index));
     } catch (const Error& error) {
       errors[index] = error;
     } catch (const std::bad_alloc&) {
