@@ -188,6 +188,19 @@ TEST_CASE("options that a session has no place for are usage errors, and files t
   check_refusal(run_tqkv({"generate", other, "Hi", "--session", session}), 1, "session", {"another model"});
 }
 
+TEST_CASE("an answer that was interrupted is saved as far as it came") {
+  const TemporaryDirectory folder;
+  const std::string session = (folder / "s").string();
+  ProcessOptions options;
+  options.interrupt_at_output = true;
+  const ProcessResult result = run_tqkv({"generate", "pocket", "Once upon", "--raw", "--temperature", "100", "--seed",
+                                         "4", "--max-tokens", "30000", "--save-session", session},
+                                        options);
+  CHECK(result.exit_code == 130);
+  CHECK(contains(result.error, "tokens saved"));
+  CHECK(generate_json({"--session", session, "--max-tokens", "2"})["generated_tokens"] == 2);
+}
+
 TEST_CASE("a full disk leaves the older session as it was") {
   const TemporaryDirectory folder;
   const std::string session = (folder / "s").string();

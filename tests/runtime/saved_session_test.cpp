@@ -3,10 +3,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "codec/basis.h"
+#include "codec/side_codec.h"
+#include "loaders/safetensors.h"
 #include "support/checkpoint_writer.h"
 #include "support/reference.h"
 #include "support/sanitized.h"
@@ -122,6 +126,60 @@ TEST_CASE("a boundary layer is stored in its own format" * doctest::skip(test::s
     const auto restored = engine->restore(SavedSession::open(folder / "s"), context_of(400));
     CHECK(restored->cache().bytes.kv_allocated == session->cache().bytes.kv_allocated);
     for (const int id : {1, 2, 3}) CHECK(copy_of(restored->decode(id)) == copy_of(session->decode(id)));
+  }
+}
+
+TEST_CASE("another program finds keys and values in the file: token by token, head by head, as the formats say") {
+  // What the layers give to the cache, and what is read by the page of formats alone.
+  class Keys final : public Observer {
+   public:
+    void hidden(int, std::span<const float>, int) override {}
+    void keys_values(int layer, std::span<const float> keys, std::span<const float> values, int) override {
+      if (layer != 7) return;
+      k.assign(keys.begin(), keys.end());
+      v.assign(values.begin(), values.end());
+    }
+    std::vector<float> k, v;
+  };
+  const auto& engine = pocket(Precision::fast);
+  const int heads = engine.config().num_key_value_heads, dim = engine.config().head_dim, tokens = 300;
+  for (const std::string text : {"baseline", "turboquant:k=4:v=3:seed=5", "rotated_quant:bits=8", "polarquant"}) {
+    CAPTURE(text);
+    const TemporaryDirectory folder;
+    const auto session = engine.open(KvFormat::parse(text), context_of(tokens));
+    Keys seen;
+    session->observe(&seen);
+    session->prefill(document(tokens));
+    session->save(folder / "s");
+    const std::string file = read_text(folder / "s");
+    const auto entries = parse_safetensors_file(std::as_bytes(std::span(file)), "file", ErrorKind::session).entries;
+    for (const bool keys : {true, false}) {
+      const SideFormat side = keys ? KvFormat::parse(text).k : KvFormat::parse(text).v;
+      const codec::SideCodec codec = codec::side_codec(side, dim);
+      const auto entry = std::find_if(entries.begin(), entries.end(), [&](const SafetensorsEntry& e) {
+        return e.name == (keys ? "layers.7.k.main" : "layers.7.v.main");
+      });
+      REQUIRE(entry != entries.end());
+      REQUIRE(entry->end - entry->begin == static_cast<std::size_t>(tokens * heads) * codec.vector_bytes());
+      double worst = 0;
+      std::vector<float> decoded(static_cast<std::size_t>(dim));
+      for (int vector = 0; vector < tokens * heads; ++vector) {
+        const std::byte* at = std::as_bytes(std::span(file)).data() + entry->begin +
+                              static_cast<std::size_t>(vector) * codec.vector_bytes();
+        codec::decode(codec, at, at + codec.code_bytes, decoded);
+        codec::Basis::of(side, KvFormat::parse(text).seed, 7, vector % heads, dim).revert(decoded);
+        double error = 0, norm = 0;
+        for (int c = 0; c < dim; ++c) {
+          const auto i = static_cast<std::size_t>(vector * dim + c);
+          const double x = keys ? seen.k[i] : seen.v[i], y = decoded[static_cast<std::size_t>(c)];
+          error += (x - y) * (x - y);
+          norm += x * x;
+        }
+        worst = std::max(worst, error / norm);
+      }
+      MESSAGE(text << std::string(keys ? ", keys" : ", values") << ": largest relative error squared " << worst);
+      CHECK(worst < 0.08);
+    }
   }
 }
 
