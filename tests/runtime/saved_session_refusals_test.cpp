@@ -129,6 +129,27 @@ TEST_CASE("a session of another model is refused: another config, other weights"
   CHECK(refusal(good(), *load(two_layers(2))).empty());  // the same in two shards
 }
 
+TEST_CASE("a fingerprint sees what config.json says and what small tensors hold, not how they are written") {
+  const TemporaryDirectory folder;
+  const auto fingerprint = [&] { return model_fingerprint(Checkpoint::open(folder.path())); };
+  write_checkpoint(two_layers(), folder.path());
+  const std::string before = fingerprint();
+  const auto config = nlohmann::json::parse(read_text(folder / "config.json"));
+  folder.write("config.json", config.dump(4) + "\n");
+  CHECK(fingerprint() == before);
+  auto tensors = make_tensors(two_layers());
+  for (RawTensor& tensor : tensors) {
+    if (tensor.bytes.size() > 4096) continue;
+    CAPTURE(tensor.name);
+    tensor.bytes.back() ^= std::byte{1};
+    write_safetensors(folder / "model.safetensors", tensors);
+    CHECK(fingerprint() != before);
+    tensor.bytes.back() ^= std::byte{1};
+  }
+  write_safetensors(folder / "model.safetensors", tensors);
+  CHECK(fingerprint() == before);
+}
+
 TEST_CASE("a session of the other precision is refused") {
   const auto exact = load(two_layers(), Precision::f32);
   CHECK(contains(refusal(good(), *exact), "fast precision"));

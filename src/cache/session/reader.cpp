@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "base/checksum.h"
@@ -16,6 +15,7 @@ namespace tqkv::cache {
 namespace {
 
 constexpr std::uint64_t longest_header = 1 << 20;  // a model of a thousand layers takes a fifth
+constexpr std::int64_t longest_vector = 1 << 26;   // tokens, pending ids, logits: no sum of them overflows an int
 
 SafetensorsFile parse(std::span<const std::byte> file, const std::string& where) {
   if (file.size() >= 8 && load<std::uint64_t>(file.data()) > longest_header && file.size() > longest_header)
@@ -63,8 +63,7 @@ const SafetensorsEntry* SessionReader::find(std::string_view name) const {
 
 int SessionReader::length_of(std::string_view name, DType dtype) const {
   const SafetensorsEntry* entry = find(name);
-  if (!entry || entry->dtype != dtype || entry->shape.size() != 1 ||
-      entry->shape[0] > std::numeric_limits<int>::max() / 2)
+  if (!entry || entry->dtype != dtype || entry->shape.size() != 1 || entry->shape[0] > longest_vector)
     fail(fmt::format("tensor {} is not the vector of {} that a session has", name, tqkv::name(dtype)));
   return static_cast<int>(entry->shape[0]);
 }
