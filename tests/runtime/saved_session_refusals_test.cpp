@@ -7,7 +7,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "base/file.h"
@@ -256,21 +255,25 @@ TEST_CASE("numbers that no session holds are refused, however right the checksum
 
 TEST_CASE("scalars of every codec are looked at where they stand") {
   // Of head_dim 64: where the last scalar of the first key is.
-  for (const auto& [format, at, bits] :
-       std::vector<std::tuple<std::string, std::size_t, std::string>>{{"turboquant", 32, std::string("\0\x7c", 2)},
-                                                                      {"trellis:bits=3", 24, "\1\xfc"},
-                                                                      {"mlx_quant", 34, "\x80\x7f"},
-                                                                      {"rotated_quant:bits=8", 64, "\x80\xff"},
-                                                                      {"turboquant_prod", 34, std::string("\0\x7c", 2)},
-                                                                      {"qjl:rows=64", 8, std::string("\0\x7c", 2)},
-                                                                      {"polarquant", 29, std::string("\0\x7c", 2)},
-                                                                      {"sketch", 32, "\x80\x7f"},
-                                                                      {"sketch", 36, std::string("\0\x7c", 2)},
-                                                                      {"baseline", 126, "\x80\x7f"}}) {
-    CAPTURE(format);
-    const std::string file = saved_by(engine(), format);
+  struct Case {
+    std::string format;
+    std::size_t at;
+    std::string bits;
+  };
+  for (const Case& one : std::vector<Case>{{"turboquant", 32, std::string("\0\x7c", 2)},
+                                           {"trellis:bits=3", 24, "\1\xfc"},
+                                           {"mlx_quant", 34, "\x80\x7f"},
+                                           {"rotated_quant:bits=8", 64, "\x80\xff"},
+                                           {"turboquant_prod", 34, std::string("\0\x7c", 2)},
+                                           {"qjl:rows=64", 8, std::string("\0\x7c", 2)},
+                                           {"polarquant", 29, std::string("\0\x7c", 2)},
+                                           {"sketch", 32, "\x80\x7f"},
+                                           {"sketch", 36, std::string("\0\x7c", 2)},
+                                           {"baseline", 126, "\x80\x7f"}}) {
+    CAPTURE(one.format);
+    const std::string file = saved_by(engine(), one.format);
     CHECK(refusal(file).empty());
-    CHECK(contains(refusal(with_bytes(file, "layers.1.k.main", at, bits)), "not finite"));
+    CHECK(contains(refusal(with_bytes(file, "layers.1.k.main", one.at, one.bits)), "not finite"));
   }
 }
 
