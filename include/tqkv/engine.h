@@ -4,6 +4,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -110,6 +111,22 @@ class Snapshot {
   virtual std::uint64_t bytes() const = 0;
 };
 
+/// How the text of a session goes on, for whoever finds it on disk.
+enum class NextText {
+  raw,          ///< right after the last token
+  question,     ///< inside the turn of a user, after a blank line: what is asked about the text before it comes next
+  conversation  ///< after the turn of an assistant, or what there is of it
+};
+std::string_view name(NextText next);
+
+/// What is saved beside a session.
+struct SavedText {
+  NextText next = NextText::raw;
+  std::vector<int> pending = {};  ///< ids that belong to the text but were not fed: the last one that was sampled
+};
+
+class SavedSession;
+
 class Session {
  public:
   virtual ~Session() = default;
@@ -120,11 +137,19 @@ class Session {
   virtual std::span<const float> decode(int id) = 0;
   virtual int position() const = 0;  ///< tokens held
   virtual int context() const = 0;   ///< most tokens it may hold
+  /// The tokens held [position].
+  virtual std::span<const int> ids() const = 0;
+  /// Logits [vocab] of the last id, until the next call; empty where there are none: before the first id, after
+  /// restore() and when progress stopped a prefill.
+  virtual std::span<const float> logits() const = 0;
   virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   /// Goes back to a snapshot of this session.
   virtual void restore(const Snapshot& snapshot) = 0;
   virtual void observe(Observer* observer) = 0;
   virtual CacheReport cache() const = 0;
+  /// Writes every layer, the tokens, the last logits and what they were computed with to a file (docs/formats.md),
+  /// which is complete under its name or not there: a failure leaves an older one as it was. Throws Error(io).
+  virtual void save(const std::filesystem::path& path, const SavedText& text = {}) const = 0;
 };
 
 class Engine {
@@ -134,6 +159,11 @@ class Engine {
   virtual ~Engine() = default;
   /// Throws Error(format) when the format does not fit the model; nothing is replaced in silence.
   virtual std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options = {}) const = 0;
+  /// Opens a session that goes on from a saved one: on the same instruction set with the same bits as if it had never
+  /// been saved. Its format and the type of its state are those of the file. Throws Error(session) when it was computed
+  /// with another model or precision, when its bytes are not those that were saved or cannot be such; Error(input) when
+  /// the context that is asked for is shorter than its tokens.
+  virtual std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options = {}) const = 0;
   virtual const ModelConfig& config() const = 0;
   virtual const Checkpoint& checkpoint() const = 0;
   virtual DeviceReport device() const = 0;

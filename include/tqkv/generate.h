@@ -69,8 +69,9 @@ struct GenerateResult {
 };
 
 /// Feeds `prompt` to the session and samples until a stop id, max_tokens or the end of the context. The last sampled id
-/// is not fed. Ids without a token are never chosen. Throws Error(input) for an empty prompt or one that the session
-/// has no room for, and what the session and the sink throw.
+/// is not fed. Ids without a token are never chosen. An empty prompt goes on from the session's last logits. Throws
+/// Error(input) for an empty prompt where there are none, or one that the session has no room for, and what the session
+/// and the sink throw.
 GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const int> prompt,
                         const GenerateOptions& options, const TextSink& sink = {});
 

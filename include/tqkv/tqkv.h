@@ -12,5 +12,6 @@
 #include "tqkv/model_config.h"
 #include "tqkv/report.h"
 #include "tqkv/sampling.h"
+#include "tqkv/saved_session.h"
 #include "tqkv/tokenizer.h"
 #include "tqkv/version.h"

@@ -16,6 +16,7 @@
 #include "output.h"
 #include "program.h"
 #include "prompt.h"
+#include "saved.h"
 #include "tqkv/error.h"
 
 namespace tqkv::cli {
@@ -38,6 +39,8 @@ struct Options {
   SamplingOptions sampling;
   int max_tokens = default_max_tokens;
   bool stats = false, json = false, print_prompt = false;
+  std::string session, save_session;  // paths; empty: not given
+  const CLI::App* command = nullptr;
 };
 
 void add_sampling_options(CLI::App& command, SamplingOptions& options) {
@@ -102,19 +105,25 @@ class Stream {
   bool ends_line_ = true;
 };
 
-void warn_about(int replaced) {
-  if (replaced > 0)
-    note(fmt::format("warning: the prompt has {} invalid UTF-8 sequence{}, read as U+FFFD", replaced,
-                     replaced == 1 ? "" : "s"));
+/// The prompt, or what goes on after a saved session.
+Prompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
+                 const std::optional<SavedSession>& saved) {
+  const NextText next = saved ? saved->text().next : NextText::conversation;
+  const bool raw = options.prompt.raw || next == NextText::raw;
+  const std::optional<ChatTemplate> chat = raw ? std::nullopt : open_chat(checkpoint, tokenizer);
+  int replaced = 0;
+  const bool ended = saved && tokenizer.control_id("<|im_end|>") == saved->last_id();
+  Prompt prompt = saved ? make_next_prompt(options.prompt, chat, next, ended, replaced)
+                        : make_prompt(options.prompt, chat, replaced);
+  warn_about(replaced);
+  return prompt;
 }
 
-void print_prompt(const Options& options, const std::filesystem::path& directory) {
+void print_prompt(const Options& options, const std::filesystem::path& directory,
+                  const std::optional<SavedSession>& saved) {
   const Checkpoint checkpoint = Checkpoint::open_without_weights(directory);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
-  int replaced = 0;
-  const Prompt prompt = make_prompt(options.prompt, open_chat(checkpoint, tokenizer), replaced);
-  warn_about(replaced);
-  print(text_of(prompt.pieces));
+  print(text_of(prompt_of(options, checkpoint, tokenizer, saved).pieces));
 }
 
 void say_how_it_ended(const GenerateResult& result, const Options& options) {
@@ -130,13 +139,22 @@ void say_how_it_ended(const GenerateResult& result, const Options& options) {
   }
 }
 
-void generate(const Options& options) {
-  check(options.prompt);
+/// Saves unless the prompt was not read to its end: nothing could go on from there. The last id was sampled, not fed.
+void save_result(const Options& options, const Session& session, const GenerateResult& result, bool raw) {
+  if (options.save_session.empty()) return;
+  if (result.ids.empty()) return note(fmt::format("{}: not saved", options.save_session));
+  save(session, options.save_session, {raw ? NextText::raw : NextText::conversation, {result.ids.back()}});
+}
+
+void generate(Options options) {
+  check(options.prompt, !options.session.empty());
   check(combine({}, options.sampling));
-  const KvFormat format = options.cache.format();
+  std::optional<SavedSession> saved = open_saved(options.session);
+  const KvFormat format =
+      saved ? adopt(*saved, *options.command, options.cache, options.model) : options.cache.format();
   const std::filesystem::path directory = locate_model(options.model.model);
   if (options.print_prompt) {
-    print_prompt(options, directory);
+    print_prompt(options, directory, saved);
     return;
   }
 
@@ -144,16 +162,23 @@ void generate(const Options& options) {
   const ModelConfig config = open_config(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   const GenerationDefaults defaults = open_defaults(checkpoint, config);
-  const bool raw = options.prompt.raw;
-  int replaced = 0;
-  const Prompt prompt = make_prompt(options.prompt, raw ? std::nullopt : open_chat(checkpoint, tokenizer), replaced);
-  warn_about(replaced);
-  const std::vector<int> ids = encode(tokenizer, prompt.pieces);
+  const Prompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
+  const bool raw = prompt.raw;
+  std::vector<int> ids = encode(tokenizer, prompt.pieces);
+  int restored = 0;
+  if (saved) {
+    const std::vector<int>& pending = saved->text().pending;
+    ids.insert(ids.begin(), pending.begin(), pending.end());
+    restored = saved->tokens();
+  }
   const int tokens = static_cast<int>(ids.size());
-  const int context = context_for(options.model, config, tokens, options.max_tokens);
+  const int context = context_for(options.model, config, restored + tokens, options.max_tokens);
+  if (!options.save_session.empty()) require_writable(options.save_session);
 
   const std::uint64_t weights = checkpoint.tensor_bytes();
-  const Loaded loaded = load(std::move(checkpoint), options.model, format, context, tokens);
+  const Loaded loaded = load(std::move(checkpoint), options.model, format, context, tokens, saved ? &*saved : nullptr);
+  if (saved) tell_restored(*saved, *loaded.engine, loaded.restore_s);
+  saved.reset();  // its pages are the session's now
   note(describe_cache(loaded.session->cache()));
 
   const Interrupt interrupt;
@@ -177,12 +202,13 @@ void generate(const Options& options) {
   if (!options.json) stream.finish();
 
   const GenerateReport report{
-      options.model.model, loaded.engine->device(), generation.sampling, weights, context, startup, &result};
+      options.model.model, loaded.engine->device(), generation.sampling, weights, context, restored, startup, &result};
   if (options.json) print(report_json(report));
   say_how_it_ended(result, options);
   const bool cancelled = result.reason == FinishReason::cancelled;
   if (options.stats) print_error(describe(loaded.plan));
   if (options.stats || cancelled) print_error(statistics_text(report));
+  save_result(options, *loaded.session, result, raw);
   if (cancelled) throw CLI::RuntimeError(interrupted_exit_code);
 }
 
@@ -203,16 +229,30 @@ void add_generate(CLI::App& program) {
   command->add_flag("--print-prompt", options->print_prompt, "Print the rendered prompt and stop; needs no weights")
       ->excludes("--stats")
       ->excludes("--json");
+  command
+      ->add_option("--session", options->session,
+                   "Go on from a saved session: PROMPT is the rest of its user's turn, a new turn, or raw")
+      ->type_name("FILE")
+      ->group(session_group);
+  command->add_option("--save-session", options->save_session, "Save the session with the answer, for --session")
+      ->type_name("FILE")
+      ->group(session_group);
+  options->command = command;
   add_sampling_options(*command, options->sampling);
   add_cache_options(*command, options->cache, false);
   command->footer(
       "The answer goes to standard output, thinking and everything else to standard error. Sampling starts from the\n"
       "model's generation_config.json. A PROMPT that begins with - goes after --.\n\n"
+      "With --session, tokens that were saved are not computed again. Of a text that `prefill` stored, PROMPT is the\n"
+      "question, after a blank line; of a conversation it is the next turn of the user; of a raw session, or with "
+      "--raw,\n"
+      "it continues the text and may be left out. Format, precision and state are those of the session.\n\n"
       "Examples:\n"
       "  tqkv generate pocket 'Hi, what can you help me with?' --backend baseline\n"
       "  tqkv generate pocket --file notes.txt 'What does it say?' --backend turboquant --kv-bits 3.5 --stats\n"
       "  git diff | tqkv generate pocket - --system 'Write a commit message.' --max-tokens 200\n"
-      "  tqkv generate pocket 'Once upon' --raw --temperature 0.8 --seed 7 --json");
+      "  tqkv generate pocket 'Once upon' --raw --temperature 0.8 --seed 7 --json\n"
+      "  tqkv generate pocket 'Hi' --save-session chat.session && tqkv generate pocket --session chat.session 'Why?'");
   command->callback([options] { generate(*options); });
 }
 

@@ -73,6 +73,7 @@ std::string statistics_text(const GenerateReport& report) {
     text += fmt::format("  {:<12}{}\n", title, value);
   };
   text += "statistics\n";
+  if (report.restored > 0) line("restored", fmt::format("{} tokens", count(report.restored)));
   line("prompt",
        fmt::format("{} tokens, {}{}", count(statistics.prompt_tokens), rate(statistics.prompt_tps),
                    statistics.time_to_first_token
@@ -113,6 +114,7 @@ std::string report_json(const GenerateReport& report) {
       {"thinking", result.thinking},
       {"ended_thinking", result.ended_thinking},
       {"finish_reason", name(result.reason)},
+      {"restored_tokens", report.restored},
       {"prompt_tokens", statistics.prompt_tokens},
       {"generated_tokens", statistics.generated_tokens},
       {"ids", result.ids},

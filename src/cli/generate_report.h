@@ -15,6 +15,7 @@ struct GenerateReport {
   Sampling sampling;
   std::uint64_t weights = 0;  // bytes mapped
   int context = 0;            // tokens
+  int restored = 0;           // tokens of a saved session
   double startup = 0;         // seconds from the start of the program to the first token fed
   const GenerateResult* result = nullptr;
 };

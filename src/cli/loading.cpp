@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "measure/report_text.h"
+#include "measure/stopwatch.h"
 #include "output.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
+#include "tqkv/saved_session.h"
 
 namespace tqkv::cli {
 
@@ -59,11 +61,13 @@ void check_plan(const MemoryPlan& plan, bool force) {
   note("the memory plan does not fit; going on because of --force");
 }
 
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt) {
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt,
+            const SavedSession* saved) {
   Loaded loaded;
   SessionOptions session = options.session();
   session.context = context;
-  session.prefill_chunk = std::min(session.prefill_chunk, prompt);  // a short prompt needs no room for a long chunk
+  session.prefill_chunk =
+      std::min(session.prefill_chunk, std::max(prompt, 1));  // a short prompt needs no room for a long chunk
   PlanRequest request;
   request.context = context;
   request.precision = options.device().precision;
@@ -73,7 +77,9 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
   loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);
   check_plan(loaded.plan, options.force);
   loaded.engine = Engine::load(std::move(checkpoint), options.device());
-  loaded.session = loaded.engine->open(format, session);
+  const measure::Stopwatch watch;
+  loaded.session = saved ? loaded.engine->restore(*saved, session) : loaded.engine->open(format, session);
+  loaded.restore_s = saved ? watch.seconds() : 0;
   return loaded;
 }
 

@@ -27,11 +27,13 @@ struct Loaded {
   MemoryPlan plan;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Session> session;
+  double restore_s = 0;  // seconds that restoring took
 };
 
 /// Plans the memory of one session that is fed `prompt` tokens at once at most, warns or refuses (--force: warns) with
-/// the plan on standard error, and opens it.
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt);
+/// the plan on standard error, and opens it, or restores `saved`, whose tokens are in `context`.
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt,
+            const SavedSession* saved = nullptr);
 
 /// The same check for a plan made elsewhere: the plan and one line on standard error, or Error(memory).
 void check_plan(const MemoryPlan& plan, bool force);

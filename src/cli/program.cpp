@@ -95,6 +95,7 @@ int execute(int argc, const char* const* argv) {
   program.require_subcommand(1);
   program.footer(examples);
   add_generate(program);
+  add_prefill(program);
   add_benchmark(program);
   add_evaluate(program);
   add_compare(program);

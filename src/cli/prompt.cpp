@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "input.h"
+#include "output.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
 
@@ -63,8 +65,10 @@ std::optional<bool> PromptOptions::thinking() const {
   return std::nullopt;
 }
 
-void add_prompt_options(CLI::App& command, PromptOptions& options) {
-  command.add_option("PROMPT", options.text, "What to say to the model; - reads standard input")->type_name("");
+namespace {
+
+void add_options(CLI::App& command, PromptOptions& options, const char* prompt_help, bool thinking) {
+  command.add_option("PROMPT", options.text, prompt_help)->type_name("");
   const auto add = [&](const char* flag, auto& target, const char* type, const char* help) {
     return command.add_option(flag, target, help)->type_name(type)->group(prompt_group);
   };
@@ -75,15 +79,17 @@ void add_prompt_options(CLI::App& command, PromptOptions& options) {
   add("--system", options.system, "TEXT", "System message");
   add("--messages", options.messages, "FILE", "A whole conversation: JSON array of messages with role and content");
   add("--tools", options.tools, "FILE", "Tools that the model may call: JSON array");
-  flag("--think", options.think, "Let the model think first (default: as its template says)");
-  flag("--no-think", options.no_think, "Answer at once");
+  if (thinking) {
+    flag("--think", options.think, "Let the model think first (default: as its template says)");
+    flag("--no-think", options.no_think, "Answer at once");
+  }
   flag("--raw", options.raw, "No chat markup: continue the text; control strings such as <|im_end|> count");
   flag("--plain", options.plain, "With --raw: control strings are text");
 }
 
-void check(const PromptOptions& options) {
-  const auto conflict = [](bool both, const char* message) {
-    if (both) throw Error(ErrorKind::usage, std::string("tqkv generate: ") + message);
+void check_options(const PromptOptions& options, const std::string& command) {
+  const auto conflict = [&](bool both, const char* message) {
+    if (both) throw Error(ErrorKind::usage, command + ": " + message);
   };
   const bool text = options.text.has_value() || !options.file.empty();
   const bool messages = !options.messages.empty();
@@ -96,7 +102,63 @@ void check(const PromptOptions& options) {
   conflict(options.raw && (options.think || options.no_think),
            "--raw has no chat markup: leave out --think and --no-think");
   conflict(options.text == "-" && options.file == "-", "PROMPT and --file cannot both be standard input");
-  conflict(!messages && !text, "a prompt is needed: PROMPT, - for standard input, --file or --messages");
+}
+
+void require_text(const PromptOptions& options, const std::string& command) {
+  if (!options.text && options.file.empty() && options.messages.empty())
+    throw Error(ErrorKind::usage, command + ": a prompt is needed: PROMPT, - for standard input, --file or --messages");
+}
+
+void require_chat(const std::optional<ChatTemplate>& chat) {
+  if (!chat)
+    throw Error(ErrorKind::chat,
+                "the model's chat template is not Qwen markup, which is the only one there is: use --raw and write the "
+                "markup in the prompt");
+}
+
+/// Without the first or the last `count` bytes.
+std::vector<ChatPiece> without_front(std::vector<ChatPiece> pieces, std::size_t count) {
+  for (ChatPiece& piece : pieces) {
+    const std::size_t part = std::min(count, piece.text.size());
+    piece.text.erase(0, part);
+    count -= part;
+  }
+  return pieces;
+}
+void drop_back(std::vector<ChatPiece>& pieces, std::size_t count) {
+  for (auto piece = pieces.rbegin(); piece != pieces.rend() && count > 0; ++piece) {
+    const std::size_t part = std::min(count, piece->text.size());
+    piece->text.resize(piece->text.size() - part);
+    count -= part;
+  }
+}
+
+constexpr std::string_view turn_of_user = "<|im_start|>user\n", end_of_turn = "<|im_end|>\n";
+
+}  // namespace
+
+void add_prompt_options(CLI::App& command, PromptOptions& options) {
+  add_options(command, options, "What to say to the model; - reads standard input", true);
+}
+
+void add_stored_prompt_options(CLI::App& command, PromptOptions& options) {
+  add_options(command, options, "Text to store; - reads standard input", false);
+}
+
+void check(const PromptOptions& options, bool continued) {
+  const std::string command = "tqkv generate";
+  check_options(options, command);
+  if (!continued) return require_text(options, command);
+  if (!options.messages.empty() || !options.tools.empty() || options.system)
+    throw Error(ErrorKind::usage,
+                command +
+                    ": --session has the beginning of the conversation: leave out --system, --messages and "
+                    "--tools");
+}
+
+void check_stored(const PromptOptions& options) {
+  check_options(options, "tqkv prefill");
+  require_text(options, "tqkv prefill");
 }
 
 Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
@@ -104,13 +166,11 @@ Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplat
   if (options.raw) {
     const std::string text = joined_text(options);
     if (text.empty()) throw Error(ErrorKind::input, "prompt: it is empty: give some text");
+    prompt.raw = true;
     prompt.pieces.push_back({valid(text, replaced), !options.plain});
     return prompt;
   }
-  if (!chat)
-    throw Error(ErrorKind::chat,
-                "the model's chat template is not Qwen markup, which is the only one there is: use --raw and write the "
-                "markup in the prompt");
+  require_chat(chat);
   if (options.think && chat->variant() == ChatVariant::plain)
     throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
   ChatOptions chat_options;
@@ -118,6 +178,55 @@ Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplat
   prompt.pieces = chat->render(conversation(options, replaced), chat_options);
   prompt.opens_thinking = chat->opens_thinking(chat_options);
   return prompt;
+}
+
+Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
+                        bool answer_ended, int& replaced) {
+  if (options.raw || next == NextText::raw) {
+    if (options.think || options.no_think)
+      throw Error(ErrorKind::usage, "tqkv generate: the session is raw: leave out --think and --no-think");
+    PromptOptions raw = options;
+    raw.raw = true;
+    if (raw.text || !raw.file.empty()) return make_prompt(raw, std::nullopt, replaced);
+    Prompt nothing;
+    nothing.raw = true;
+    return nothing;
+  }
+  require_text(options, "tqkv generate");
+  Prompt prompt = make_prompt(options, chat, replaced);
+  if (next == NextText::conversation) {
+    prompt.pieces.insert(prompt.pieces.begin(),
+                         {std::string(answer_ended ? end_of_turn.substr(end_of_turn.size() - 1) : end_of_turn), true});
+    return prompt;
+  }
+  if (!text_of(prompt.pieces).starts_with(turn_of_user))
+    throw Error(ErrorKind::internal, "prompt: a user's turn does not begin as such");
+  prompt.pieces = without_front(std::move(prompt.pieces), turn_of_user.size());
+  return prompt;
+}
+
+StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
+  if (options.raw) return {make_prompt(options, chat, replaced).pieces, NextText::raw};
+  require_chat(chat);
+  ChatOptions chat_options;
+  chat_options.add_generation_prompt = false;
+  StoredPrompt stored{chat->render(conversation(options, replaced), chat_options), NextText::conversation};
+  if (!text_of(stored.pieces).ends_with(end_of_turn))
+    throw Error(ErrorKind::internal, "prompt: a turn does not end as such");
+  if (!options.messages.empty()) {
+    drop_back(stored.pieces, 1);  // the line break is the next turn's, as after an answer
+    return stored;
+  }
+  drop_back(stored.pieces, end_of_turn.size());
+  stored.pieces.push_back({"\n\n", false});
+  stored.next = NextText::question;
+  return stored;
+}
+
+void warn_about(int replaced) {
+  if (replaced > 0)
+    note(fmt::format("warning: the prompt has {} invalid UTF-8 sequence{}, read as U+FFFD", replaced,
+                     replaced == 1 ? "" : "s"));
 }
 
 }  // namespace tqkv::cli

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tqkv/chat.h"
+#include "tqkv/engine.h"
 #include "tqkv/tokenizer.h"
 
 namespace tqkv::cli {
@@ -22,18 +23,41 @@ struct PromptOptions {
 /// PROMPT and the options above.
 void add_prompt_options(CLI::App& command, PromptOptions& options);
 
-/// Throws Error(usage) for options that contradict each other or give no prompt.
-void check(const PromptOptions& options);
+/// Those of a text that is stored before it is asked about.
+void add_stored_prompt_options(CLI::App& command, PromptOptions& options);
+
+/// Throws Error(usage) for options that contradict each other or give no prompt. `continued`: after a saved session,
+/// whose beginning is what it is.
+void check(const PromptOptions& options, bool continued);
+void check_stored(const PromptOptions& options);
 
 /// What the model is to continue.
 struct Prompt {
   std::vector<ChatPiece> pieces;  // control: markup, whose control strings are parsed
   bool opens_thinking = false;
+  bool raw = false;  // no chat markup
+};
+
+/// The text of `prefill`, and what comes after it.
+struct StoredPrompt {
+  std::vector<ChatPiece> pieces;
+  NextText next = NextText::raw;
 };
 
 /// Reads the files and renders the conversation. `chat` is what the checkpoint's template was told to be. Throws
 /// Error(chat) when it is no Qwen markup and the prompt is not raw, Error(input) for an empty prompt, Error(io) for
 /// files. Adds to `replaced` the bytes of the text that were no UTF-8 and became U+FFFD.
 Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced);
+
+/// The same for text that goes on after that of a saved session: raw where it is raw, else the rest of its user's turn,
+/// or a new one. `answer_ended`: whether the last id closes a turn. A raw session needs no text: nothing is continued.
+Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
+                        bool answer_ended, int& replaced);
+
+/// And for text that is stored: without what would ask for an answer.
+StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced);
+
+/// Tells of invalid UTF-8 in the prompt, if there was any.
+void warn_about(int replaced);
 
 }  // namespace tqkv::cli

@@ -25,7 +25,8 @@ std::optional<double> rate(int count, double time) {
 }
 
 void check_prompt(const Session& session, std::span<const int> prompt) {
-  if (prompt.empty()) throw Error(ErrorKind::input, "prompt: has no tokens: give some text");
+  if (prompt.empty() && session.logits().empty())
+    throw Error(ErrorKind::input, "prompt: has no tokens: give some text");
   const int room = session.context() - session.position();
   if (prompt.size() > static_cast<std::size_t>(room))
     throw Error(ErrorKind::input,
@@ -78,7 +79,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     if (options.progress) options.progress(count, statistics.prompt_tokens);
     return !cancelled();
   };
-  std::span<const float> logits = session.prefill(prompt, prefill);
+  std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(prompt, prefill);
   if (logits.empty()) {
     statistics.prompt_tokens = done;
     statistics.prompt_tps = rate(done, seconds(Clock::now() - start));
@@ -87,7 +88,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     sample_memory();
     statistics.prompt_tps = rate(statistics.prompt_tokens, seconds(Clock::now() - start));
     Sampler sampler(options.sampling, ids_with_token(tokenizer, logits.size()));
-    sampler.prompt(prompt);
+    sampler.prompt(session.ids());
     const int limit = options.max_tokens > 0 ? options.max_tokens : std::numeric_limits<int>::max();
     Clock::duration decoding{};
     int steps = 0;

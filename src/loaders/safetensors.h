@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tqkv/checkpoint.h"
+#include "tqkv/error.h"
 
 namespace tqkv {
 
@@ -23,6 +24,15 @@ struct SafetensorsEntry {
 /// Entries in the order of their data. They lie inside `file` and do not overlap; gaps between them and odd offsets are
 /// accepted. `where` starts every message. Throws Error(checkpoint).
 std::vector<SafetensorsEntry> parse_safetensors(std::span<const std::byte> file, std::string_view where);
+
+/// A file that is no part of a checkpoint, whole: its entries, its metadata and where its data starts.
+struct SafetensorsFile {
+  std::vector<SafetensorsEntry> entries;
+  std::map<std::string, std::string> metadata;
+  std::size_t data = 0;  // bytes from the start of the file
+};
+/// The same checks; metadata that are not strings are refused too. Throws Error(kind).
+SafetensorsFile parse_safetensors_file(std::span<const std::byte> file, std::string_view where, ErrorKind kind);
 
 struct NamedShape {
   std::string name;

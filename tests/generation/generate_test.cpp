@@ -48,6 +48,9 @@ class ScriptedSession final : public Session {
   std::unique_ptr<Snapshot> snapshot() const override { return nullptr; }
   void restore(const Snapshot&) override {}
   void observe(Observer*) override {}
+  std::span<const int> ids() const override { return fed; }
+  std::span<const float> logits() const override { return {}; }
+  void save(const std::filesystem::path&, const SavedText&) const override {}
   CacheReport cache() const override {
     CacheReport report;
     report.tokens = position();

@@ -48,16 +48,16 @@ class FakeSession final : public Session {
     show(ids);
     for (std::size_t row = 0; row < ids.size(); ++row) {
       ids_.push_back(ids[row]);
-      if (options.rows) options.rows(static_cast<int>(row), logits());
+      if (options.rows) options.rows(static_cast<int>(row), next_logits());
     }
     if (options.progress) options.progress(static_cast<int>(ids.size()));
-    return logits();
+    return next_logits();
   }
   std::span<const float> decode(int id) override {
     show({&id, 1});
     ids_.push_back(id);
     if (position() > options_.context) throw Error(ErrorKind::input, "the context is full");
-    return logits();
+    return next_logits();
   }
   int position() const override { return static_cast<int>(ids_.size()); }
   int context() const override { return options_.context; }
@@ -68,6 +68,9 @@ class FakeSession final : public Session {
     ids_.resize(static_cast<std::size_t>(snapshot.position()));
   }
   void observe(Observer* observer) override { observer_ = observer; }
+  std::span<const int> ids() const override { return ids_; }
+  std::span<const float> logits() const override { return logits_; }
+  void save(const std::filesystem::path&, const SavedText&) const override {}
   CacheReport cache() const override {
     CacheReport report;
     report.encode_s = 1e-12 * position();  // far less than anything that is timed
@@ -86,7 +89,7 @@ class FakeSession final : public Session {
  private:
   std::string label() const { return std::string(name(format_.backend)); }
   // The most likely id follows from the ids; a compressed cache likes its neighbour a little as well.
-  std::span<const float> logits() {
+  std::span<const float> next_logits() {
     logits_.assign(static_cast<std::size_t>(config_.vocab_size), 0.0f);
     std::size_t sum = 0;
     for (const int id : ids_) sum = sum * 31 + static_cast<std::size_t>(id);
@@ -127,6 +130,7 @@ class FakeEngine final : public Engine {
   std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options) const override {
     return std::make_unique<FakeSession>(log, config_, format, options);
   }
+  std::unique_ptr<Session> restore(const SavedSession&, const SessionOptions&) const override { return nullptr; }
   const ModelConfig& config() const override { return config_; }
   const Checkpoint& checkpoint() const override { return checkpoint_; }
   DeviceReport device() const override { return {"fake processor", "portable", 1, Precision::fast}; }

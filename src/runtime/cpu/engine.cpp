@@ -6,8 +6,10 @@
 #include <fstream>
 
 #include "cache/accounting.h"
+#include "cache/session/fingerprint.h"
 #include "runtime/cpu/session.h"
 #include "tqkv/error.h"
+#include "tqkv/saved_session.h"
 
 namespace tqkv {
 
@@ -27,11 +29,16 @@ std::string_view name(StateType type) {
 namespace tqkv::cpu {
 namespace {
 
-ModelConfig read_config(const Checkpoint& checkpoint) {
-  const auto text = checkpoint.text("config.json");
-  const auto where = (checkpoint.directory() / "config.json").string();
-  if (!text) throw Error(ErrorKind::checkpoint, fmt::format("{}: there is no such file: not a model directory", where));
-  return ModelConfig::parse(*text, where);
+std::string where_config_is(const Checkpoint& checkpoint) {
+  return (checkpoint.directory() / "config.json").string();
+}
+
+std::string read_config(const Checkpoint& checkpoint) {
+  auto text = checkpoint.text("config.json");
+  if (!text)
+    throw Error(ErrorKind::checkpoint,
+                fmt::format("{}: there is no such file: not a model directory", where_config_is(checkpoint)));
+  return std::move(*text);
 }
 
 // [channels, kernel] as stored to [kernel, channels]: a tap's weights lie side by side.
@@ -84,7 +91,8 @@ std::string processor_name() {
 
 CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
     : checkpoint_(std::move(checkpoint)),
-      config_(read_config(checkpoint_)),
+      config_json_(read_config(checkpoint_)),
+      config_(ModelConfig::parse(config_json_, where_config_is(checkpoint_))),
       weights_(bind_weights(checkpoint_, config_)),
       kernels_(&cpu::kernels(options.isa)),
       precision_(options.precision) {
@@ -118,6 +126,33 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
 
 std::unique_ptr<Session> CpuEngine::open(const KvFormat& format, const SessionOptions& options) const {
   return std::make_unique<CpuSession>(*this, format, options);
+}
+
+std::unique_ptr<Session> CpuEngine::restore(const SavedSession& saved, const SessionOptions& options) const {
+  const SessionIdentity& identity = saved.identity();
+  const std::string where = saved.path().string();
+  if (identity.precision != precision_)
+    throw Error(ErrorKind::session, fmt::format("{}: was computed with {} precision, and this engine has {}: load the "
+                                                "model with the precision of the session",
+                                                where, name(identity.precision), name(precision_)));
+  if (identity.model != fingerprint())
+    throw Error(ErrorKind::session,
+                fmt::format("{}: is a session of another model: its fingerprint is {}, that of {} "
+                            "is {}",
+                            where, identity.model, checkpoint_.directory().string(), fingerprint()));
+  SessionOptions own = options;
+  own.state = identity.state;
+  if (own.context > 0 && saved.tokens() > own.context)
+    throw Error(ErrorKind::input, fmt::format("{}: holds {} tokens, but the context is {}: give a larger one", where,
+                                              saved.tokens(), own.context));
+  auto session = std::make_unique<CpuSession>(*this, identity.format, own);
+  session->load(saved);
+  return session;
+}
+
+const std::string& CpuEngine::fingerprint() const {
+  std::call_once(fingerprinted_, [this] { fingerprint_ = cache::model_fingerprint(checkpoint_, config_json_); });
+  return fingerprint_;
 }
 
 DeviceReport CpuEngine::device() const {

@@ -1,6 +1,8 @@
 // CpuEngine: the weights bound to their mapped bytes, the small vectors in f32, kernels and threads.
 #pragma once
 #include <memory>
+#include <mutex>
+#include <string>
 #include <vector>
 
 #include "base/read_ahead.h"
@@ -25,10 +27,13 @@ class CpuEngine final : public Engine {
  public:
   CpuEngine(Checkpoint checkpoint, const DeviceOptions& options);
   std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options) const override;
+  std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options) const override;
   const ModelConfig& config() const override { return config_; }
   const Checkpoint& checkpoint() const override { return checkpoint_; }
   DeviceReport device() const override;
 
+  /// Of the checkpoint, computed when it is asked for first.
+  const std::string& fingerprint() const;
   const Weights& weights() const { return weights_; }
   const LayerVectors& vectors(int layer) const { return vectors_[static_cast<std::size_t>(layer)]; }
   const std::vector<float>& final_norm() const { return final_norm_; }
@@ -39,6 +44,7 @@ class CpuEngine final : public Engine {
 
  private:
   Checkpoint checkpoint_;
+  std::string config_json_;
   ModelConfig config_;
   Weights weights_;
   std::vector<LayerVectors> vectors_;
@@ -48,6 +54,8 @@ class CpuEngine final : public Engine {
   Precision precision_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ReadAhead> read_ahead_;
+  mutable std::once_flag fingerprinted_;
+  mutable std::string fingerprint_;
 };
 
 }  // namespace tqkv::cpu

@@ -43,6 +43,7 @@ void Forward::run(std::span<const int> ids) {
     observe(config_.num_layers(), work_.normed);
   }
   session_.position_ += tokens_;
+  session_.ids_.insert(session_.ids_.end(), ids.begin(), ids.end());
 }
 
 void Forward::observe(int layer, const float* values) {

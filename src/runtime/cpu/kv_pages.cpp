@@ -1,9 +1,15 @@
 #include "runtime/cpu/kv_pages.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 namespace tqkv::cpu {
+
+void SidePages::start_at(int token) {
+  assert(pages_.empty());
+  first_ = std::max(token / cache::page_tokens, begin_);
+}
 
 void SidePages::reserve(int tokens) {
   const int pages = cache::pages_for(tokens);

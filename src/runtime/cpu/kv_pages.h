@@ -21,6 +21,9 @@ class SidePages {
   SidePages& operator=(SidePages&&) = default;
 
   const codec::SideCodec& codec() const { return codec_; }
+  int kv_heads() const { return kv_heads_; }
+  /// The page of `token` becomes the first that is held; only while there is none.
+  void start_at(int token);
   /// Makes room for the tokens below `tokens`. Existing pages stay where they are.
   void reserve(int tokens);
   /// Gives back the pages beyond `tokens` tokens.

@@ -135,6 +135,7 @@ void CpuSession::check(std::span<const int> ids) const {
 std::span<const float> CpuSession::prefill(std::span<const int> ids, const PrefillOptions& options) {
   if (ids.empty()) throw Error(ErrorKind::input, "prefill: there are no tokens");
   check(ids);
+  has_logits_ = false;
   Forward forward(*this);
   for (std::size_t done = 0; done < ids.size();) {
     const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(chunk_));
@@ -147,16 +148,27 @@ std::span<const float> CpuSession::prefill(std::span<const int> ids, const Prefi
     }
     done += count;
     if (options.progress && !options.progress(static_cast<int>(done)) && done < ids.size()) return {};
-    if (done == ids.size()) return forward.last_logits();
+    if (done == ids.size()) return keep_logits(forward.last_logits());
   }
   return {};
 }
 
 std::span<const float> CpuSession::decode(int id) {
   check({&id, 1});
+  has_logits_ = false;
   Forward forward(*this);
   forward.run({&id, 1});
-  return forward.last_logits();
+  return keep_logits(forward.last_logits());
+}
+
+std::span<const float> CpuSession::keep_logits(std::span<const float> logits) {
+  has_logits_ = true;
+  return logits;
+}
+
+std::span<const float> CpuSession::logits() const {
+  if (!has_logits_) return {};
+  return {work_.logits, static_cast<std::size_t>(engine_.config().vocab_size)};
 }
 
 std::unique_ptr<Snapshot> CpuSession::snapshot() const {
@@ -170,6 +182,8 @@ void CpuSession::restore(const Snapshot& snapshot) {
   if (!own || own->owner() != this || own->position() > position_)
     throw Error(ErrorKind::internal, "restore: the snapshot is not of this session's past");
   position_ = own->position();
+  ids_.resize(static_cast<std::size_t>(position_));
+  has_logits_ = false;
   states_ = own->states();
   for (std::size_t i = 0; i < caches_.size(); ++i) {
     cpu::restore(caches_[i].keys, own->sides()[i].keys, position_);

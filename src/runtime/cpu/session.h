@@ -10,6 +10,12 @@
 #include "runtime/cpu/work_buffers.h"
 #include "tqkv/engine.h"
 
+namespace tqkv::cache {
+struct SessionTensor;
+class SessionReader;
+class SessionWriter;
+}  // namespace tqkv::cache
+
 namespace tqkv::cpu {
 
 /// Floats kept between forward passes, as f32 or bf16.
@@ -21,6 +27,9 @@ class StateArray {
   /// The floats themselves when they are f32, else null.
   float* f32(std::size_t first);
   std::uint64_t bytes() const { return bytes_.size(); }
+  /// As they are kept.
+  std::span<std::byte> raw() { return bytes_; }
+  std::span<const std::byte> raw() const { return bytes_; }
 
  private:
   bool bf16_;
@@ -43,10 +52,20 @@ class CpuSession final : public Session {
   std::unique_ptr<Snapshot> snapshot() const override;
   void restore(const Snapshot& snapshot) override;
   void observe(Observer* observer) override { observer_ = observer; }
+  std::span<const int> ids() const override { return ids_; }
+  std::span<const float> logits() const override;
   CacheReport cache() const override;
+  void save(const std::filesystem::path& path, const SavedText& text) const override;
+  /// Goes on from a saved session: of one that has just been opened with its format and state. Throws Error(session).
+  void load(const SavedSession& saved);
 
  private:
   friend class Forward;
+  std::span<const float> keep_logits(std::span<const float> logits);
+  void load_pages(const cache::SessionTensor& tensor, const cache::SessionReader& reader,
+                  std::span<const cache::SessionTensor> layout);
+  void load_tensor(const cache::SessionTensor& tensor, std::span<const std::byte> bytes);
+  void save_tensor(const cache::SessionTensor& tensor, const SavedText& text, cache::SessionWriter& writer) const;
   void check(std::span<const int> ids) const;
   /// Of `format`, with its S, made where there is none like it yet.
   codec::SideCodec codec_of(const SideFormat& format);
@@ -58,6 +77,8 @@ class CpuSession final : public Session {
   StateType state_type_;
   ActivationBits activations_;
   int position_ = 0;
+  std::vector<int> ids_;     // [position]
+  bool has_logits_ = false;  // of the last id, in the work buffers
   double encode_seconds_ = 0;
   std::vector<std::unique_ptr<codec::SignMatrix>> matrices_;  // S of keys and of values, where they keep signs
   std::vector<LayerCacheStore> caches_;                       // attention layers, in order

@@ -1,0 +1,67 @@
+#include "saved.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+
+#include "base/file.h"
+#include "base/numbers.h"
+#include "output.h"
+#include "tqkv/error.h"
+
+namespace tqkv::cli {
+namespace {
+
+[[noreturn]] void refuse(const SavedSession& saved, std::string_view what, std::string_view held,
+                         std::string_view asked) {
+  throw Error(ErrorKind::session,
+              fmt::format("{}: was computed with {} {}, but the options ask for {}: leave them out, or compute the "
+                          "session anew",
+                          saved.path().string(), what, held, asked));
+}
+
+}  // namespace
+
+std::optional<SavedSession> open_saved(const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  return SavedSession::open(path);
+}
+
+KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOptions& cache, ModelOptions& model) {
+  const SessionIdentity& own = saved.identity();
+  const auto take = [&](const char* option, std::string& value, std::string_view held, std::string_view what) {
+    if (command.count(option) > 0 && value != held) refuse(saved, what, held, value);
+    value = held;
+  };
+  take("--precision", model.precision, name(own.precision), "precision");
+  take("--state", model.state, name(own.state), "a state of");
+  if (command.count("--backend") > 0 || !cache.keys.empty()) {
+    const KvFormat given = cache.format();
+    const KvFormat asked = own.precision == Precision::f32 ? given.in_f32() : given;
+    if (asked != own.format) refuse(saved, "the cache format", own.format.canonical(), asked.canonical());
+  }
+  return own.format;
+}
+
+void tell_restored(const SavedSession& saved, const Engine& engine, double seconds) {
+  const std::string& isa = saved.identity().isa;
+  note(fmt::format("{}: {} tokens restored in {:.3f} s", saved.path().string(),
+                   grouped(static_cast<std::uint64_t>(saved.tokens())), seconds));
+  if (isa != engine.device().isa)
+    note(fmt::format("they were computed with {} and go on with {}: what follows may differ in rounding", isa,
+                     engine.device().isa));
+}
+
+void require_writable(const std::filesystem::path& path) {
+  const AtomicFile probe(path);
+}
+
+void save(const Session& session, const std::string& path, const SavedText& text) {
+  session.save(path, text);
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  note(fmt::format("{}: {} tokens saved, {:.2f} MB", path, grouped(static_cast<std::uint64_t>(session.position())),
+                   error ? 0.0 : static_cast<double>(bytes) / 1e6));
+}
+
+}  // namespace tqkv::cli
