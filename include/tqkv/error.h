@@ -16,6 +16,7 @@ enum class ErrorKind {
   format,      ///< a cache format that does not exist or does not fit the model
   memory,      ///< a plan that does not fit the machine
   io,          ///< a file that cannot be read or written
+  hub,         ///< a hub that cannot be reached, refuses, or sends something else than it announced
   input,       ///< a prompt, or a file of ids or messages, that cannot be used
   internal     ///< a defect of tqkv
 };

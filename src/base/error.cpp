@@ -22,6 +22,8 @@ std::string_view name(ErrorKind kind) {
       return "memory";
     case ErrorKind::io:
       return "io";
+    case ErrorKind::hub:
+      return "hub";
     case ErrorKind::input:
       return "input";
     case ErrorKind::internal:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "commands.h"
+#include "fetching.h"
 #include "generate_report.h"
 #include "interrupt.h"
 #include "loading.h"
@@ -134,7 +135,8 @@ void generate(const Options& options) {
   check(options.prompt);
   check(combine({}, options.sampling));
   const KvFormat format = options.cache.format();
-  const std::filesystem::path directory = locate_model(options.model.model);
+  const std::filesystem::path directory =
+      find_model(options.model.model, options.print_prompt ? Needs::no_weights : Needs::everything);
   if (options.print_prompt) {
     print_prompt(options, directory);
     return;
