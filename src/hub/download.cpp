@@ -49,6 +49,7 @@ class Download {
     const Answer answer =
         client_.get(name_, commit_, file_.path, before,
                     [&](const Answer& head, std::span<const std::byte> bytes) { return take(head, before, bytes); });
+    if (answer.refused) refusal_ = answer.failure;
     if (!refusal_.empty()) fail(fmt::format("{}: {}", where_, refusal_));
     if (incomplete_.size() == file_.bytes) return;
     if (incomplete_.size() > before) {

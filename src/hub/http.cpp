@@ -5,6 +5,7 @@
 
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <exception>
 
 #include "loaders/tensor_names.h"
@@ -68,6 +69,14 @@ struct Http::Exchange {
   std::size_t header_bytes = 0;
   std::string refusal;  // of something that the answer did
   std::exception_ptr thrown;
+  const std::chrono::seconds patience;  // without a byte
+  std::chrono::steady_clock::time_point last_byte = std::chrono::steady_clock::now();
+  bool stalled = false;
+
+  bool stalls() {
+    stalled = std::chrono::steady_clock::now() - last_byte > patience;
+    return stalled;
+  }
 
   bool take_header(std::string_view line) {
     header_bytes += line.size();
@@ -109,6 +118,7 @@ struct Http::Exchange {
   /// No exception may pass through libcurl.
   template <class Action>
   bool guarded(const Action& action) {
+    last_byte = std::chrono::steady_clock::now();
     try {
       return action();
     } catch (...) {
@@ -127,7 +137,13 @@ struct Http::Exchange {
     return exchange.guarded([&] { return exchange.take_body(std::as_bytes(std::span(data, size))); }) ? size : 0;
   }
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-    return static_cast<Exchange*>(self)->stop() ? 1 : 0;
+    auto& exchange = *static_cast<Exchange*>(self);
+    return exchange.stop() || exchange.stalls() ? 1 : 0;
+  }
+  /// The connection is there: now the answer has its time.
+  static int on_connection(void* self, char*, char*, int, int) {
+    static_cast<Exchange*>(self)->last_byte = std::chrono::steady_clock::now();
+    return CURL_PREREQFUNC_OK;
   }
 };
 
@@ -142,7 +158,7 @@ Http::~Http() {
 }
 
 Answer Http::send(const Request& request, const Sink& sink) {
-  Exchange exchange{request, sink, stop_, {}, 0, {}, {}};
+  Exchange exchange{request, sink, stop_, {}, 0, {}, {}, sink ? settings_.stall_timeout : settings_.answer_timeout};
   std::array<char, CURL_ERROR_SIZE> detail{};
   curl_slist* list = curl_slist_append(nullptr, "Accept-Encoding: identity");
   for (const std::string& header : request.headers) list = curl_slist_append(list, header.c_str());
@@ -159,8 +175,8 @@ Answer Http::send(const Request& request, const Sink& sink) {
   set(CURLOPT_USERAGENT, fmt::format("tqkv/{}", version).c_str());
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set(CURLOPT_CONNECTTIMEOUT, static_cast<long>(settings_.answer_timeout.count()));
-  set(CURLOPT_LOW_SPEED_LIMIT, 1L);
-  set(CURLOPT_LOW_SPEED_TIME, static_cast<long>((sink ? settings_.stall_timeout : settings_.answer_timeout).count()));
+  set(CURLOPT_PREREQFUNCTION, &Exchange::on_connection);
+  set(CURLOPT_PREREQDATA, &exchange);
   set(CURLOPT_BUFFERSIZE, 256L * 1024);
   if (!settings_.certificates.empty()) set(CURLOPT_CAINFO, settings_.certificates.c_str());
   set(CURLOPT_ERRORBUFFER, detail.data());
@@ -177,10 +193,12 @@ Answer Http::send(const Request& request, const Sink& sink) {
   if (stop_()) throw Stopped{};
   if (code != CURLE_OK) {
     exchange.answer.failure = !exchange.refusal.empty() ? exchange.refusal
-                              : detail[0] != '\0'       ? shown(detail.data())
-                                                        : curl_easy_strerror(code);
-    exchange.answer.unreachable =
-        never_connected(code) || (code == CURLE_OPERATION_TIMEDOUT && exchange.answer.status == 0);
+                              : exchange.stalled ? fmt::format("nothing came for {} seconds", exchange.patience.count())
+                              : detail[0] != '\0' ? shown(detail.data())
+                                                  : curl_easy_strerror(code);
+    exchange.answer.refused = !exchange.refusal.empty();
+    exchange.answer.unreachable = never_connected(code) || (exchange.stalled && exchange.answer.status == 0) ||
+                                  (code == CURLE_OPERATION_TIMEDOUT && exchange.answer.status == 0);
   }
   return std::move(exchange.answer);
 }

@@ -29,6 +29,7 @@ struct Answer {
   std::string body;                                         ///< what no sink took, cut at the limit
   std::string failure;       ///< why the transfer ended before its announced end; empty when it did not
   bool unreachable = false;  ///< there was no connection at all
+  bool refused = false;      ///< it failed because of what the answer is: another try would bring the same
 
   /// Empty when there is no such header.
   std::string_view header(std::string_view name) const;

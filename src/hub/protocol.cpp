@@ -170,7 +170,7 @@ Answer Client::follow_patiently(const Request& request, const std::string& what)
     Answer answer = follow(request, false);
     if (answer.failure.empty() && !is_busy(answer.status)) return answer;
     if (answer.unreachable) fail(fmt::format("{} cannot be reached: {}", settings_.endpoint, answer.failure));
-    if (patience.wait(retry_after(answer))) continue;
+    if (!answer.refused && patience.wait(retry_after(answer))) continue;
     if (!answer.failure.empty()) fail(fmt::format("{}: {}: {}", settings_.endpoint, what, answer.failure));
     fail(fmt::format("{}: {}: the hub answers {}{}: try again later", settings_.endpoint, what, answer.status,
                      detail(answer)));

@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)  # through a proxy a whole address comes
         parts = [urllib.parse.unquote(part) for part in url.path.split("/")[1:]]
         if parts[0] == "api":
-            return self.list_files(parts[2] + "/" + parts[3], parts[5])
+            return (self.tree if parts[4] == "tree" else self.list_files)(parts[2] + "/" + parts[3], parts[5])
         if parts[0] == "data":
             return self.data(parts)
         self.resolve(parts[0] + "/" + parts[1], parts[3], "/".join(parts[4:]))
@@ -173,6 +173,21 @@ class Handler(BaseHTTPRequestHandler):
             siblings.append(entry)
         listing = {"id": name, "sha": commit, "siblings": siblings + action.get("siblings", [])}
         self.answer(200, {"Content-Type": "application/json"}, json.dumps({**listing, **action.get("listing", {})}).encode(), action)
+
+    def tree(self, name, revision):
+        """The other listing, which huggingface_hub asks for."""
+        found = self.repository(name, revision)
+        if not found:
+            return
+        folder = found[0]["folder"]
+        entries = []
+        for path in sorted(os.listdir(folder)):
+            file = File(folder, path)
+            entry = {"type": "file", "path": path, "size": len(file.data), "oid": file.git}
+            if file.large:
+                entry["lfs"] = {"oid": file.sha256, "size": len(file.data), "pointerSize": 130}
+            entries.append(entry)
+        self.answer(200, {"Content-Type": "application/json"}, json.dumps(entries).encode())
 
     def resolve(self, name, revision, path):
         action, done = self.changed("head" if self.command == "HEAD" else "resolve", path)
