@@ -116,24 +116,23 @@ fs::path find_model(const std::string& model, Needs needs) {
   std::error_code error;
   const auto name = parse_hub_name(model);
   if (!name || fs::exists(model, error)) return locate_model(model);
-  std::string why;
-  try {
-    fs::path snapshot = find_in_hub_cache(*name, hub_cache());
-    const std::string missing = missing_for(snapshot, needs);
-    if (missing.empty()) return snapshot;
-    why = fmt::format("{} has no {}: the download is incomplete", snapshot.string(), missing);
-  } catch (const Error& absent) {
-    why = absent.what();
-  }
   const hub::Settings settings = hub::settings_from_environment();
-  if (!settings.offline) {
-    note(fmt::format("{}: not whole in the cache {}: asking {}", name->text(), settings.cache.string(),
-                     settings.endpoint));
-    return fetch(settings, *name);
+  std::string missing;
+  try {
+    fs::path snapshot = find_in_hub_cache(*name, settings.cache);
+    missing = missing_for(snapshot, needs);
+    if (missing.empty()) return snapshot;
+  } catch (const Error&) {
+    if (settings.offline) throw;
   }
-  const fs::path snapshot = find_in_hub_cache(*name, settings.cache);
-  throw Error(ErrorKind::checkpoint,
-              fmt::format("{}: {}; HF_HUB_OFFLINE is set: unset it, or fetch the rest elsewhere", name->text(), why));
+  if (settings.offline)
+    throw Error(
+        ErrorKind::checkpoint,
+        fmt::format("{}: has no {}: the download is incomplete, and HF_HUB_OFFLINE is set: unset it to fetch the rest",
+                    name->text(), missing));
+  note(fmt::format("{}: not whole in the cache {}: asking {}", name->text(), settings.cache.string(),
+                   settings.endpoint));
+  return fetch(settings, *name);
 }
 
 }  // namespace tqkv::cli
