@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <exception>
 #include <optional>
 
 #include "base/numbers.h"
@@ -116,15 +117,17 @@ fs::path find_model(const std::string& model, Needs needs) {
   std::error_code error;
   const auto name = parse_hub_name(model);
   if (!name || fs::exists(model, error)) return locate_model(model);
-  const hub::Settings settings = hub::settings_from_environment();
   std::string missing;
+  std::exception_ptr absent;
   try {
-    fs::path snapshot = find_in_hub_cache(*name, settings.cache);
+    fs::path snapshot = find_in_hub_cache(*name, hub_cache());
     missing = missing_for(snapshot, needs);
     if (missing.empty()) return snapshot;
   } catch (const Error&) {
-    if (settings.offline) throw;
+    absent = std::current_exception();
   }
+  const hub::Settings settings = hub::settings_from_environment();
+  if (settings.offline && absent) std::rethrow_exception(absent);
   if (settings.offline)
     throw Error(
         ErrorKind::checkpoint,
