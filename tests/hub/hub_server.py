@@ -8,6 +8,8 @@ transfers go on; the end of standard input ends the server.
 SCENARIO = {
   "repositories": {"org/name": {"folder": path of the files, "revisions": {"main": commit, …}}},
   "moved": {"old/name": "org/name"},
+  "tls": {"certificate": PEM file, "key": PEM file}: both hosts speak https,
+  "data_scheme": of the links to the data host, when another than that of the hub,
   "large": bytes from which a file is large: named by sha256 and served by the data host,
   "rules": [{"on": "list" | "head" | "resolve" | "data", "path": end of the path, "skip": N, "times": N, "do": {…}}]
 }
@@ -21,7 +23,7 @@ The first rule that fits a request and has tries left changes the answer. Its "d
   flip                    change the byte at this offset of the file
   more                    send so many bytes more than the file has
 """
-import hashlib, json, os, select, sys, threading, urllib.parse
+import hashlib, json, os, select, ssl, sys, threading, urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 scenario = json.load(open(sys.argv[1]))
@@ -29,6 +31,8 @@ log = open(sys.argv[2], "a", buffering=1)
 lock = threading.Lock()
 released = threading.Event()
 large = scenario.get("large", 1 << 62)
+tls = scenario.get("tls")
+data_scheme = scenario.get("data_scheme", "https" if tls else "http")
 block = 4096
 
 
@@ -208,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_file(file, headers, action)
         headers |= {"X-Linked-Etag": f'"{file.etag}"', "X-Linked-Size": str(len(file.data)), "X-Xet-Hash": "0" * 64,
                     "ETag": '"of-the-redirect"'}
-        link = f"http://localhost:{self.server.server_port}/data/{name}/{urllib.parse.quote(path)}?signature=x"
+        link = f"{data_scheme}://localhost:{self.server.server_port}/data/{name}/{urllib.parse.quote(path)}?signature=x"
         self.answer(302, {**headers, "Location": link}, b"Found. Redirecting", action)
 
     def data(self, parts):
@@ -240,11 +244,15 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients are killed all the time
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):  # clients are killed all the time
             super().handle_error(request, client_address)
 
 
 server = Server(("127.0.0.1", 0), Handler)
+if tls:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tls["certificate"], tls["key"])
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 say(server.server_port)
 for line in sys.stdin:

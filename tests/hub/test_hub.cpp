@@ -19,7 +19,7 @@ namespace tqkv::test {
 
 using nlohmann::json;
 
-TestHub::TestHub(const json& scenario) {
+TestHub::TestHub(const json& scenario) : tls_(scenario.contains("tls")) {
   for (const char* variable : {"no_proxy", "NO_PROXY"}) ::setenv(variable, "127.0.0.1,localhost", 1);
   const std::string file = folder_.write("scenario.json", scenario.dump());
   const std::string log = folder_.write("log", "");
@@ -50,7 +50,7 @@ TestHub::~TestHub() {
 }
 
 std::string TestHub::endpoint() const {
-  return fmt::format("http://127.0.0.1:{}", port_);
+  return fmt::format("{}://127.0.0.1:{}", tls_ ? "https" : "http", port_);
 }
 
 std::string TestHub::line() {

@@ -20,7 +20,7 @@ class TestHub {
   TestHub(const TestHub&) = delete;
   TestHub& operator=(const TestHub&) = delete;
 
-  std::string endpoint() const;  ///< "http://127.0.0.1:…"
+  std::string endpoint() const;  ///< "http://127.0.0.1:…", or https
   int port() const { return port_; }
   /// Waits until a rule holds a transfer.
   void wait_until_held();
@@ -35,6 +35,7 @@ class TestHub {
   pid_t child_ = -1;
   int to_ = -1, from_ = -1;
   int port_ = 0;
+  bool tls_ = false;
 };
 
 inline constexpr const char* main_commit = "0123456789abcdef0123456789abcdef01234567";
