@@ -143,6 +143,7 @@ Client::Client(const Settings& settings, const Stop& stop)
 Answer Client::follow(Request request, bool to_other_hosts, const Http::Sink& sink) {
   const std::vector<std::string> headers = request.headers;
   bool left = false;
+  std::map<std::string, std::string, std::less<>> linked;  // what the hub said of the file before it redirected
   for (int hop = 0;; ++hop) {
     const auto origin = origin_of(request.url);
     if (!origin) fail(fmt::format("\"{}\" is no http:// or https:// address", shown(request.url)));
@@ -152,6 +153,10 @@ Answer Client::follow(Request request, bool to_other_hosts, const Http::Sink& si
     if (!left && !settings_.token.empty()) request.headers.push_back("Authorization: Bearer " + settings_.token);
     Answer answer = http_.send(request, sink);
     const std::string location(answer.header("location"));
+    for (const char* header : {"x-repo-commit", "x-linked-etag", "x-linked-size"}) {
+      if (!left && answer.headers.contains(header)) linked.try_emplace(header, answer.headers[header]);
+    }
+    answer.headers.insert(linked.begin(), linked.end());
     if (!answer.failure.empty() || !is_redirect(answer.status) || location.empty()) return answer;
     const auto next = join_url(request.url, location);
     if (!next || (request.url.starts_with("https:") && !next->starts_with("https:")))

@@ -9,6 +9,7 @@ SCENARIO = {
   "repositories": {"org/name": {"folder": path of the files, "revisions": {"main": commit, …}}},
   "moved": {"old/name": "org/name"},
   "tls": {"certificate": PEM file, "key": PEM file}: both hosts speak https,
+  "resolve_cache": true: small files are served by another path of the hub, where the resolve path redirects to,
   "data_scheme": of the links to the data host, when another than that of the hub,
   "large": bytes from which a file is large: named by sha256 and served by the data host,
   "rules": [{"on": "list" | "head" | "resolve" | "data", "path": end of the path, "skip": N, "times": N, "do": {…}}]
@@ -129,6 +130,8 @@ class Handler(BaseHTTPRequestHandler):
     def route(self):
         url = urllib.parse.urlsplit(self.path)  # through a proxy a whole address comes
         parts = [urllib.parse.unquote(part) for part in url.path.split("/")[1:]]
+        if parts[:2] == ["api", "resolve-cache"]:
+            return self.resolve(parts[3] + "/" + parts[4], parts[5], "/".join(parts[6:]), cached=True)
         if parts[0] == "api":
             return (self.tree if parts[4] == "tree" else self.list_files)(parts[2] + "/" + parts[3], parts[5])
         if parts[0] == "data":
@@ -193,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
             entries.append(entry)
         self.answer(200, {"Content-Type": "application/json"}, json.dumps(entries).encode())
 
-    def resolve(self, name, revision, path):
+    def resolve(self, name, revision, path, cached=False):
         action, done = self.changed("head" if self.command == "HEAD" else "resolve", path)
         if done:
             return
@@ -205,6 +208,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound")
         file = File(repository["folder"], path)
         headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if not file.large and scenario.get("resolve_cache") and not cached:
+            headers |= {"X-Linked-Etag": f'"{file.etag}"', "X-Linked-Size": str(len(file.data)),
+                        "Location": f"/api/resolve-cache/models/{name}/{commit}/{urllib.parse.quote(path)}"}
+            return self.answer(307, headers, b"Temporary Redirect", action)
         if not file.large:
             headers["ETag"] = f'W/"{file.etag}"' if path == "generation_config.json" else f'"{file.etag}"'
             if self.command == "HEAD":

@@ -259,6 +259,21 @@ TEST_CASE("a repository that moved is fetched from where it is, and kept under t
   for (const json& request : hub.requests("head")) CHECK(request["token"] == "Bearer hf_secret");  // the same host
 }
 
+TEST_CASE("small files come from where the hub redirects to on its own host") {
+  const TestRepository repository;
+  json scenario = repository.scenario();
+  scenario["resolve_cache"] = true;
+  const TestHub hub(scenario);
+  const TemporaryDirectory cache;
+  hub::Settings settings = settings_for(hub, cache.path());
+  settings.token = "hf_secret";
+  pull(settings);
+  check_whole(repository, cache.path());
+  const auto heads = hub.requests("head");
+  CHECK(heads.size() == 2 * (needed.size() - 2) + 2);  // the two shards have no second one
+  for (const json& request : heads) CHECK(request["token"] == "Bearer hf_secret");
+}
+
 TEST_CASE("bytes other than announced are thrown away and named") {
   const TestRepository repository;
   const TestHub hub(repository.scenario(on_data({{"flip", 70000}}, 100)));
