@@ -26,8 +26,9 @@ struct Tensor {
 };
 
 /// Where `model` lies: a directory, the name `pocket` (the bundled checkpoint: in $TQKV_MODELS_DIR, beside the
-/// installed program or in the sources) or `org/name` in the local Hugging Face cache. A directory that exists goes
-/// before a name of the hub. Throws Error(checkpoint) with the place searched and the command that fetches the files.
+/// installed program or in the sources) or `org/name[@revision]` in the local Hugging Face cache. A directory that
+/// exists goes before a name of the hub. Throws Error(checkpoint) with the place searched and the command that fetches
+/// the files.
 std::filesystem::path locate_model(std::string_view model);
 
 class MappedFile;

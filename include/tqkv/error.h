@@ -17,6 +17,7 @@ enum class ErrorKind {
   memory,      ///< a plan that does not fit the machine
   io,          ///< a file that cannot be read or written
   session,     ///< a saved session that is damaged, or that another model or format must go on with
+  hub,         ///< a hub that cannot be reached, refuses, or sends something else than it announced
   input,       ///< a prompt, or a file of ids or messages, that cannot be used
   internal     ///< a defect of tqkv
 };

@@ -24,6 +24,8 @@ std::string_view name(ErrorKind kind) {
       return "io";
     case ErrorKind::session:
       return "session";
+    case ErrorKind::hub:
+      return "hub";
     case ErrorKind::input:
       return "input";
     case ErrorKind::internal:

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "commands.h"
+#include "fetching.h"
 #include "input.h"
 #include "loading.h"
 #include "options.h"
@@ -50,7 +51,7 @@ void benchmark(Options& options) {
     benchmark.progress = [](std::string_view line) { print_error(fmt::format("\r{}\033[K", line)); };
   }
 
-  Checkpoint checkpoint = Checkpoint::open(locate_model(options.model.model));
+  Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const ModelConfig config = open_config(checkpoint);
   const auto plans = plan_benchmark(config, checkpoint.tensor_bytes(), options.model.device(), benchmark);
   check_plan(*std::max_element(plans.begin(), plans.end(),

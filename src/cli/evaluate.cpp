@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/numbers.h"
 #include "commands.h"
+#include "fetching.h"
 #include "input.h"
 #include "loading.h"
 #include "options.h"
@@ -146,7 +147,7 @@ void clear_progress() {
 void evaluate(const Options& options) {
   if (options.resume && options.output.empty())
     throw Error(ErrorKind::usage, "--resume goes on with the file of --output: name it");
-  const std::filesystem::path directory = locate_model(options.model.model);
+  const std::filesystem::path directory = find_model(options.model.model);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   EvaluationModel model;
   model.name = options.model.model;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "commands.h"
+#include "fetching.h"
 #include "generate_report.h"
 #include "interrupt.h"
 #include "loading.h"
@@ -152,7 +153,8 @@ void generate(Options options) {
   std::optional<SavedSession> saved = open_saved(options.session);
   const KvFormat format =
       saved ? adopt(*saved, *options.command, options.cache, options.model) : options.cache.format();
-  const std::filesystem::path directory = locate_model(options.model.model);
+  const std::filesystem::path directory =
+      find_model(options.model.model, options.print_prompt ? Needs::no_weights : Needs::everything);
   if (options.print_prompt) {
     print_prompt(options, directory, saved);
     return;

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "commands.h"
+#include "fetching.h"
 #include "loading.h"
 #include "options.h"
 #include "output.h"
@@ -27,7 +28,7 @@ measure::Inspection look_at(const Options& options) {
     const ModelConfig config = ModelConfig::parse(read_text(options.model), options.model);
     return measure::inspect(config, options.model, nullptr, options.inspect);
   }
-  const Checkpoint checkpoint = Checkpoint::open(locate_model(options.model));
+  const Checkpoint checkpoint = Checkpoint::open(find_model(options.model));
   return measure::inspect(open_config(checkpoint), options.model, &checkpoint, options.inspect);
 }
 
@@ -50,7 +51,7 @@ void add_inspect(CLI::App& program) {
   CLI::App* command = program.add_subcommand("inspect", "Show a model, its bytes by kind and what fits this machine");
   command
       ->add_option("MODEL", options->model,
-                   "A directory, org/name in the local Hugging Face cache, pocket, or a config.json alone")
+                   "A directory, org/name[@revision] of the hub, pocket, or a config.json alone")
       ->required()
       ->type_name("");
   command

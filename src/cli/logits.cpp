@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "commands.h"
+#include "fetching.h"
 #include "input.h"
 #include "interrupt.h"
 #include "loaders/safetensors.h"
@@ -58,7 +59,7 @@ std::string header(const Session& session, const Engine& engine, std::size_t row
 
 void logits(const Options& options) {
   const KvFormat format = options.cache.format();
-  Checkpoint checkpoint = Checkpoint::open(locate_model(options.model.model));
+  Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const ModelConfig config = open_config(checkpoint);
   const std::vector<int> ids = read_ids(options.ids, config.vocab_size);
   const int tokens = static_cast<int>(ids.size());

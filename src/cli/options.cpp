@@ -31,7 +31,7 @@ SessionOptions ModelOptions::session() const {
 }
 
 void add_model_argument(CLI::App& command, std::string& model) {
-  command.add_option("MODEL", model, "A directory, org/name in the local Hugging Face cache, or pocket")
+  command.add_option("MODEL", model, "A directory, org/name[@revision] of the Hugging Face hub, or pocket")
       ->required()
       ->type_name("");
 }

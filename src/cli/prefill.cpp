@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "commands.h"
+#include "fetching.h"
 #include "interrupt.h"
 #include "loading.h"
 #include "options.h"
@@ -28,7 +29,7 @@ struct Options {
 void prefill(const Options& options) {
   check_stored(options.prompt);
   const KvFormat format = options.cache.format();
-  Checkpoint checkpoint = Checkpoint::open(locate_model(options.model.model));
+  Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const ModelConfig config = open_config(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   int replaced = 0;

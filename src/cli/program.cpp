@@ -28,9 +28,11 @@ constexpr const char* examples = R"(Examples:
   tqkv generate pocket 'Hi, what can you help me with?'
   tqkv generate pocket 'Summarise this.' --file notes.txt --backend turboquant --kv-bits 3.5 --stats
   tqkv benchmark pocket --backend baseline,mlx_quant,turboquant --prompt-tokens 2048 --generation-tokens 128
+  tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit --dry-run
   tqkv inspect mlx-community/Qwen3.5-35B-A3B-4bit
 
-MODEL is a directory, org/name in the local Hugging Face cache, or pocket, the bundled model.
+MODEL is a directory, org/name[@revision] of the Hugging Face hub, fetched when the local cache lacks it, or pocket,
+the bundled model.
 'tqkv COMMAND --help' lists the options of a command. Exit codes: 0, 1 failed, 2 usage, 130 interrupted.)";
 
 // A program started with a closed standard stream would hand its number to the next file it opens. The stand-ins refuse
@@ -101,6 +103,8 @@ int execute(int argc, const char* const* argv) {
   add_compare(program);
   add_report(program);
   add_inspect(program);
+  add_pull(program);
+  add_verify(program);
   add_logits(program);
   add_tokenize(program);
   add_completion(program);

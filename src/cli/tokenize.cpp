@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "commands.h"
+#include "fetching.h"
 #include "input.h"
 #include "loading.h"
 #include "options.h"
@@ -41,7 +42,8 @@ std::vector<int> ids_of(const Lines& lines, const json& array) {
 }
 
 void tokenize(const Options& options) {
-  const Tokenizer tokenizer = load_tokenizer(Checkpoint::open_without_weights(locate_model(options.model)));
+  const Tokenizer tokenizer =
+      load_tokenizer(Checkpoint::open_without_weights(find_model(options.model, Needs::no_weights)));
   const ControlStrings control = options.plain ? ControlStrings::plain : ControlStrings::parse;
   Lines lines(options.file);
   for (std::string line; lines.next(line);) {
@@ -52,7 +54,8 @@ void tokenize(const Options& options) {
 }
 
 void detokenize(const Options& options) {
-  const Tokenizer tokenizer = load_tokenizer(Checkpoint::open_without_weights(locate_model(options.model)));
+  const Tokenizer tokenizer =
+      load_tokenizer(Checkpoint::open_without_weights(find_model(options.model, Needs::no_weights)));
   Lines lines(options.file);
   for (std::string line; lines.next(line);) {
     const json array = json::parse(line, nullptr, false);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "loaders/json.h"
 #include "loaders/safetensors.h"
+#include "loaders/shards.h"
 #include "loaders/tensor_names.h"
 #include "tqkv/error.h"
 
@@ -58,6 +59,12 @@ Shards shards_of(const fs::path& directory) {
 }
 
 }  // namespace
+
+std::vector<std::string> shard_files(const fs::path& directory) {
+  std::vector<std::string> files;
+  for (const auto& [shard, tensors] : shards_of(directory)) files.push_back(shard);
+  return files;
+}
 
 Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;

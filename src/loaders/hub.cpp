@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
 #include "base/file.h"
+#include "loaders/published.h"
+#include "loaders/shards.h"
 #include "loaders/tensor_names.h"
 #include "tqkv/error.h"
 
@@ -14,15 +17,72 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t longest_revision = 200;
+
+bool letter_or_digit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 bool is_name_part(std::string_view part) {
   if (part.empty() || part.size() > 96 || part.front() == '.' || part.front() == '-') return false;
   if (part.back() == '.' || part.back() == '-' || part.find("..") != std::string_view::npos) return false;
   if (part.find("--") != std::string_view::npos) return false;  // the cache writes "/" so
-  for (const char c : part) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (!letter && c != '.' && c != '-' && c != '_') return false;
+  return std::all_of(part.begin(), part.end(),
+                     [](char c) { return letter_or_digit(c) || c == '.' || c == '-' || c == '_'; });
+}
+
+bool is_repository(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  return slash != std::string_view::npos && is_name_part(text.substr(0, slash)) && is_name_part(text.substr(slash + 1));
+}
+
+/// A revision is a path below refs/: no segment of it may lead elsewhere.
+bool is_revision(std::string_view text) {
+  if (text.empty() || text.size() > longest_revision) return false;
+  while (true) {
+    const std::size_t slash = text.find('/');
+    const std::string_view segment = text.substr(0, slash);
+    if (segment.empty() || segment.front() == '.' || segment.front() == '-' ||
+        segment.find("..") != std::string_view::npos)
+      return false;
+    for (const char c : segment)
+      if (!letter_or_digit(c) && c != '.' && c != '-' && c != '_' && c != '+') return false;
+    if (slash == std::string_view::npos) return true;
+    text.remove_prefix(slash + 1);
   }
-  return true;
+}
+
+std::string fetch_command(const HubName& name) {
+  const PublishedCheckpoint* published = published_checkpoint(name.id);
+  const std::string size =
+      published ? fmt::format(" ({:.1f} GB needed)", static_cast<double>(published->bytes()) / 1e9) : "";
+  return fmt::format("fetch it{} with: tqkv pull {}", size, name.text());
+}
+
+}  // namespace
+
+std::string HubName::text() const {
+  return revision == "main" ? id : id + "@" + revision;
+}
+
+std::optional<HubName> parse_hub_name(std::string_view text) {
+  HubName name;
+  const std::size_t at = text.find('@');
+  name.id = text.substr(0, at);
+  if (at != std::string_view::npos) name.revision = text.substr(at + 1);
+  if (!is_repository(name.id) || !is_revision(name.revision)) return std::nullopt;
+  return name;
+}
+
+bool is_commit(std::string_view text) {
+  return text.size() == 40 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+std::string hub_folder(const HubName& name) {
+  std::string folder = "models--" + name.id;
+  folder.replace(folder.find('/'), 1, "--");
+  return folder;
 }
 
 std::string environment(const char* variable) {
@@ -30,58 +90,64 @@ std::string environment(const char* variable) {
   return value ? value : "";
 }
 
-/// "~/x" as the shell and huggingface_hub read it.
 fs::path expanded(const std::string& path) {
   if (path == "~" || path.substr(0, 2) == "~/") return fs::path(environment("HOME") + path.substr(1));
   return fs::path(path);
 }
 
-std::string fetch_command(std::string_view name) {
-  // The size is known for the checkpoint that everybody starts with (bytes of its files, 2026-02-24).
-  const char* size = name == "mlx-community/Qwen3.5-35B-A3B-4bit" ? " (20.4 GB needed)" : "";
-  return fmt::format("fetch it{} with: hf download {}", size, name);
-}
-
-}  // namespace
-
-bool is_hub_name(std::string_view text) {
-  const std::size_t slash = text.find('/');
-  return slash != std::string_view::npos && is_name_part(text.substr(0, slash)) && is_name_part(text.substr(slash + 1));
+fs::path hub_home() {
+  if (const std::string home = environment("HF_HOME"); !home.empty()) return expanded(home);
+  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return expanded(cache) / "huggingface";
+  if (const std::string home = environment("HOME"); !home.empty()) return fs::path(home) / ".cache" / "huggingface";
+  return {};
 }
 
 fs::path hub_cache() {
   for (const char* variable : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
     if (const std::string path = environment(variable); !path.empty()) return expanded(path);
-  if (const std::string home = environment("HF_HOME"); !home.empty()) return expanded(home) / "hub";
-  if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty())
-    return expanded(cache) / "huggingface" / "hub";
-  if (const std::string home = environment("HOME"); !home.empty())
-    return fs::path(home) / ".cache" / "huggingface" / "hub";
-  return {};
+  const fs::path home = hub_home();
+  return home.empty() ? fs::path() : home / "hub";
 }
 
-fs::path find_in_hub_cache(std::string_view name, const fs::path& cache) {
+fs::path find_in_hub_cache(const HubName& name, const fs::path& cache) {
   const auto fail = [&](const std::string& what) {
-    throw Error(ErrorKind::checkpoint, fmt::format("{}: {}; {}", name, what, fetch_command(name)));
+    throw Error(ErrorKind::checkpoint, fmt::format("{}: {}; {}", name.text(), what, fetch_command(name)));
   };
   if (cache.empty())
     fail("there is no such directory here, and no Hugging Face cache: neither HF_HOME nor HOME is set");
-  std::string folder = "models--" + std::string(name);
-  folder.replace(folder.find('/'), 1, "--");
-  const fs::path repository = cache / folder;
+  const fs::path repository = cache / hub_folder(name);
   std::error_code error;
   if (!fs::is_directory(repository, error))
     fail(fmt::format("there is no such directory here, and the Hugging Face cache has no {}", repository.string()));
-  const fs::path branch = repository / "refs" / "main";
-  if (!fs::exists(branch, error))
-    fail(fmt::format("{} is not there: the main branch was not downloaded", branch.string()));
-  std::string commit = read_text(branch, 4096);
-  while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' ')) commit.pop_back();
-  if (!plain_file_name(commit)) fail(fmt::format("{} holds \"{}\", expected a commit", branch.string(), shown(commit)));
+  std::string commit = name.revision;
+  if (!is_commit(commit)) {
+    const fs::path reference = repository / "refs" / name.revision;
+    if (!fs::exists(reference, error))
+      fail(fmt::format("{} is not there: the {} was not downloaded", reference.string(),
+                       name.revision == "main" ? "main branch" : "revision"));
+    commit = read_text(reference, 4096);
+    while (!commit.empty() && (commit.back() == '\n' || commit.back() == '\r' || commit.back() == ' '))
+      commit.pop_back();
+    if (!plain_file_name(commit))
+      fail(fmt::format("{} holds \"{}\", expected a commit", reference.string(), shown(commit)));
+  }
   fs::path snapshot = repository / "snapshots" / commit;
   if (!fs::is_directory(snapshot, error))
     fail(fmt::format("{} is not there: the download is incomplete", snapshot.string()));
   return snapshot;
+}
+
+std::string missing_from(const fs::path& snapshot) {
+  std::error_code error;
+  for (const char* file : {"config.json", "tokenizer.json"})
+    if (!fs::exists(snapshot / file, error)) return file;
+  try {
+    for (const std::string& shard : shard_files(snapshot))
+      if (!fs::exists(snapshot / shard, error)) return shard;
+  } catch (const Error&) {
+    return "a readable index of its weights, or model.safetensors";
+  }
+  return "";
 }
 
 }  // namespace tqkv

@@ -1,19 +1,42 @@
-// The local cache of the Hugging Face hub, read-only.
+// The local cache of the Hugging Face hub, read-only: names, places and what lies there. src/hub fills it.
 #pragma once
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace tqkv {
 
-/// Whether `text` can be the name of a hub repository: "org/name".
-bool is_hub_name(std::string_view text);
+/// A repository of the hub and one of its revisions: "org/name" or "org/name@revision".
+struct HubName {
+  std::string id;                 ///< "org/name"
+  std::string revision = "main";  ///< a branch, a tag, "refs/pr/1" or a commit
 
-/// The folder of the cache: $HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub or
-/// ~/.cache/huggingface/hub, the first that is set. Empty when not even $HOME is.
+  std::string text() const;  ///< as it is written on a command line; "@main" is left out
+};
+
+/// Nothing when `text` cannot be the name of a repository. What it returns is safe in paths below the cache.
+std::optional<HubName> parse_hub_name(std::string_view text);
+/// Whether `text` is a whole commit: 40 lower-case hexadecimal digits.
+bool is_commit(std::string_view text);
+/// The folder of a repository inside the cache: "models--org--name".
+std::string hub_folder(const HubName& name);
+
+/// An environment variable; empty when it is not set.
+std::string environment(const char* variable);
+/// "~/x" as the shell and huggingface_hub read it.
+std::filesystem::path expanded(const std::string& path);
+/// Where huggingface_hub keeps its token and its cache: $HF_HOME, $XDG_CACHE_HOME/huggingface or ~/.cache/huggingface.
+/// Empty when not even $HOME is set.
+std::filesystem::path hub_home();
+/// The folder of the cache: $HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, or "hub" in hub_home(). Empty when that is.
 std::filesystem::path hub_cache();
 
-/// The snapshot of the main branch of `name` under `cache`. Throws Error(checkpoint) with the place searched and the
-/// command that fetches the files.
-std::filesystem::path find_in_hub_cache(std::string_view name, const std::filesystem::path& cache);
+/// The snapshot of `name` under `cache`. Throws Error(checkpoint) with the place searched and the command that fetches
+/// the files.
+std::filesystem::path find_in_hub_cache(const HubName& name, const std::filesystem::path& cache);
+/// What a whole checkpoint has and `snapshot` lacks, for a message; empty when nothing is missing. The files are not
+/// read, but for the index that names the shards.
+std::string missing_from(const std::filesystem::path& snapshot);
 
 }  // namespace tqkv

@@ -74,7 +74,7 @@ std::vector<Documents> document_places() {
 }  // namespace
 
 fs::path locate_model(std::string_view model) {
-  constexpr std::string_view forms = "a model is a directory, org/name in the Hugging Face cache, or pocket";
+  constexpr std::string_view forms = "a model is a directory, org/name[@revision] of the Hugging Face hub, or pocket";
   if (model.empty()) fail(model, fmt::format("is no model; {}", forms));
   if (model.find('\0') != std::string_view::npos) fail(model, fmt::format("has a zero byte in it; {}", forms));
   std::error_code error;
@@ -92,7 +92,7 @@ fs::path locate_model(std::string_view model) {
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status)) return path;
   if (fs::exists(status)) fail(model, "is a file, expected the directory of a checkpoint");
-  if (is_hub_name(model)) return find_in_hub_cache(model, hub_cache());
+  if (const auto name = parse_hub_name(model)) return find_in_hub_cache(*name, hub_cache());
   fail(model, fmt::format("there is no such directory; {}", forms));
 }
 

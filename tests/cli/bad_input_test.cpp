@@ -178,9 +178,10 @@ TEST_CASE("a model that is not there is refused with the place searched") {
   check_failure(ask("/no/such/folder"), "checkpoint", {"/no/such/folder"});
   const TemporaryDirectory home;
   ProcessOptions options;
-  options.environment = {{"HF_HOME", home.path().string()}, {"HF_HUB_CACHE", (home.path() / "hub").string()}};
+  options.environment = {
+      {"HF_HOME", home.path().string()}, {"HF_HUB_CACHE", (home.path() / "hub").string()}, {"HF_HUB_OFFLINE", "1"}};
   check_failure(run_tqkv({"generate", "mlx-community/Qwen3.5-35B-A3B-4bit", "Hi"}, options), "checkpoint",
-                {"20.4 GB", "hf download mlx-community/Qwen3.5-35B-A3B-4bit", home.path().string()});
+                {"20.4 GB", "tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit", home.path().string()});
 }
 
 TEST_CASE("broken model files are refused by name") {

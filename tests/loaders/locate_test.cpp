@@ -1,10 +1,9 @@
 #include <doctest/doctest.h>
-#include <stdlib.h>
-
-#include <optional>
+#include <string>
 
 #include "loaders/hub.h"
 #include "support/checkpoint_writer.h"
+#include "support/environment.h"
 #include "support/failure.h"
 #include "tqkv/checkpoint.h"
 
@@ -13,47 +12,6 @@ using namespace tqkv::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Sets an environment variable, or removes it, until the end of the scope.
-class Environment {
- public:
-  Environment(const char* variable, const char* value) : variable_(variable) {
-    if (const char* old = ::getenv(variable)) old_ = old;
-    set(value);
-  }
-  ~Environment() { set(old_ ? old_->c_str() : nullptr); }
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-
- private:
-  void set(const char* value) const {
-    if (value) {
-      ::setenv(variable_, value, 1);
-    } else {
-      ::unsetenv(variable_);
-    }
-  }
-  const char* variable_;
-  std::optional<std::string> old_;
-};
-
-/// No variable of the user's reaches a test.
-struct CleanEnvironment {
-  Environment a{"HF_HUB_CACHE", nullptr}, b{"HUGGINGFACE_HUB_CACHE", nullptr}, c{"HF_HOME", nullptr},
-      d{"XDG_CACHE_HOME", nullptr}, e{"TQKV_MODELS_DIR", nullptr};
-};
-
-/// Works in `directory` until the end of the scope.
-class WorkingDirectory {
- public:
-  explicit WorkingDirectory(const fs::path& directory) : old_(fs::current_path()) { fs::current_path(directory); }
-  ~WorkingDirectory() { fs::current_path(old_); }
-  WorkingDirectory(const WorkingDirectory&) = delete;
-  WorkingDirectory& operator=(const WorkingDirectory&) = delete;
-
- private:
-  fs::path old_;
-};
 
 std::string refusal(std::string_view model) {
   return failure(ErrorKind::checkpoint, [&] { locate_model(model); });
@@ -138,9 +96,9 @@ TEST_CASE("a model that is not in the cache: the place, the size that is known a
   const auto message = refusal("mlx-community/Qwen3.5-35B-A3B-4bit");
   CHECK(contains(message, (directory / "models--mlx-community--Qwen3.5-35B-A3B-4bit").string()));
   CHECK(contains(message, "20.4 GB needed"));
-  CHECK(contains(message, "hf download mlx-community/Qwen3.5-35B-A3B-4bit"));
+  CHECK(contains(message, "tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit"));
   const auto other = refusal("org/other");
-  CHECK(contains(other, "hf download org/other"));
+  CHECK(contains(other, "tqkv pull org/other"));
   CHECK(other.find(" GB ") == std::string::npos);  // with spaces: the folder has a random name
 }
 
@@ -167,7 +125,7 @@ TEST_CASE("what is no model is refused with what a model is") {
   const TemporaryDirectory directory;
   const WorkingDirectory there(directory.path());
   write_file("file", "");
-  CHECK(contains(refusal(""), "a model is a directory, org/name in the Hugging Face cache, or pocket"));
+  CHECK(contains(refusal(""), "a model is a directory, org/name[@revision] of the Hugging Face hub, or pocket"));
   CHECK(contains(refusal("nowhere"), "there is no such directory"));
   CHECK(contains(refusal("/nowhere/at/all"), "there is no such directory"));
   CHECK(contains(refusal("../x/y"), "there is no such directory"));
@@ -178,9 +136,49 @@ TEST_CASE("what is no model is refused with what a model is") {
   CHECK(contains(refusal("line\nbreak"), "line?break: there is no such directory"));
 }
 
+TEST_CASE("org/name@revision is the snapshot of that branch, tag or commit") {
+  const CleanEnvironment clean;
+  const TemporaryDirectory directory;
+  const Environment cache("HF_HUB_CACHE", directory.path().c_str());
+  const fs::path repository = directory / "models--org--name";
+  const fs::path snapshot = make_repository(directory.path(), "models--org--name");
+  fs::create_directories(repository / "refs/refs/pr");
+  write_file(repository / "refs/refs/pr/1", commit);
+  write_file(repository / "refs/v1.0", commit);
+  CHECK(locate_model("org/name@v1.0") == snapshot);
+  CHECK(locate_model("org/name@refs/pr/1") == snapshot);
+  fs::remove_all(repository / "refs");
+  CHECK(locate_model("org/name@1e20fd8d42056f870933bf98ca6211024744f7ec") == snapshot);
+  CHECK(contains(refusal("org/name@v2"), "refs/v2 is not there: the revision was not downloaded"));
+  CHECK(contains(refusal("org/name@v2"), "tqkv pull org/name@v2"));
+  CHECK(contains(refusal("org/name@" + std::string(40, 'a')), "aaaa is not there"));
+}
+
+TEST_CASE("a snapshot lacks what a checkpoint has and it does not") {
+  const TemporaryDirectory directory;
+  CHECK(missing_from(directory.path()) == "config.json");
+  directory.write("config.json", "{}");
+  CHECK(missing_from(directory.path()) == "tokenizer.json");
+  directory.write("tokenizer.json", "{}");
+  CHECK(contains(missing_from(directory.path()), "model.safetensors"));
+  directory.write("model.safetensors", "");
+  CHECK(missing_from(directory.path()).empty());
+  directory.write("model.safetensors.index.json",
+                  R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
+  directory.write("one.safetensors", "");
+  CHECK(missing_from(directory.path()) == "two.safetensors");
+  fs::create_symlink("nowhere", directory / "two.safetensors");  // its blob was never fetched
+  CHECK(missing_from(directory.path()) == "two.safetensors");
+}
+
 TEST_CASE("names of hub repositories") {
-  CHECK(is_hub_name("mlx-community/Qwen3.5-35B-A3B-4bit"));
-  for (const char* name :
-       {"", "a", "a/", "/a", "a/b/c", "../b", "a/..", "a--b/c", "a/b--c", "-a/b", ".a/b", "a b/c", "a/b\n"})
-    CHECK_MESSAGE(!is_hub_name(name), name);
+  CHECK(parse_hub_name("mlx-community/Qwen3.5-35B-A3B-4bit")->id == "mlx-community/Qwen3.5-35B-A3B-4bit");
+  CHECK(parse_hub_name("a/b")->revision == "main");
+  CHECK(parse_hub_name("a/b")->text() == "a/b");
+  CHECK(parse_hub_name("a/b@refs/pr/1")->revision == "refs/pr/1");
+  CHECK(parse_hub_name("a/b@v1.0")->text() == "a/b@v1.0");
+  for (const char* name : {"",       "a",      "a/",       "/a",     "a/b/c",  "../b",    "a/..",     "a--b/c",
+                           "a/b--c", "-a/b",   ".a/b",     "a b/c",  "a/b\n",  "a/b@",    "a/b@../x", "a/b@x/../y",
+                           "a/b@/x", "a/b@x/", "a/b@x//y", "a/b@.x", "a/b@-x", "a/b@x y", "a@b/c",    "a/b@x@y"})
+    CHECK_MESSAGE(!parse_hub_name(name), name);
 }
