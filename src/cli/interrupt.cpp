@@ -13,11 +13,12 @@ extern "C" void on_interrupt(int) {
 
 }  // namespace
 
-Interrupt::Interrupt() {
+Interrupt::Interrupt(Second second) {
   interrupted.store(false);
   struct sigaction action {};
   action.sa_handler = on_interrupt;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  action.sa_flags = SA_RESTART;
+  if (second == Second::kills) action.sa_flags |= static_cast<int>(SA_RESETHAND);
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, &before_);
   // A program started to ignore SIGINT, as a shell's background jobs are, goes on ignoring it.

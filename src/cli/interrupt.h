@@ -7,10 +7,12 @@ namespace tqkv::cli {
 
 inline constexpr int interrupted_exit_code = 130;
 
-/// While one lives, the first SIGINT sets the flag and a second one kills the program as usual. At most one at a time.
+/// While one lives, the first SIGINT sets the flag and a second one kills the program as usual, or does nothing more.
+/// At most one at a time.
 class Interrupt {
  public:
-  Interrupt();
+  enum class Second { kills, is_ignored };
+  explicit Interrupt(Second second = Second::kills);
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;

@@ -27,6 +27,7 @@ const std::chrono::steady_clock::time_point program_start = std::chrono::steady_
 constexpr const char* examples = R"(Examples:
   tqkv generate pocket 'Hi, what can you help me with?'
   tqkv generate pocket 'Summarise this.' --file notes.txt --backend turboquant --kv-bits 3.5 --stats
+  tqkv chat pocket
   tqkv benchmark pocket --backend baseline,mlx_quant,turboquant --prompt-tokens 2048 --generation-tokens 128
   tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit --dry-run
   tqkv inspect mlx-community/Qwen3.5-35B-A3B-4bit
@@ -97,6 +98,7 @@ int execute(int argc, const char* const* argv) {
   program.require_subcommand(1);
   program.footer(examples);
   add_generate(program);
+  add_chat(program);
   add_prefill(program);
   add_benchmark(program);
   add_evaluate(program);

@@ -1,0 +1,420 @@
+#include "tqkv/chat.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/numbers.h"
+#include "cache/accounting.h"
+#include "commands.h"
+#include "fetching.h"
+#include "generate_report.h"
+#include "generation/dialogue.h"
+#include "interrupt.h"
+#include "line_editor.h"
+#include "loading.h"
+#include "options.h"
+#include "output.h"
+#include "program.h"
+#include "prompt.h"
+#include "sampling_options.h"
+#include "saved.h"
+#include "stream.h"
+#include "text/utf8.h"
+#include "tqkv/error.h"
+#include "tqkv/generate.h"
+
+namespace tqkv::cli {
+namespace {
+
+constexpr int default_context = 32768, default_max_tokens = 4096, default_snapshots_mb = 256;
+
+struct Options {
+  ModelOptions model;
+  CacheOptions cache;
+  SamplingOptions sampling;
+  std::optional<std::string> system;
+  bool think = false, no_think = false;
+  std::string thinking = "dim";
+  int max_tokens = default_max_tokens;
+  int snapshots_mb = default_snapshots_mb;
+  std::string session;
+  const CLI::App* command = nullptr;
+};
+
+constexpr const char* help = R"(/system TEXT     set the system message; without TEXT: take it away
+/backend FORMAT  compute the conversation anew with another cache format
+/undo            take back the last question and its answer
+/reset           begin anew, with the same system message
+/save FILE       save the conversation, for /load and generate --session
+/load FILE       go on from a saved conversation
+/stats           speed, bytes of the cache and of what /undo keeps
+/help            this list
+/quit            end; so does Ctrl-D
+Ctrl-C stops an answer. A line that ends with \ goes on in the next one; """ begins and ends a text of several lines.
+)";
+
+/// The model, and the conversation with it.
+class Chat {
+ public:
+  Chat(const Options& options, Checkpoint checkpoint, std::optional<SavedSession> saved)
+      : options_(options),
+        config_(open_config(checkpoint)),
+        tokenizer_(load_tokenizer(checkpoint)),
+        defaults_(open_defaults(checkpoint, config_)),
+        weights_(checkpoint.tensor_bytes()) {
+    const auto chat = open_chat(checkpoint, tokenizer_);
+    if (!chat)
+      throw Error(ErrorKind::chat,
+                  "the model's chat template is not Qwen markup, which is the only one there is: use generate --raw");
+    template_ = *chat;
+    if (options.think && template_.variant() == ChatVariant::plain)
+      throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
+    if (options.think || options.no_think) chat_options_.think = options.think;
+    system_ = options.system;
+    format_ = saved ? adopt(*saved, *options.command, options_.cache, options_.model) : options_.cache.format();
+    context_ = options_.model.context > 0 ? options_.model.context
+                                          : std::min(default_context, config_.max_position_embeddings);
+    session_options_ = options_.model.session();
+    session_options_.context = context_;
+    sampling_ = combine(defaults_.sampling, options.sampling);
+    check(sampling_);
+    check_memory(format_);
+    engine_ = Engine::load(std::move(checkpoint), options_.model.device());
+    dialogue_.emplace(open(format_), snapshot_budget());
+    if (saved) adopt_session(std::move(*saved));
+    note(describe_cache(dialogue_->session().cache()));
+  }
+
+  void say(const std::string& text) {
+    const Interrupt interrupt(Interrupt::Second::is_ignored);
+    int replaced = 0;
+    const std::vector<int> prompt = prompt_ids(text, replaced);
+    warn_about(replaced);
+    GenerateOptions generation;
+    generation.sampling = sampling_;
+    generation.stop_ids = defaults_.stop_ids;
+    if (const auto end = tokenizer_.control_id("<|im_end|>")) generation.stop_ids.push_back(*end);
+    generation.max_tokens = options_.max_tokens;
+    generation.opens_thinking = template_.opens_thinking(chat_options_);
+    generation.cancel = interrupt.flag();
+    generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
+    Stream stream(options_.thinking == "dim");
+    const double startup = seconds_since_start();
+    result_ =
+        dialogue_->say(tokenizer_, prompt, generation, [&](Part part, std::string_view piece) { stream(part, piece); });
+    stream.finish();
+    if (!startup_) startup_ = startup;
+    if (!result_->ids.empty()) texts_.push_back(text);
+    ++sampling_.seed;  // the same question need not get the same answer
+    say_how_it_ended();
+  }
+
+  void undo() {
+    if (!dialogue_->undo()) return note("/undo: there is nothing to take back");
+    texts_.pop_back();
+    result_.reset();
+    note(fmt::format("took back the last question and its answer: {} left", dialogue_->turns()));
+  }
+
+  void reset() {
+    dialogue_->reset();
+    texts_.clear();
+    result_.reset();
+    note("a new conversation");
+  }
+
+  void system(const std::string& text) {
+    if (dialogue_->adopted())
+      return note("/system: the conversation was loaded and has its beginning: /reset begins anew");
+    const std::optional<std::string> before = std::exchange(system_, text.empty() ? std::nullopt : std::optional(text));
+    if (dialogue_->turns() > 0) {
+      int replaced = 0;
+      if (!rebuild(format_, first_prompt(texts_.front(), replaced))) {
+        system_ = before;
+        return;
+      }
+    }
+    note(system_ ? "the system message is set" : "there is no system message");
+  }
+
+  void backend(const std::string& text) {
+    const KvFormat format = KvFormat::parse(text);
+    check_memory(format);
+    if (dialogue_->session().position() == 0) {
+      if (!rebuild(format, std::nullopt)) return;
+    } else {
+      note(fmt::format("computing {} tokens anew",
+                       grouped(static_cast<std::uint64_t>(dialogue_->session().position()))));
+      if (!rebuild(format, std::nullopt)) return;
+    }
+    format_ = format;
+    note(describe_cache(dialogue_->session().cache()));
+  }
+
+  void save(const std::string& path) {
+    if (path.empty()) return note("/save: name a file");
+    if (dialogue_->session().position() == 0) return note("/save: nothing was said yet");
+    cli::save(dialogue_->session(), path, {NextText::conversation, dialogue_->pending()});
+  }
+
+  void load(const std::string& path) {
+    if (path.empty()) return note("/load: name a file");
+    SavedSession saved = SavedSession::open(path);
+    check_memory(saved.identity().format);
+    adopt_session(std::move(saved));
+    note(describe_cache(dialogue_->session().cache()));
+  }
+
+  void stats() {
+    if (result_) {
+      print_error(statistics_text({options_.model.model, engine_->device(), sampling_, weights_, context_, 0,
+                                   startup_.value_or(0), &*result_}));
+    }
+    const CacheReport cache = dialogue_->session().cache();
+    print_error(fmt::format(
+        "{}\n{} questions, {} of {} tokens, {} bytes of keys and values, {} of recurrent state\n"
+        "{} states for /undo, {} bytes (--snapshots {} MB)\n",
+        describe_cache(cache), dialogue_->turns(), grouped(static_cast<std::uint64_t>(cache.tokens)),
+        grouped(static_cast<std::uint64_t>(context_)), grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()),
+        dialogue_->snapshots(), grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));
+    print_error(describe(plan(format_)));
+  }
+
+ private:
+  std::uint64_t snapshot_budget() const { return static_cast<std::uint64_t>(options_.snapshots_mb) * 1'000'000; }
+
+  MemoryPlan plan(const KvFormat& format) const {
+    PlanRequest request;
+    request.context = context_;
+    request.precision = options_.model.device().precision;
+    request.state = session_options_.state;
+    request.prefill_chunk = session_options_.prefill_chunk;
+    request.threads = options_.model.threads;
+    const std::uint64_t state = cache::cache_bytes(config_, format, 0, session_options_.state).state();
+    request.snapshots = static_cast<int>(snapshot_budget() / std::max<std::uint64_t>(state, 1));
+    return plan_memory(config_, weights_, format, request);
+  }
+
+  void check_memory(const KvFormat& format) const {
+    if (!engine_) return check_plan(plan(format), options_.model.force);
+    if (!options_.model.force) require_fit(plan(format));
+  }
+
+  Dialogue::Open open(const KvFormat& format) const {
+    return [engine = engine_.get(), format, session = session_options_] { return engine->open(format, session); };
+  }
+
+  void adopt_session(SavedSession saved) {
+    if (saved.text().next != NextText::conversation)
+      throw Error(ErrorKind::session, fmt::format("{}: is no conversation but a text that was stored: use generate "
+                                                  "--session",
+                                                  saved.path().string()));
+    std::vector<int> pending = saved.text().pending;
+    std::unique_ptr<Session> session = engine_->restore(saved, session_options_);
+    tell_restored(saved, *engine_, 0);
+    format_ = saved.identity().format;
+    dialogue_.emplace(open(format_), snapshot_budget());
+    dialogue_->adopt(std::move(session), std::move(pending));
+    texts_.clear();
+    result_.reset();
+  }
+
+  bool rebuild(const KvFormat& format, std::optional<std::vector<int>> first) {
+    const Interrupt interrupt(Interrupt::Second::is_ignored);
+    const bool done = dialogue_->rebuild(open(format), std::move(first), [&](int count, int total) {
+      show_progress("prefill", count, total);
+      return !interrupt.requested();
+    });
+    if (!done) note("interrupted: the conversation stays as it was");
+    return done;
+  }
+
+  std::vector<int> first_prompt(const std::string& text, int& replaced) const {
+    return encode(tokenizer_, render_turn(text, system_, replaced));
+  }
+
+  std::vector<ChatPiece> render_turn(const std::string& text, const std::optional<std::string>& system,
+                                     int& replaced) const {
+    auto messages = nlohmann::json::array();
+    const auto add = [&](const char* role, const std::string& content) {
+      std::string valid;
+      replaced += text::append_lossy(valid, content);
+      messages.push_back({{"role", role}, {"content", valid}});
+    };
+    if (system) add("system", *system);
+    add("user", text);
+    return template_.render({messages.dump(), ""}, chat_options_);
+  }
+
+  /// Ids of the next turn, behind what the model said last.
+  std::vector<int> prompt_ids(const std::string& text, int& replaced) const {
+    const std::optional<int> last = dialogue_->last_id();
+    if (!last) return first_prompt(text, replaced);
+    std::vector<ChatPiece> pieces = render_turn(text, std::nullopt, replaced);
+    const bool ended = tokenizer_.control_id("<|im_end|>") == last;
+    pieces.insert(pieces.begin(), {ended ? "\n" : "<|im_end|>\n", true});
+    return encode(tokenizer_, pieces);
+  }
+
+  void say_how_it_ended() const {
+    if (result_->ended_thinking) note("the answer ended inside thinking: give more --max-tokens, or --no-think");
+    if (result_->reason == FinishReason::length && !result_->ended_thinking)
+      note(fmt::format("stopped after {} tokens (--max-tokens)", options_.max_tokens));
+    if (result_->reason == FinishReason::context)
+      note(
+          fmt::format("the context of {} tokens is full: /undo or /reset, or start with a larger --context", context_));
+    if (result_->reason == FinishReason::cancelled)
+      note(result_->ids.empty() ? "interrupted: the question is forgotten" : "interrupted");
+  }
+
+  Options options_;
+  ModelConfig config_;
+  Tokenizer tokenizer_;
+  GenerationDefaults defaults_;
+  std::uint64_t weights_;
+  ChatTemplate template_{ChatVariant::plain};
+  ChatOptions chat_options_;
+  std::optional<std::string> system_;
+  KvFormat format_;
+  int context_ = 0;
+  SessionOptions session_options_;
+  Sampling sampling_;
+  std::unique_ptr<Engine> engine_;
+  std::optional<Dialogue> dialogue_;  // before the engine goes
+  std::vector<std::string> texts_;    // what was asked, a turn each
+  std::optional<GenerateResult> result_;
+  std::optional<double> startup_;
+};
+
+/// One input of a person: a line, lines joined by \, or what stands between two """. Nothing at the end.
+std::optional<std::string> next_input(LineEditor& editor) {
+  std::optional<std::string> line = editor.next("> ");
+  if (!line || editor.given_up()) return line;
+  std::string text;
+  if (line->starts_with("\"\"\"")) {
+    for (text = line->substr(3); !text.ends_with("\"\"\"");) {
+      line = editor.next(". ");
+      if (!line || editor.given_up()) return line;
+      text += "\n" + *line;
+    }
+    text.resize(text.size() - 3);
+  } else {
+    text = *line;
+    while (text.ends_with('\\')) {
+      text.pop_back();
+      line = editor.next(". ");
+      if (!line || editor.given_up()) return line;
+      text += "\n" + *line;
+    }
+  }
+  return text;
+}
+
+std::string trimmed(const std::string& text) {
+  constexpr const char* blank = " \t\r\n";
+  const std::size_t first = text.find_first_not_of(blank);
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(blank) - first + 1);
+}
+
+/// False ends the chat.
+bool obey(Chat& chat, const std::string& text) {
+  const std::size_t space = text.find_first_of(" \t\n");
+  const std::string command = text.substr(0, space);
+  const std::string argument = space == std::string::npos ? "" : trimmed(text.substr(space));
+  if (command == "/quit" || command == "/exit") return false;
+  if (command == "/help")
+    print_error(help);
+  else if (command == "/system")
+    chat.system(argument);
+  else if (command == "/backend")
+    chat.backend(argument);
+  else if (command == "/undo")
+    chat.undo();
+  else if (command == "/reset")
+    chat.reset();
+  else if (command == "/save")
+    chat.save(argument);
+  else if (command == "/load")
+    chat.load(argument);
+  else if (command == "/stats")
+    chat.stats();
+  else
+    note(
+        fmt::format("there is no command {}: /help lists them; a text that begins with / goes after a blank", command));
+  return true;
+}
+
+void run_chat(const Options& options) {
+  if (options.think && options.no_think)
+    throw Error(ErrorKind::usage, "tqkv chat: --think and --no-think contradict each other");
+  if (!options.session.empty() && options.system)
+    throw Error(ErrorKind::usage, "tqkv chat: --session has the beginning of the conversation: leave out --system");
+  std::optional<SavedSession> saved = open_saved(options.session);
+  Chat chat(options, Checkpoint::open(find_model(options.model.model)), std::move(saved));
+  LineEditor editor;
+  if (output_is_terminal()) note("/help lists the commands, Ctrl-D ends");
+  while (std::optional<std::string> text = next_input(editor)) {
+    if (editor.given_up() || trimmed(*text).empty()) continue;
+    editor.remember(*text);
+    try {
+      if (!text->starts_with('/'))
+        chat.say(*text);
+      else if (!obey(chat, *text))
+        return;
+    } catch (const Error& error) {  // the conversation goes on
+      std::string line = error.what();
+      std::replace(line.begin(), line.end(), '\n', ' ');
+      note(line);
+    }
+  }
+  if (output_is_terminal()) print("\n");
+}
+
+}  // namespace
+
+void add_chat(CLI::App& program) {
+  // Shared because the callback, which CLI11 copies, outlives this function.
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = program.add_subcommand("chat", "Talk with a model");
+  add_model_options(*command, options->model);
+  command->add_option("--system", options->system, "System message")->type_name("TEXT");
+  command->add_flag("--think", options->think, "Let the model think first (default: as its template says)");
+  command->add_flag("--no-think", options->no_think, "Answer at once");
+  command->add_option("--thinking", options->thinking, "How thinking is shown: dim, or hidden")
+      ->check(CLI::IsMember({"dim", "hidden"}))
+      ->type_name("HOW")
+      ->capture_default_str();
+  command->add_option("--max-tokens", options->max_tokens, "Most tokens of an answer, thinking included")
+      ->check(CLI::Range(1, max_count))
+      ->type_name("N")
+      ->capture_default_str();
+  command
+      ->add_option("--snapshots", options->snapshots_mb,
+                   "Memory for copies of the recurrent state, so that /undo need not compute anew")
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("MB")
+      ->capture_default_str();
+  command->add_option("--session", options->session, "Go on from a saved conversation")
+      ->type_name("FILE")
+      ->group(session_group);
+  options->command = command;
+  add_sampling_options(*command, options->sampling);
+  add_cache_options(*command, options->cache, false);
+  command->footer(
+      "Each turn computes its new tokens alone. Answers go to standard output, everything else to standard error.\n"
+      "The context is 32,768 tokens where --context names no other.\n\n" +
+      std::string(help) +
+      "\nExamples:\n"
+      "  tqkv chat pocket\n"
+      "  tqkv chat pocket --system 'Answer in one sentence.' --backend trellis --kv-window 128");
+  command->callback([options] { run_chat(*options); });
+}
+
+}  // namespace tqkv::cli

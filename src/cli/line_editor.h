@@ -1,0 +1,28 @@
+// Lines from a person at a terminal, with editing and a history, or from a pipe.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace tqkv::cli {
+
+class LineEditor {
+ public:
+  LineEditor();
+  ~LineEditor();
+  LineEditor(const LineEditor&) = delete;
+  LineEditor& operator=(const LineEditor&) = delete;
+
+  /// The next line without its end; nothing at the end of the input. `prompt` is shown on a terminal. Ctrl-C gives up
+  /// the line: `given_up()` is then true and the line empty.
+  std::optional<std::string> next(const std::string& prompt);
+  bool given_up() const;
+  /// Makes `text` the newest entry of the history.
+  void remember(const std::string& text);
+
+ private:
+  struct Terminal;
+  std::unique_ptr<Terminal> terminal_;  // null for a pipe
+};
+
+}  // namespace tqkv::cli

@@ -1,0 +1,45 @@
+#include "sampling_options.h"
+
+#include <random>
+
+namespace tqkv::cli {
+
+namespace {
+
+constexpr const char* sampling_group = "Sampling";
+
+}  // namespace
+
+void add_sampling_options(CLI::App& command, SamplingOptions& options) {
+  const auto add = [&](const char* flag, auto& target, const char* type, const char* help) {
+    return command.add_option(flag, target, help)->type_name(type)->group(sampling_group);
+  };
+  CLI::Option* greedy =
+      command.add_flag("--greedy", options.greedy, "Always the most likely token")->group(sampling_group);
+  add("--temperature", options.temperature, "T", "0 is greedy")->excludes(greedy);
+  add("--top-p", options.top_p, "P", "Most likely tokens that hold this share; 1 is off")->excludes(greedy);
+  add("--top-k", options.top_k, "K", "The K most likely tokens; 0 is off")->excludes(greedy);
+  add("--min-p", options.min_p, "P", "Tokens this likely next to the most likely one; 0 is off")->excludes(greedy);
+  add("--repetition-penalty", options.repetition_penalty, "X", "Against every token seen; 1 is off");
+  add("--presence-penalty", options.presence_penalty, "X", "Against every token generated; 0 is off");
+  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)")
+      ->check(CLI::NonNegativeNumber);
+}
+
+Sampling combine(Sampling sampling, const SamplingOptions& options) {
+  if (options.temperature || options.top_p || options.top_k || options.min_p) sampling.greedy = false;
+  if (options.greedy) sampling.greedy = true;
+  sampling.temperature = options.temperature.value_or(sampling.temperature);
+  sampling.top_p = options.top_p.value_or(sampling.top_p);
+  sampling.top_k = options.top_k.value_or(sampling.top_k);
+  sampling.min_p = options.min_p.value_or(sampling.min_p);
+  sampling.repetition_penalty = options.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.presence_penalty = options.presence_penalty.value_or(sampling.presence_penalty);
+  if (options.seed)
+    sampling.seed = *options.seed;
+  else
+    sampling.seed = std::random_device{}();
+  return sampling;
+}
+
+}  // namespace tqkv::cli

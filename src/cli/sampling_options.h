@@ -1,0 +1,23 @@
+// How ids are chosen: the options of generate and chat.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+
+#include "tqkv/sampling.h"
+
+namespace tqkv::cli {
+
+struct SamplingOptions {
+  bool greedy = false;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty;
+  std::optional<int> top_k;
+  std::optional<std::uint64_t> seed;
+};
+
+void add_sampling_options(CLI::App& command, SamplingOptions& options);
+
+/// The checkpoint's sampling with what was asked for on top. Asking how to sample turns sampling on.
+Sampling combine(Sampling sampling, const SamplingOptions& options);
+
+}  // namespace tqkv::cli
