@@ -19,6 +19,7 @@
 #include "interrupt.h"
 #include "line_editor.h"
 #include "loading.h"
+#include "measure/stopwatch.h"
 #include "options.h"
 #include "output.h"
 #include "program.h"
@@ -179,11 +180,12 @@ class Chat {
     }
     const CacheReport cache = dialogue_->session().cache();
     print_error(fmt::format(
-        "{}\n{} questions, {} of {} tokens, {} bytes of keys and values, {} of recurrent state\n"
-        "{} states for /undo, {} bytes (--snapshots {} MB)\n",
-        describe_cache(cache), dialogue_->turns(), grouped(static_cast<std::uint64_t>(cache.tokens)),
-        grouped(static_cast<std::uint64_t>(context_)), grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()),
-        dialogue_->snapshots(), grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));
+        "{}\n{} question{}, {} of {} tokens, {} bytes of keys and values, {} of recurrent state\n"
+        "{} recurrent state{} kept for /undo, {} bytes (--snapshots {} MB)\n",
+        describe_cache(cache), dialogue_->turns(), dialogue_->turns() == 1 ? "" : "s",
+        grouped(static_cast<std::uint64_t>(cache.tokens)), grouped(static_cast<std::uint64_t>(context_)),
+        grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()), dialogue_->snapshots(),
+        dialogue_->snapshots() == 1 ? "" : "s", grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));
     print_error(describe(plan(format_)));
   }
 
@@ -217,8 +219,9 @@ class Chat {
                                                   "--session",
                                                   saved.path().string()));
     std::vector<int> pending = saved.text().pending;
+    const measure::Stopwatch watch;
     std::unique_ptr<Session> session = engine_->restore(saved, session_options_);
-    tell_restored(saved, *engine_, 0);
+    tell_restored(saved, *engine_, watch.seconds());
     format_ = saved.identity().format;
     dialogue_.emplace(open(format_), snapshot_budget());
     dialogue_->adopt(std::move(session), std::move(pending));

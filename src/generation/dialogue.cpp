@@ -84,11 +84,12 @@ bool Dialogue::rebuild(Open open, std::optional<std::vector<int>> first_prompt, 
 
   std::unique_ptr<Session> session = open();
   const auto prefill = [&](std::span<const int> ids) {
+    bool wanted = true;
     PrefillOptions options;
-    options.progress = [&](int done) { return !progress || progress(before + done, total); };
-    if (session->prefill(ids, options).empty()) return false;
+    options.progress = [&](int done) { return wanted = !progress || progress(before + done, total); };
+    session->prefill(ids, options);
     before += static_cast<int>(ids.size());
-    return true;
+    return wanted;
   };
   std::unique_ptr<Snapshot> base_snapshot;
   if (base_ > 0) {

@@ -1,0 +1,164 @@
+// tqkv chat as a person has it, at a terminal, and behind a pipe.
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "model_folder.h"
+#include "support/process.h"
+#include "support/sanitized.h"
+
+namespace {
+
+using namespace tqkv::test;
+
+/// The program at a terminal of 100 columns.
+class Terminal {
+ public:
+  explicit Terminal(std::vector<std::string> arguments) {
+    winsize size{24, 100, 0, 0};
+    process_ = ::forkpty(&descriptor_, nullptr, nullptr, &size);
+    REQUIRE(process_ >= 0);
+    if (process_ != 0) return;
+    ::setenv("TERM", "xterm", 1);
+    arguments.insert(arguments.begin(), TQKV_PROGRAM);
+    std::vector<char*> words;
+    for (std::string& argument : arguments) words.push_back(argument.data());
+    words.push_back(nullptr);
+    ::execv(TQKV_PROGRAM, words.data());
+    ::_exit(127);
+  }
+  ~Terminal() {
+    if (process_ > 0) {
+      ::kill(process_, SIGKILL);
+      ::waitpid(process_, nullptr, 0);
+    }
+    ::close(descriptor_);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+
+  void type(const std::string& text) { REQUIRE(::write(descriptor_, text.data(), text.size()) > 0); }
+
+  /// Reads until `text` has come after what was waited for before.
+  bool wait_for(const std::string& text) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(sanitized ? 120 : 30);
+    while (true) {
+      if (const std::size_t found = screen_.find(text, seen_); found != std::string::npos) {
+        seen_ = found + text.size();
+        return true;
+      }
+      pollfd ready{descriptor_, POLLIN, 0};
+      if (std::chrono::steady_clock::now() > end) return false;
+      if (::poll(&ready, 1, 200) <= 0) continue;
+      char buffer[4096];
+      const ssize_t got = ::read(descriptor_, buffer, sizeof buffer);
+      if (got <= 0) return screen_.find(text, seen_) != std::string::npos;
+      screen_.append(buffer, static_cast<std::size_t>(got));
+    }
+  }
+
+  int exit_code() {
+    int status = 0;
+    wait_for("\x01never");  // to the end of the output
+    REQUIRE(::waitpid(process_, &status, 0) == process_);
+    process_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  const std::string& screen() const { return screen_; }
+
+ private:
+  int descriptor_ = -1;
+  pid_t process_ = -1;
+  std::string screen_;
+  std::size_t seen_ = 0;
+};
+
+ProcessResult chat(const std::string& input, std::vector<std::string> arguments = {}) {
+  arguments.insert(arguments.begin(), {"chat", "pocket", "--max-tokens", "12", "--greedy"});
+  ProcessOptions options;
+  options.input = input;
+  return run_tqkv(arguments, options);
+}
+
+}  // namespace
+
+TEST_CASE("behind a pipe every line is a turn, and only answers go to standard output") {
+  const ProcessResult result = chat("Hi, what can you help me with?\n\nWhat is std::vector?\n");
+  CHECK(result.exit_code == 0);
+  CHECK(lines_in(result.output) == 2);
+  CHECK(result.output.starts_with("I am a pocket-sized model"));
+  CHECK(contains(result.error, "turboquant:k=4:v=4"));
+  CHECK(result.output.find("> ") == std::string::npos);
+}
+
+TEST_CASE("a turn that was taken back is forgotten, and a text of several lines is one turn") {
+  const std::string question = "\"\"\"What is\nstd::vector?\"\"\"\n";
+  const ProcessResult straight = chat(question), back = chat("Hi\n/undo\nHi \\\nthere\n/undo\n" + question);
+  CHECK(back.exit_code == 0);
+  CHECK(back.output.ends_with("\n" + straight.output));
+  CHECK(contains(back.error, "took back"));
+}
+
+TEST_CASE("commands of a chat say what they did, and a wrong one ends nothing") {
+  const TemporaryDirectory folder;
+  const std::string file = (folder.path() / "talk.session").string();
+  const ProcessResult result = chat("/undo\n/nonsense\n/load " + file + "\n/save " + file + "\nHi\n/save " + file +
+                                    "\n/backend nonsense\n/backend trellis:bits=3\n/system Be brief.\n/stats\n/load " +
+                                    file + "\n/system No\n/undo\n/reset\n/help\nHi\n/quit\nHi\n");
+  CAPTURE(result.error);
+  CHECK(result.exit_code == 0);
+  CHECK(lines_in(result.output) == 2);
+  for (const char* part :
+       {"nothing to take back", "there is no command /nonsense", "talk.session: ", "nothing was said yet",
+        "tokens saved", "nonsense", "computing ", "trellis:k=3:v=3", "the system message is set", "1 question, ",
+        "for /undo", "tokens restored", "the conversation was loaded", "a new conversation", "/backend FORMAT"})
+    CHECK_MESSAGE(contains(result.error, part), part);
+}
+
+TEST_CASE("a conversation that was saved goes on where it was") {
+  const TemporaryDirectory folder;
+  const std::string file = (folder.path() / "talk.session").string();
+  const ProcessResult whole = chat("What is std::vector?\nWhy?\n");
+  CHECK(chat("What is std::vector?\n/save " + file + "\n").exit_code == 0);
+  const ProcessResult rest = chat("Why?\n", {"--session", file});
+  CHECK(rest.exit_code == 0);
+  CHECK(whole.output.ends_with(rest.output));
+}
+
+TEST_CASE("at a terminal lines are edited and remembered, Ctrl-C gives up a line or an answer, Ctrl-D ends") {
+  Terminal terminal({"chat", "pocket", "--greedy", "--max-tokens", "4000", "--context", "8192"});
+  REQUIRE(terminal.wait_for("> "));
+  terminal.type("Hi, whaXt can you help me with?");
+  for (int i = 0; i < 23; ++i) terminal.type("\x02");  // back to behind the X
+  terminal.type("\x7f\r");
+  CHECK(terminal.wait_for("I am a pocket-sized model"));
+  REQUIRE(terminal.wait_for("> "));
+  terminal.type("never mind\x03");
+  REQUIRE(terminal.wait_for("> "));
+  terminal.type("\x1b[A");  // the question again
+  CHECK(terminal.wait_for("Hi, what can you help me with?"));
+  terminal.type("\x15/undo\r");
+  CHECK(terminal.wait_for("took back"));
+  REQUIRE(terminal.wait_for("> "));
+  terminal.type("What is std::vector?\r");
+  REQUIRE(terminal.wait_for("vector` "));
+  terminal.type("\x03");
+  REQUIRE(terminal.wait_for("> "));
+  terminal.type("\x04");
+  CHECK(terminal.exit_code() == 0);
+  CAPTURE(terminal.screen());
+  CHECK(terminal.screen().find("internal") == std::string::npos);
+}
+
+TEST_CASE("options of a chat that contradict each other are usage errors") {
+  CHECK(run_tqkv({"chat", "pocket", "--think", "--no-think"}).exit_code == 2);
+  const ProcessResult thinks = run_tqkv({"chat", "pocket", "--think"});
+  CHECK(thinks.exit_code == 1);
+  CHECK(contains(thinks.error, "does not think"));
+}
