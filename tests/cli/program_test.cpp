@@ -105,7 +105,7 @@ TEST_CASE("tqkv --version prints the version of the project") {
 TEST_CASE("a wrong command line is one line on standard error and exit code 2") {
   for (const Refusal& refusal : std::vector<Refusal>{
            {{}, {"tqkv --help"}},
-           {{"chat"}, {"there is no command 'chat'"}},
+           {{"talk"}, {"there is no command 'talk'"}},
            {{"--bogus"}, {"there is no option '--bogus'"}},
            {{"generate"}, {"MODEL", "tqkv generate --help"}},
            {{"generate", "pocket", "Hi", "--bogus"}, {"--bogus"}},
