@@ -362,6 +362,10 @@ void run_chat(const Options& options) {
   std::optional<SavedSession> saved = open_saved(options.session);
   Chat chat(options, Checkpoint::open(find_model(options.model.model)), std::move(saved));
   LineEditor editor;
+  // Ctrl-C that comes just as an answer ends is meant for the answer. A pipe has nobody to mean anything: there it ends
+  // the program between answers.
+  std::optional<Interrupt> too_late;
+  if (editor.is_terminal()) too_late.emplace(Interrupt::Second::is_ignored);
   if (output_is_terminal()) note("/help lists the commands, Ctrl-D ends");
   while (std::optional<std::string> text = next_input(editor)) {
     if (editor.given_up() || trimmed(*text).empty()) continue;

@@ -8,7 +8,7 @@ namespace tqkv::cli {
 inline constexpr int interrupted_exit_code = 130;
 
 /// While one lives, the first SIGINT sets the flag and a second one kills the program as usual, or does nothing more.
-/// At most one at a time.
+/// One within another's life takes over and gives back; the flag is common to all.
 class Interrupt {
  public:
   enum class Second { kills, is_ignored };

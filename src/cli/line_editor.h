@@ -17,6 +17,7 @@ class LineEditor {
   /// the line: `given_up()` is then true and the line empty.
   std::optional<std::string> next(const std::string& prompt);
   bool given_up() const;
+  bool is_terminal() const { return terminal_ != nullptr; }
   /// Makes `text` the newest entry of the history.
   void remember(const std::string& text);
 

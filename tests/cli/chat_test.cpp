@@ -1,9 +1,14 @@
 // tqkv chat as a person has it, at a terminal, and behind a pipe.
 #include <doctest/doctest.h>
 #include <poll.h>
-#include <pty.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
+#if defined(__APPLE__)
+#include <util.h>
+#else
+#include <pty.h>
+#endif
 
 #include <chrono>
 #include <string>
@@ -61,6 +66,17 @@ class Terminal {
       if (got <= 0) return screen_.find(text, seen_) != std::string::npos;
       screen_.append(buffer, static_cast<std::size_t>(got));
     }
+  }
+
+  /// Waits for "> " and until the program has taken over from the terminal's own line editing, which follows.
+  bool wait_for_prompt() {
+    if (!wait_for("> ")) return false;
+    for (int i = 0; i < 3000; ++i) {
+      termios settings{};
+      if (::tcgetattr(descriptor_, &settings) == 0 && (settings.c_lflag & ICANON) == 0) return true;
+      ::usleep(10'000);
+    }
+    return false;
   }
 
   int exit_code() {
@@ -133,23 +149,23 @@ TEST_CASE("a conversation that was saved goes on where it was") {
 
 TEST_CASE("at a terminal lines are edited and remembered, Ctrl-C gives up a line or an answer, Ctrl-D ends") {
   Terminal terminal({"chat", "pocket", "--greedy", "--max-tokens", "4000", "--context", "8192"});
-  REQUIRE(terminal.wait_for("> "));
+  REQUIRE(terminal.wait_for_prompt());
   terminal.type("Hi, whaXt can you help me with?");
   for (int i = 0; i < 23; ++i) terminal.type("\x02");  // back to behind the X
   terminal.type("\x7f\r");
   CHECK(terminal.wait_for("I am a pocket-sized model"));
-  REQUIRE(terminal.wait_for("> "));
+  REQUIRE(terminal.wait_for_prompt());
   terminal.type("never mind\x03");
-  REQUIRE(terminal.wait_for("> "));
+  REQUIRE(terminal.wait_for_prompt());
   terminal.type("\x1b[A");  // the question again
   CHECK(terminal.wait_for("Hi, what can you help me with?"));
   terminal.type("\x15/undo\r");
   CHECK(terminal.wait_for("took back"));
-  REQUIRE(terminal.wait_for("> "));
+  REQUIRE(terminal.wait_for_prompt());
   terminal.type("What is std::vector?\r");
   REQUIRE(terminal.wait_for("vector` "));
   terminal.type("\x03");
-  REQUIRE(terminal.wait_for("> "));
+  REQUIRE(terminal.wait_for_prompt());
   terminal.type("\x04");
   CHECK(terminal.exit_code() == 0);
   CAPTURE(terminal.screen());
