@@ -31,8 +31,11 @@ struct LineEditor::Terminal {
 
 LineEditor::LineEditor() {
   if (isatty(STDIN_FILENO) == 0) return;
-  terminal_ = std::make_unique<Terminal>();
-  Terminal& terminal = *terminal_;
+  // libedit never frees the names of added functions, so that an editor is made once and kept. Between lines it leaves
+  // the terminal as it was.
+  static Terminal terminal;
+  terminal_ = &terminal;
+  if (terminal.editor != nullptr) return;
   terminal.editor = el_init("tqkv", stdin, stdout, stderr);
   terminal.history = history_init();
   if (terminal.editor == nullptr || terminal.history == nullptr)
@@ -50,12 +53,6 @@ LineEditor::LineEditor() {
   // While a line is edited, Ctrl-C is a key like others; while an answer comes, it is a signal.
   el_set(editor, EL_SETTY, "-d", "-isig", nullptr);
   el_set(editor, EL_BIND, "^C", "give-up-line", nullptr);
-}
-
-LineEditor::~LineEditor() {
-  if (!terminal_) return;
-  if (terminal_->history != nullptr) history_end(terminal_->history);
-  if (terminal_->editor != nullptr) el_end(terminal_->editor);
 }
 
 std::optional<std::string> LineEditor::next(const std::string& prompt) {

@@ -1,6 +1,5 @@
 // Lines from a person at a terminal, with editing and a history, or from a pipe.
 #pragma once
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -9,9 +8,6 @@ namespace tqkv::cli {
 class LineEditor {
  public:
   LineEditor();
-  ~LineEditor();
-  LineEditor(const LineEditor&) = delete;
-  LineEditor& operator=(const LineEditor&) = delete;
 
   /// The next line without its end; nothing at the end of the input. `prompt` is shown on a terminal. Ctrl-C gives up
   /// the line: `given_up()` is then true and the line empty.
@@ -23,7 +19,7 @@ class LineEditor {
 
  private:
   struct Terminal;
-  std::unique_ptr<Terminal> terminal_;  // null for a pipe
+  Terminal* terminal_ = nullptr;  // the only one of the process; null for a pipe
 };
 
 }  // namespace tqkv::cli
