@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "support/failure.h"
 #include "support/process.h"
+#include "support/sanitized.h"
 
 using namespace tqkv;
 using nlohmann::json;
@@ -24,7 +25,8 @@ std::vector<std::string> small(const std::vector<std::string>& more) {
 
 }  // namespace
 
-TEST_CASE("evaluate writes the agreement and recall of every backend, and goes on with its file") {
+TEST_CASE("evaluate writes the agreement and recall of every backend, and goes on with its file" *
+          doctest::skip(tqkv::test::sanitized)) {
   const test::TemporaryDirectory folder;
   const auto path = folder.path() / "results" / "q.json";
   const auto result =

@@ -16,7 +16,7 @@ foreach(source ${targets})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
     # New inputs go to the build tree; the seeds are read only.
     file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/corpus/${subject})
-    add_test(NAME "fuzz: ${subject}" COMMAND ${name} -max_total_time=10 -timeout=10 -rss_limit_mb=3000 -max_len=32768
+    add_test(NAME "fuzz: ${subject}" COMMAND ${name} -max_total_time=5 -timeout=10 -rss_limit_mb=3000 -max_len=32768
              ${CMAKE_CURRENT_BINARY_DIR}/corpus/${subject} ${seeds})
   else()
     target_sources(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/replay.cpp)

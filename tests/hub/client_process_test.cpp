@@ -11,6 +11,7 @@
 #include "support/environment.h"
 #include "support/failure.h"
 #include "support/process.h"
+#include "support/sanitized.h"
 #include "test_hub.h"
 
 using namespace tqkv;
@@ -43,7 +44,8 @@ std::uint64_t kept(const fs::path& cache, const TestRepository& repository, cons
 
 }  // namespace
 
-TEST_CASE("a client that is killed at any point goes on from the last byte that it kept") {
+TEST_CASE("a client that is killed at any point goes on from the last byte that it kept" *
+          doctest::skip(tqkv::test::sanitized)) {
   const CleanEnvironment clean;
   const TestRepository repository(3000000);
   const TemporaryDirectory cache;

@@ -126,7 +126,8 @@ TEST_CASE("a window or a sink that holds everything is the cache in bf16, whatev
   CHECK(kl("turboquant:bits=2") > 3e-3);
 }
 
-TEST_CASE("every key is seen once: where a codec loses little, options change little") {
+TEST_CASE("every key is seen once: where a codec loses little, options change little" *
+          doctest::skip(tqkv::test::sanitized)) {
   const auto ids = document(400);
   const auto& engine = pocket(Precision::f32);
   const auto baseline = last_logits(engine, KvFormat::of(Backend::baseline), ids, 200);
@@ -161,7 +162,7 @@ TEST_CASE("one thread and many give the same bits" * doctest::skip(test::sanitiz
     }
 }
 
-TEST_CASE("sessions side by side on threads give what each gives alone") {
+TEST_CASE("sessions side by side on threads give what each gives alone" * doctest::skip(tqkv::test::sanitized)) {
   const auto& engine = pocket(Precision::fast);
   const auto ids = document(test::sanitized ? 70 : 200);
   const auto alone = [&](const std::string& text) {
