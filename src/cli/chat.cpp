@@ -134,27 +134,20 @@ class Chat {
   void system(const std::string& text) {
     if (dialogue_->adopted())
       return note("/system: the conversation was loaded and has its beginning: /reset begins anew");
-    const std::optional<std::string> before = std::exchange(system_, text.empty() ? std::nullopt : std::optional(text));
-    if (dialogue_->turns() > 0) {
-      int replaced = 0;
-      if (!rebuild(format_, first_prompt(texts_.front(), replaced))) {
-        system_ = before;
-        return;
-      }
-    }
+    const std::optional<std::string> system = text.empty() ? std::nullopt : std::optional(text);
+    int replaced = 0;
+    if (dialogue_->turns() > 0 && !rebuild(format_, encode(tokenizer_, render_turn(texts_.front(), system, replaced))))
+      return;
+    system_ = system;
     note(system_ ? "the system message is set" : "there is no system message");
   }
 
   void backend(const std::string& text) {
     const KvFormat format = KvFormat::parse(text);
     check_memory(format);
-    if (dialogue_->session().position() == 0) {
-      if (!rebuild(format, std::nullopt)) return;
-    } else {
-      note(fmt::format("computing {} tokens anew",
-                       grouped(static_cast<std::uint64_t>(dialogue_->session().position()))));
-      if (!rebuild(format, std::nullopt)) return;
-    }
+    if (const int held = dialogue_->session().position(); held > 0)
+      note(fmt::format("computing {} tokens anew", grouped(static_cast<std::uint64_t>(held))));
+    if (!rebuild(format, std::nullopt)) return;
     format_ = format;
     note(describe_cache(dialogue_->session().cache()));
   }
@@ -239,10 +232,6 @@ class Chat {
     return done;
   }
 
-  std::vector<int> first_prompt(const std::string& text, int& replaced) const {
-    return encode(tokenizer_, render_turn(text, system_, replaced));
-  }
-
   std::vector<ChatPiece> render_turn(const std::string& text, const std::optional<std::string>& system,
                                      int& replaced) const {
     auto messages = nlohmann::json::array();
@@ -259,7 +248,7 @@ class Chat {
   /// Ids of the next turn, behind what the model said last.
   std::vector<int> prompt_ids(const std::string& text, int& replaced) const {
     const std::optional<int> last = dialogue_->last_id();
-    if (!last) return first_prompt(text, replaced);
+    if (!last) return encode(tokenizer_, render_turn(text, system_, replaced));
     std::vector<ChatPiece> pieces = render_turn(text, std::nullopt, replaced);
     const bool ended = tokenizer_.control_id("<|im_end|>") == last;
     pieces.insert(pieces.begin(), {ended ? "\n" : "<|im_end|>\n", true});

@@ -33,7 +33,13 @@ GenerateResult Dialogue::say(const Tokenizer& tokenizer, std::span<const int> pr
     snapshots_[turn.position] = session_->snapshot();
     thin_out();
   }
-  GenerateResult result = generate(*session_, tokenizer, turn.prompt, options, sink);
+  GenerateResult result;
+  try {
+    result = generate(*session_, tokenizer, turn.prompt, options, sink);
+  } catch (...) {
+    go_back(turn.position);
+    throw;
+  }
   if (result.ids.empty()) {
     go_back(turn.position);
     return result;

@@ -34,7 +34,7 @@ class Dialogue {
   const std::vector<int>& pending() const { return pending_; }  ///< ids of the text that were not fed
 
   /// One turn: feeds `prompt` behind what there is and generates. A turn whose prompt was not read to its end
-  /// (cancelled) leaves nothing behind. Throws what generate() throws.
+  /// (cancelled), or that fails, leaves nothing behind. Throws what generate() throws.
   GenerateResult say(const Tokenizer& tokenizer, std::span<const int> prompt, const GenerateOptions& options,
                      const TextSink& sink);
 

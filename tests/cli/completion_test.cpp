@@ -49,11 +49,10 @@ std::set<std::string> options(const std::string& command) {
 
 /// What bash offers for the last word.
 std::string offered(const std::string& words) {
-  const ProcessResult result =
-      run({"/bin/bash", "-c",
-           "eval \"$(\"$0\" completion bash)\" && COMP_WORDS=(" + words +
-               ") && COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) && { _tqkv; } ; echo \"${COMPREPLY[*]}\"",
-           TQKV_PROGRAM});
+  const ProcessResult result = run({"/bin/bash", "-c",
+                                    "eval \"$(\"$0\" completion bash)\" && COMP_WORDS=(" + words +
+                                        ") && COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) && _tqkv; echo \"${COMPREPLY[*]}\"",
+                                    TQKV_PROGRAM});
   CHECK(result.error.empty());
   CHECK(result.exit_code == 0);
   return result.output;

@@ -153,3 +153,15 @@ TEST_CASE("a conversation computed anew with another format holds the same text,
   CHECK(dialogue.pending() == pending);
   CHECK(say(dialogue, questions[3]) == answer);
 }
+
+TEST_CASE("a turn that fails in the middle leaves nothing behind") {
+  Dialogue failed(opener("turboquant"), plenty), straight(opener("turboquant"), plenty);
+  say(failed, questions[0]);
+  say(straight, questions[0]);
+  struct Closed {};
+  const auto sink = [](Part, std::string_view) { throw Closed{}; };
+  CHECK_THROWS_AS(failed.say(tokenizer(), ids(questions[1]), greedy(), sink), Closed);
+  CHECK(failed.turns() == 1);
+  CHECK(say(failed, questions[2]) == say(straight, questions[2]));
+  CHECK(logits(failed) == logits(straight));
+}

@@ -164,10 +164,8 @@ TEST_CASE("one thread and many give the same bits" * doctest::skip(test::sanitiz
 
 TEST_CASE("sessions side by side on threads give what each gives alone" * doctest::skip(tqkv::test::sanitized)) {
   const auto& engine = pocket(Precision::fast);
-  const auto ids = document(test::sanitized ? 70 : 200);
-  const auto alone = [&](const std::string& text) {
-    return greedy(engine, KvFormat::parse(text), ids, test::sanitized ? 3 : 12);
-  };
+  const auto ids = document(200);
+  const auto alone = [&](const std::string& text) { return greedy(engine, KvFormat::parse(text), ids, 12); };
   std::vector<std::vector<int>> expected, found(formats.size());
   for (const auto& text : formats) expected.push_back(alone(text));
   std::vector<std::thread> threads;

@@ -1,3 +1,0 @@
-from tqkv import main
-
-main()
