@@ -28,10 +28,17 @@ std::string_view name(StateType type);
 
 inline constexpr int max_threads = 1024;
 
+/// Looks at the machine while sessions run, so that a step ends with an error before the system ends the program.
+struct MemoryGuard {
+  std::function<std::uint64_t()> available;  ///< bytes free for new anonymous memory, 0: not known; empty: no guard
+  std::uint64_t keep_free = 0;               ///< bytes that no step may take
+};
+
 struct DeviceOptions {
   int threads = 0;  ///< 1 to max_threads; 0: every core
   Precision precision = Precision::fast;
-  std::string isa;  ///< empty: the best there is; else "avx512", "avx2", "neon" or "portable"
+  std::string isa;    ///< empty: the best there is; else "avx512", "avx2", "neon" or "portable"
+  MemoryGuard guard;  ///< memory_guard() of memory_plan.h watches this machine
 };
 
 struct DeviceReport {
@@ -131,9 +138,10 @@ class Session {
  public:
   virtual ~Session() = default;
   /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the
-  /// next call. Throws Error(input) for an id out of range or when the context would overflow.
+  /// next call. Throws Error(input) for an id out of range or when the context would overflow, Error(memory) when the
+  /// guard finds no room for the next chunk: the session then holds the chunks before it.
   virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
-  /// Appends one id and returns logits [vocab].
+  /// Appends one id and returns logits [vocab]. Throws Error(memory) like prefill(), with nothing changed.
   virtual std::span<const float> decode(int id) = 0;
   virtual int position() const = 0;  ///< tokens held
   virtual int context() const = 0;   ///< most tokens it may hold

@@ -29,7 +29,8 @@ enum class FinishReason {
   stop,     ///< the model ended its answer
   length,   ///< max_tokens were generated
   context,  ///< the session is full
-  cancelled
+  cancelled,
+  memory  ///< the machine has no room for the next step (MemoryGuard)
 };
 std::string_view name(FinishReason reason);
 
@@ -46,6 +47,8 @@ struct GenerateOptions {
   bool skip_special = true;                           ///< leave special tokens out of the text
   const std::atomic<bool>* cancel = nullptr;          ///< looked at after every chunk and before every id
   std::function<void(int done, int total)> progress;  ///< of the prompt, after every chunk
+  std::uint64_t weights = 0;  ///< bytes that the engine maps: watched that they stay in memory; 0: not
+  std::function<void(std::string_view line)> notice;  ///< something that the user should know, once
 };
 
 /// Seconds and tokens a second; nothing where there was nothing to time.
@@ -57,12 +60,14 @@ struct GenerateStatistics {
   std::optional<double> time_to_first_token;
   double wall = 0.0;                 ///< prefill, decode, sampling and sink
   std::uint64_t peak_anonymous = 0;  ///< bytes of RssAnon, the largest seen after a chunk or a step
+  std::uint64_t major_faults = 0;    ///< pages that had to be read from a disk
 };
 
 struct GenerateResult {
   std::string thinking, answer;
   std::vector<int> ids;  ///< generated, the stop id included
   FinishReason reason = FinishReason::stop;
+  std::string stopped_by;       ///< FinishReason::memory: what the guard said
   bool ended_thinking = false;  ///< the text ends inside a think block
   GenerateStatistics statistics;
   CacheReport cache;
@@ -71,7 +76,7 @@ struct GenerateResult {
 /// Feeds `prompt` to the session and samples until a stop id, max_tokens or the end of the context. The last sampled id
 /// is not fed. Ids without a token are never chosen. An empty prompt goes on from the session's last logits. Throws
 /// Error(input) for an empty prompt where there are none, or one that the session has no room for, and what the session
-/// and the sink throw.
+/// and the sink throw; but memory that runs out behind the prompt ends the answer there.
 GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const int> prompt,
                         const GenerateOptions& options, const TextSink& sink = {});
 

@@ -22,7 +22,8 @@ struct PlanRequest {
   int threads = 0;                         ///< 0: every core
   int snapshots = 0;                       ///< copies of the recurrent state that are kept
   std::uint64_t beside = 0;                ///< bytes of anonymous memory that others take at the same time
-  std::optional<std::uint64_t> available;  ///< instead of what the machine has free
+  std::optional<std::uint64_t> available;  ///< instead of what the machine has free, and all it has
+  std::optional<std::uint64_t> promised;   ///< instead of what the other processes of tqkv will still take
 };
 
 enum class Verdict {
@@ -53,6 +54,10 @@ struct MemoryPlan {
   std::uint64_t total() const { return weights + anonymous(); }
 
   std::uint64_t available = 0;  ///< 0: the system does not tell, and nothing is refused
+  std::uint64_t promised = 0;   ///< of it, to other processes of tqkv that have planned it and not taken it yet
+  std::uint64_t keep_free = 0;  ///< of it, that is not planned: for the system and what others take
+  /// Bytes for anonymous memory.
+  std::uint64_t usable() const { return available > promised + keep_free ? available - promised - keep_free : 0; }
   Verdict verdict = Verdict::fits;
   std::uint64_t disk_per_token = 0;  ///< bytes of weights likely read from the disk for one token of decode
 
@@ -69,6 +74,12 @@ struct MemoryPlan {
 /// one or below 1, Error(format) when the format does not fit the model.
 MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, const KvFormat& format,
                        const PlanRequest& request = {});
+
+/// Bytes of `total` memory that a plan leaves free: a 64th, 256 MB at most.
+std::uint64_t kept_free(std::uint64_t total);
+/// Watches this machine, its container's limit counted, and keeps half of that free: a plan that fits is not stopped by
+/// what it left out itself.
+MemoryGuard memory_guard();
 
 /// Bytes of the text tensors that a checkpoint of `config` holds, by kind in the order of the checkpoint: for a
 /// config.json without its weights.

@@ -2,6 +2,17 @@
 
 #include "base/thread_pool.h"
 
+#include <sys/resource.h>
+
+namespace tqkv {
+
+std::uint64_t major_faults() {
+  struct rusage usage {};
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? static_cast<std::uint64_t>(usage.ru_majflt) : 0;
+}
+
+}  // namespace tqkv
+
 #if defined(__linux__)
 
 #include <sched.h>
@@ -29,6 +40,10 @@ std::uint64_t anonymous_memory(const SystemFiles& files) {
   return proc_kilobytes(files, "self/status", "RssAnon");
 }
 
+std::uint64_t disk_reads(const SystemFiles& files) {
+  return proc_number(files, "self/io", "read_bytes");
+}
+
 std::uint64_t available_memory() {
   return available_memory(SystemFiles{});
 }
@@ -37,6 +52,9 @@ std::uint64_t total_memory() {
 }
 std::uint64_t anonymous_memory() {
   return anonymous_memory(SystemFiles{});
+}
+std::uint64_t disk_reads() {
+  return disk_reads(SystemFiles{});
 }
 
 int available_cores() {

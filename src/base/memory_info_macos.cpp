@@ -1,7 +1,9 @@
 #if defined(__APPLE__)
 
+#include <libproc.h>
 #include <mach/mach.h>
 #include <sys/sysctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
@@ -33,6 +35,12 @@ std::uint64_t anonymous_memory() {
   mach_msg_type_number_t count = TASK_VM_INFO_COUNT;
   if (task_info(mach_task_self(), TASK_VM_INFO, reinterpret_cast<task_info_t>(&info), &count) != KERN_SUCCESS) return 0;
   return info.internal;
+}
+
+std::uint64_t disk_reads() {
+  rusage_info_v2 usage{};
+  if (proc_pid_rusage(getpid(), RUSAGE_INFO_V2, reinterpret_cast<rusage_info_t*>(&usage)) != 0) return 0;
+  return usage.ri_diskio_bytesread;
 }
 
 int available_cores() {

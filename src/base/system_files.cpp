@@ -135,14 +135,18 @@ int cgroup_cores(const SystemFiles& files) {
   return static_cast<int>(cores);
 }
 
-std::uint64_t proc_kilobytes(const SystemFiles& files, std::string_view file, std::string_view key) {
-  std::uint64_t kilobytes = 0;
+std::uint64_t proc_number(const SystemFiles& files, std::string_view file, std::string_view key) {
+  std::uint64_t number = 0;
   each_line(files.proc / std::string(file), [&](std::string_view line) {
     if (line.size() <= key.size() || line.substr(0, key.size()) != key || line[key.size()] != ':') return false;
-    kilobytes = leading_number(line.substr(key.size() + 1)).value_or(0);
+    number = leading_number(line.substr(key.size() + 1)).value_or(0);
     return true;
   });
-  return std::min(kilobytes, unlimited / 1024) * 1024;
+  return number;
+}
+
+std::uint64_t proc_kilobytes(const SystemFiles& files, std::string_view file, std::string_view key) {
+  return std::min(proc_number(files, file, key), unlimited / 1024) * 1024;
 }
 
 }  // namespace tqkv

@@ -22,6 +22,8 @@ std::uint64_t cgroup_memory_limit(const SystemFiles& files);
 std::uint64_t cgroup_memory_left(const SystemFiles& files);
 /// Processors that the quota of those groups allows, rounded up; 0 for no quota.
 int cgroup_cores(const SystemFiles& files);
+/// A line "key: 123" of a file under proc; 0 when there is none.
+std::uint64_t proc_number(const SystemFiles& files, std::string_view file, std::string_view key);
 /// A line "key: 123 kB" of a file under proc, in bytes; 0 when there is none.
 std::uint64_t proc_kilobytes(const SystemFiles& files, std::string_view file, std::string_view key);
 

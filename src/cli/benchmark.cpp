@@ -54,9 +54,10 @@ void benchmark(Options& options) {
   Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const ModelConfig config = open_config(checkpoint);
   const auto plans = plan_benchmark(config, checkpoint.tensor_bytes(), options.model.device(), benchmark);
-  check_plan(*std::max_element(plans.begin(), plans.end(),
-                               [](const MemoryPlan& a, const MemoryPlan& b) { return a.anonymous() < b.anonymous(); }),
-             options.model.force);
+  const auto largest = std::max_element(plans.begin(), plans.end(), [](const MemoryPlan& a, const MemoryPlan& b) {
+    return a.anonymous() < b.anonymous();
+  });
+  const Announcement announcement = admit(*largest, options.model, checkpoint.directory());
   const std::vector<int> ids = ids_of(options, checkpoint, config.vocab_size, benchmark.ids);
   std::optional<AtomicFile> file;  // opened first: a folder that cannot be written is known before the work
   if (!options.output.empty()) file.emplace(options.output);

@@ -86,7 +86,8 @@ class Chat {
     session_options_.context = context_;
     sampling_ = combine(defaults_.sampling, options.sampling);
     check(sampling_);
-    check_memory(format_);
+    plan_ = plan(format_);
+    announcement_ = admit(plan_, options_.model, checkpoint.directory());
     engine_ = Engine::load(std::move(checkpoint), options_.model.device());
     dialogue_.emplace(open(format_), snapshot_budget());
     if (saved) adopt_session(std::move(*saved));
@@ -105,6 +106,8 @@ class Chat {
     generation.max_tokens = options_.max_tokens;
     generation.opens_thinking = template_.opens_thinking(chat_options_);
     generation.cancel = interrupt.flag();
+    generation.weights = weights_;
+    generation.notice = [](std::string_view line) { note(std::string(line)); };
     generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
     Stream stream(options_.thinking == "dim");
     const double startup = seconds_since_start();
@@ -144,11 +147,11 @@ class Chat {
 
   void backend(const std::string& text) {
     const KvFormat format = KvFormat::parse(text);
-    check_memory(format);
+    const MemoryPlan plan = fitting(format);
     if (const int held = dialogue_->session().position(); held > 0)
       note(fmt::format("computing {} tokens anew", grouped(static_cast<std::uint64_t>(held))));
     if (!rebuild(format, std::nullopt)) return;
-    format_ = format;
+    change_to(plan);
     note(describe_cache(dialogue_->session().cache()));
   }
 
@@ -161,15 +164,16 @@ class Chat {
   void load(const std::string& path) {
     if (path.empty()) return note("/load: name a file");
     SavedSession saved = SavedSession::open(path);
-    check_memory(saved.identity().format);
+    const MemoryPlan plan = fitting(saved.identity().format);
     adopt_session(std::move(saved));
+    change_to(plan);
     note(describe_cache(dialogue_->session().cache()));
   }
 
   void stats() {
     if (result_) {
-      print_error(statistics_text({options_.model.model, engine_->device(), sampling_, weights_, context_, 0,
-                                   startup_.value_or(0), &*result_}));
+      print_error(statistics_text({options_.model.model, engine_->device(), sampling_, weights_, plan_.anonymous(),
+                                   context_, 0, startup_.value_or(0), &*result_}));
     }
     const CacheReport cache = dialogue_->session().cache();
     print_error(fmt::format(
@@ -179,7 +183,7 @@ class Chat {
         grouped(static_cast<std::uint64_t>(cache.tokens)), grouped(static_cast<std::uint64_t>(context_)),
         grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()), dialogue_->snapshots(),
         dialogue_->snapshots() == 1 ? "" : "s", grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));
-    print_error(describe(plan(format_)));
+    print_error(describe(plan_));
   }
 
  private:
@@ -197,9 +201,18 @@ class Chat {
     return plan_memory(config_, weights_, format, request);
   }
 
-  void check_memory(const KvFormat& format) const {
-    if (!engine_) return check_plan(plan(format), options_.model.force);
-    if (!options_.model.force) require_fit(plan(format));
+  /// The plan of another format beside the session that there is, which is let go only when the new one stands.
+  MemoryPlan fitting(const KvFormat& format) const {
+    MemoryPlan other = plan(format);
+    if (!options_.model.force) require_fit(other);
+    return other;
+  }
+
+  void change_to(const MemoryPlan& plan) {
+    format_ = plan.format;
+    plan_ = plan;
+    announcement_ =
+        Announcement(options_.model.model, engine_->checkpoint().directory(), plan.weights, plan.anonymous());
   }
 
   Dialogue::Open open(const KvFormat& format) const {
@@ -215,8 +228,7 @@ class Chat {
     const measure::Stopwatch watch;
     std::unique_ptr<Session> session = engine_->restore(saved, session_options_);
     tell_restored(saved, *engine_, watch.seconds());
-    format_ = saved.identity().format;
-    dialogue_.emplace(open(format_), snapshot_budget());
+    dialogue_.emplace(open(saved.identity().format), snapshot_budget());
     dialogue_->adopt(std::move(session), std::move(pending));
     texts_.clear();
     result_.reset();
@@ -262,6 +274,7 @@ class Chat {
     if (result_->reason == FinishReason::context)
       note(
           fmt::format("the context of {} tokens is full: /undo or /reset, or start with a larger --context", context_));
+    if (result_->reason == FinishReason::memory) note(result_->stopped_by);
     if (result_->reason == FinishReason::cancelled)
       note(result_->ids.empty() ? "interrupted: the question is forgotten" : "interrupted");
   }
@@ -278,6 +291,8 @@ class Chat {
   int context_ = 0;
   SessionOptions session_options_;
   Sampling sampling_;
+  MemoryPlan plan_;  // of the session as it was opened
+  Announcement announcement_;
   std::unique_ptr<Engine> engine_;
   std::optional<Dialogue> dialogue_;  // before the engine goes
   std::vector<std::string> texts_;    // what was asked, a turn each

@@ -167,9 +167,10 @@ void evaluate(const Options& options) {
   if (const Evaluation& begun = evaluator.evaluation(); !options.no_agreement && begun.tokens < begun.options.tokens)
     note(fmt::format("the text has only {} tokens of {}: all of it is used", begun.tokens, begun.options.tokens));
   const auto plans = evaluator.plans(checkpoint.tensor_bytes(), options.model.device());
-  check_plan(*std::max_element(plans.begin(), plans.end(),
-                               [](const MemoryPlan& a, const MemoryPlan& b) { return a.anonymous() < b.anonymous(); }),
-             options.model.force);
+  const auto largest = std::max_element(plans.begin(), plans.end(), [](const MemoryPlan& a, const MemoryPlan& b) {
+    return a.anonymous() < b.anonymous();
+  });
+  const Announcement announcement = admit(*largest, options.model, checkpoint.directory());
   if (!options.output.empty()) {
     const AtomicFile probe(options.output);  // what cannot be written is known before the work
   }

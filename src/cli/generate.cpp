@@ -66,6 +66,7 @@ void say_how_it_ended(const GenerateResult& result, const Options& options) {
         fmt::format("stopped after {} token{} (--max-tokens)", options.max_tokens, options.max_tokens == 1 ? "" : "s"));
   if (result.reason == FinishReason::context)
     note(fmt::format("stopped: the context of {} tokens is full (--context)", result.cache.tokens));
+  if (result.reason == FinishReason::memory) note(result.stopped_by);
   if (result.reason == FinishReason::cancelled) {
     if (error_is_terminal()) print_error("\n");  // after ^C or the progress
     note("interrupted");
@@ -124,6 +125,8 @@ void generate(Options options) {
   generation.opens_thinking = prompt.opens_thinking;
   generation.cancel = interrupt.flag();
   generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
+  generation.weights = weights;
+  generation.notice = [](std::string_view line) { note(std::string(line)); };
   if (!raw) {
     if (const auto end = tokenizer.control_id("<|im_end|>")) generation.stop_ids.push_back(*end);
   }
@@ -135,8 +138,15 @@ void generate(Options options) {
   const GenerateResult result = tqkv::generate(*loaded.session, tokenizer, ids, generation, sink);
   if (!options.json) stream.finish();
 
-  const GenerateReport report{
-      options.model.model, loaded.engine->device(), generation.sampling, weights, context, restored, startup, &result};
+  const GenerateReport report{options.model.model,
+                              loaded.engine->device(),
+                              generation.sampling,
+                              weights,
+                              loaded.plan.anonymous(),
+                              context,
+                              restored,
+                              startup,
+                              &result};
   if (options.json) print(report_json(report));
   say_how_it_ended(result, options);
   const bool cancelled = result.reason == FinishReason::cancelled;
@@ -144,6 +154,7 @@ void generate(Options options) {
   if (options.stats || cancelled) print_error(statistics_text(report));
   save_result(options, *loaded.session, result, raw);
   if (cancelled) throw CLI::RuntimeError(interrupted_exit_code);
+  if (result.reason == FinishReason::memory) throw CLI::RuntimeError(1);
 }
 
 }  // namespace

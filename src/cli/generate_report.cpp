@@ -92,9 +92,10 @@ std::string statistics_text(const GenerateReport& report) {
   line("format", describe_cache(result.cache));
   line("activations", fmt::format("{} bits into the experts, {} in other products that tolerate it, at prefill",
                                   result.cache.activations.expert_input, result.cache.activations.tolerant));
-  line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous",
+  line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous, of {} planned",
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),
-                             megabytes(statistics.peak_anonymous)));
+                             megabytes(statistics.peak_anonymous), megabytes(report.planned)));
+  line("page faults", fmt::format("{} that waited for the disk", grouped(statistics.major_faults)));
   line("device", fmt::format("{}, {}, {} thread{}, {}", report.device.name, report.device.isa, report.device.threads,
                              report.device.threads == 1 ? "" : "s", name(report.device.precision)));
   return text;
@@ -132,7 +133,9 @@ std::string report_json(const GenerateReport& report) {
         {"wall_s", statistics.wall},
         {"peak_memory_gb", gigabytes(report.weights + statistics.peak_anonymous)},
         {"weights_gb", gigabytes(report.weights)},
-        {"peak_anonymous_gb", gigabytes(statistics.peak_anonymous)}}},
+        {"peak_anonymous_gb", gigabytes(statistics.peak_anonymous)},
+        {"planned_anonymous_gb", gigabytes(report.planned)},
+        {"major_faults", statistics.major_faults}}},
       {"cache",
        {{"tokens", result.cache.tokens},
         {"context", report.context},

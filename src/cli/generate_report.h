@@ -14,6 +14,7 @@ struct GenerateReport {
   DeviceReport device;
   Sampling sampling;
   std::uint64_t weights = 0;  // bytes mapped
+  std::uint64_t planned = 0;  // bytes of anonymous memory
   int context = 0;            // tokens
   int restored = 0;           // tokens of a saved session
   double startup = 0;         // seconds from the start of the program to the first token fed

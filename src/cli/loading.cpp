@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/memory_info.h"
 #include "measure/report_text.h"
 #include "measure/stopwatch.h"
 #include "output.h"
@@ -50,15 +51,16 @@ int context_for(const ModelOptions& options, const ModelConfig& config, int prom
   return static_cast<int>(std::min<std::int64_t>(needed, native));
 }
 
-void check_plan(const MemoryPlan& plan, bool force) {
-  if (plan.verdict == Verdict::fits) return;
-  print_error(describe(plan));
-  if (plan.verdict == Verdict::weights_spill) {
-    note(warning(plan));
-    return;
+Announcement admit(const MemoryPlan& plan, const ModelOptions& options, const std::filesystem::path& directory) {
+  if (plan.verdict != Verdict::fits) print_error(describe(plan));
+  if (plan.verdict == Verdict::weights_spill) note(warning(plan));
+  if (plan.verdict == Verdict::refused) {
+    if (!options.force) require_fit(plan);
+    note("the memory plan does not fit; going on because of --force");
   }
-  if (!force) require_fit(plan);
-  note("the memory plan does not fit; going on because of --force");
+  const std::string others = describe_others(running_processes(), plan, directory, total_memory());
+  if (!others.empty()) note(others);
+  return {options.model, directory, plan.weights, plan.anonymous()};
 }
 
 Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt,
@@ -75,7 +77,7 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
   request.prefill_chunk = session.prefill_chunk;
   request.threads = options.threads;
   loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);
-  check_plan(loaded.plan, options.force);
+  loaded.announcement = admit(loaded.plan, options, checkpoint.directory());
   loaded.engine = Engine::load(std::move(checkpoint), options.device());
   const measure::Stopwatch watch;
   loaded.session = saved ? loaded.engine->restore(*saved, session) : loaded.engine->open(format, session);

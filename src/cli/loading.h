@@ -1,10 +1,12 @@
 // From options to a session: the memory plan, the engine, and what is said about them.
 #pragma once
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "options.h"
+#include "runtime/running.h"
 #include "tqkv/engine.h"
 #include "tqkv/memory_plan.h"
 #include "tqkv/model_config.h"
@@ -25,6 +27,7 @@ int context_for(const ModelOptions& options, const ModelConfig& config, int prom
 
 struct Loaded {
   MemoryPlan plan;
+  Announcement announcement;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Session> session;
   double restore_s = 0;  // seconds that restoring took
@@ -35,8 +38,11 @@ struct Loaded {
 Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt,
             const SavedSession* saved = nullptr);
 
-/// The same check for a plan made elsewhere: the plan and one line on standard error, or Error(memory).
-void check_plan(const MemoryPlan& plan, bool force);
+/// The same for a plan made elsewhere, of the checkpoint in `directory`: the plan and one line on standard error where
+/// it does not fit well, or Error(memory); a line about other large models that run; and this process counts for the
+/// next one while the result lives.
+[[nodiscard]] Announcement admit(const MemoryPlan& plan, const ModelOptions& options,
+                                 const std::filesystem::path& directory);
 
 /// One line: canonical format, keys, values and the layers they are in.
 std::string describe_cache(const CacheReport& cache);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tqkv/error.h"
+#include "tqkv/memory_plan.h"
 
 namespace tqkv::cli {
 namespace {
@@ -19,6 +20,7 @@ DeviceOptions ModelOptions::device() const {
   device.threads = threads;
   device.precision = precision == "f32" ? Precision::f32 : Precision::fast;
   device.isa = isa;
+  if (!force) device.guard = memory_guard();
   return device;
 }
 
@@ -65,7 +67,10 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("N")
       ->capture_default_str()
       ->group(model_group);
-  command.add_flag("--force", options.force, "Run although the memory plan does not fit")->group(model_group);
+  command
+      .add_flag("--force", options.force,
+                "Run although the memory plan does not fit, and do not stop where memory runs out")
+      ->group(model_group);
 }
 
 void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {

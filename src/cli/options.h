@@ -22,7 +22,7 @@ struct ModelOptions {
   std::string state = "f32";
   int context = 0;  // tokens; 0: not given
   int prefill_chunk = 2048;
-  bool force = false;  // run although the memory plan does not fit
+  bool force = false;  // run although the memory plan does not fit, without a guard
 
   DeviceOptions device() const;
   /// `context` is what was given, or 0.

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/memory_info.h"
+#include "generation/fault_watch.h"
 #include "generation/think_splitter.h"
 #include "tqkv/error.h"
 
@@ -52,6 +53,8 @@ std::string_view name(FinishReason reason) {
       return "context";
     case FinishReason::cancelled:
       return "cancelled";
+    case FinishReason::memory:
+      return "memory";
   }
   return "stop";
 }
@@ -69,6 +72,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     statistics.peak_anonymous = std::max(statistics.peak_anonymous, anonymous_memory());
   };
 
+  FaultWatch faults(options.weights);
   ThinkSplitter splitter(tokenizer, options, sink);
   const Clock::time_point start = Clock::now();
   int done = 0;
@@ -114,15 +118,25 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
         break;
       }
       const Clock::time_point before = Clock::now();
-      logits = session.decode(id);
-      decoding += Clock::now() - before;
+      try {
+        logits = session.decode(id);
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::memory) throw;
+        result.reason = FinishReason::memory;
+        result.stopped_by = error.what();
+        break;
+      }
+      const Clock::duration step = Clock::now() - before;
+      decoding += step;
       ++steps;
       sample_memory();
+      if (const auto line = faults.step(seconds(step)); line && options.notice) options.notice(*line);
     }
     splitter.finish();
     statistics.generation_tps = rate(steps, seconds(decoding));
   }
   statistics.generated_tokens = static_cast<int>(result.ids.size());
+  statistics.major_faults = faults.faults();
   statistics.wall = seconds(Clock::now() - start);
   result.thinking = splitter.text(Part::thinking);
   result.answer = splitter.text(Part::answer);

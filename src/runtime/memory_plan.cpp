@@ -11,6 +11,7 @@
 #include "cache/accounting.h"
 #include "model/weights.h"
 #include "runtime/cpu/scratch.h"
+#include "runtime/running.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -65,16 +66,16 @@ std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int 
 
 // Whole pages only: a session allocates them so.
 int largest_context(const ModelConfig& config, const KvFormat& held, const PlanRequest& request,
-                    std::uint64_t available) {
+                    const MemoryPlan& plan) {
   const int native = config.max_position_embeddings;
-  if (available == 0) return native;
+  if (plan.available == 0) return native;
   const auto tokens_of = [native](int pages) {
     return static_cast<int>(std::min<std::int64_t>(std::int64_t{pages} * cache::page_tokens, native));
   };
   int fit = 0, beyond = cache::pages_for(native) + 1;
   while (beyond - fit > 1) {
     const int pages = fit + (beyond - fit) / 2;
-    (anonymous_at(config, held, tokens_of(pages), request) <= available ? fit : beyond) = pages;
+    (anonymous_at(config, held, tokens_of(pages), request) <= plan.usable() ? fit : beyond) = pages;
   }
   return tokens_of(fit);
 }
@@ -132,6 +133,14 @@ std::vector<WeightKind> expected_weights(const ModelConfig& config) {
   return kinds;
 }
 
+std::uint64_t kept_free(std::uint64_t total) {
+  return std::min<std::uint64_t>(total / 64, 256'000'000);
+}
+
+MemoryGuard memory_guard() {
+  return {[] { return available_memory(); }, kept_free(total_memory()) / 2};
+}
+
 MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, const KvFormat& format,
                        const PlanRequest& request) {
   const int native = config.max_position_embeddings;
@@ -164,7 +173,11 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   plan.beside = request.beside;
 
   plan.available = request.available ? *request.available : available_memory();
-  plan.largest_context = largest_context(config, plan.format, request, plan.available);
+  plan.keep_free = kept_free(request.available ? *request.available : total_memory());
+  if (request.promised) plan.promised = *request.promised;
+  if (!request.promised && !request.available)
+    for (const RunningProcess& other : running_processes()) plan.promised += other.promised();
+  plan.largest_context = largest_context(config, plan.format, request, plan);
   for (const Backend backend : named_backends) {
     if (backend == format.backend) continue;
     const KvFormat other = as_held(KvFormat::of(backend), request.precision);
@@ -173,13 +186,13 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
     } catch (const Error&) {
       continue;  // no answer for this model
     }
-    plan.others.push_back({other, largest_context(config, other, request, plan.available)});
+    plan.others.push_back({other, largest_context(config, other, request, plan)});
   }
 
   if (plan.available == 0) return plan;
-  if (plan.anonymous() > plan.available) {
+  if (plan.anonymous() > plan.usable()) {
     plan.verdict = Verdict::refused;
-  } else if (const std::uint64_t room = plan.available - plan.anonymous(); room < weight_bytes) {
+  } else if (const std::uint64_t room = plan.usable() - plan.anonymous(); room < weight_bytes) {
     plan.disk_per_token = disk_bytes_per_token(config, room);
     if (plan.disk_per_token > 0) plan.verdict = Verdict::weights_spill;
   }
@@ -208,6 +221,8 @@ std::string describe(const MemoryPlan& plan) {
     return out;
   }
   row("available", plan.available, "free, or left in the container");
+  if (plan.promised > 0) row("promised", plan.promised, "of it, to other processes of tqkv");
+  row("kept free", plan.keep_free, "of it");
   switch (plan.verdict) {
     case Verdict::fits:
       out += "  fits";
@@ -232,7 +247,7 @@ std::string warning(const MemoryPlan& plan) {
   return fmt::format(
       "weights of {} do not fit beside {} of cache and working memory in the {} available: about {} will be read from "
       "the disk for each token",
-      size(plan.weights), size(plan.anonymous()), size(plan.available), size(plan.disk_per_token));
+      size(plan.weights), size(plan.anonymous()), size(plan.usable()), size(plan.disk_per_token));
 }
 
 void require_fit(const MemoryPlan& plan) {
@@ -246,7 +261,7 @@ void require_fit(const MemoryPlan& plan) {
       ErrorKind::memory,
       fmt::format("memory plan: {} tokens with {} need {} of memory beside the weights, but {} are available: the "
                   "largest context that fits is {} tokens ({}); ask for a shorter --context, or --force it",
-                  plan.context, plan.format.canonical(), size(plan.anonymous()), size(plan.available),
+                  plan.context, plan.format.canonical(), size(plan.anonymous()), size(plan.usable()),
                   tokens_or_none(plan.largest_context), others));
 }
 

@@ -8,8 +8,6 @@
 #include <vector>
 
 #include "base/file.h"
-#include "base/memory_info.h"
-#include "model/weights.h"
 #include "model_folder.h"
 #include "support/checkpoint_writer.h"
 #include "support/process.h"
@@ -106,72 +104,6 @@ TEST_CASE("a shard that is cut short while it is mapped ends the run with one li
   CAPTURE(result.error);
   CHECK(result.exit_code == 1);
   CHECK(contains(result.error, "tqkv: [io] a file of the model was cut short"));
-}
-
-TEST_CASE("weights larger than the memory are run with a warning that says what each token reads from the disk") {
-  // Experts of zeros in a file of holes: more bytes than this machine has, none of them on the disk.
-  TinyModel model = two_layers();
-  model.hidden = 1024;
-  model.experts = 4096;
-  model.moe_intermediate = 1024;
-  const std::uint64_t layer = 4096ull * 3 * 1024 * 1024 / 16 * 9;
-  model.layers = static_cast<int>(total_memory() / layer) + 2;
-  model.interval = model.layers;
-  model.tokenizer = true;
-  const TemporaryDirectory folder;
-  TinyModel small = model;  // config and tokenizer from here, the weights from below
-  small.experts = 1;
-  small.experts_per_token = 1;
-  small.moe_intermediate = 64;
-  small.layers = small.interval = 1;
-  write_checkpoint(small, folder.path());
-  folder.write("config.json", config_json(model));
-  nlohmann::json header;
-  std::uint64_t end = 0;
-  for (const ExpectedTensor& tensor : expected_tensors(ModelConfig::parse(config_json(model), "config.json"))) {
-    header[tensor.name] = {
-        {"dtype", name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {end, end + tensor.bytes}}};
-    end += tensor.bytes;
-  }
-  write_raw_safetensors(folder.path() / "model.safetensors", header.dump().size(), header.dump(), 0);
-  std::error_code error;
-  std::filesystem::resize_file(folder.path() / "model.safetensors", 8 + header.dump().size() + end, error);
-  if (error) {
-    MESSAGE("this file system has no files of " << end << " bytes: skipped");
-    return;
-  }
-  const ProcessResult result =
-      run_tqkv({"generate", folder.path().string(), "Hi", "--raw", "--max-tokens", "1", "--backend", "baseline"});
-  CHECK(result.exit_code == 0);
-  CHECK(contains(result.error, "fits, but about "));
-  CHECK(contains(result.error, "tqkv: weights of "));
-  CHECK(contains(result.error, "will be read from the disk for each token"));
-}
-
-TEST_CASE("a context that does not fit the memory is refused with what would fit, and --force goes on") {
-  const TemporaryDirectory folder;
-  // Beyond any machine: terabytes of keys and values. The plan comes before the weights are looked at.
-  std::string config = replaced(pocket_text("config.json"), "\"max_position_embeddings\": 32768",
-                                "\"max_position_embeddings\": 16777216");
-  config = replaced(config, "\"num_key_value_heads\": 2", "\"num_key_value_heads\": 8");
-  config = replaced(config, "\"full_attention_interval\": 4", "\"full_attention_interval\": 1");
-  for (int layer = 0; layer < 6; ++layer) config = replaced(config, "\"linear_attention\"", "\"full_attention\"");
-  const std::string model = pocket_with(folder, {{"config.json", config}});
-  const std::vector<std::string> large{"--context", "16777216", "--backend", "baseline", "--precision", "f32"};
-  const ProcessResult refused = ask(model, large);
-  CAPTURE(refused.error);
-  CHECK(refused.exit_code == 1);
-  CHECK(refused.output.empty());
-  CHECK(contains(refused.error, "memory plan"));  // the plan, then the one line
-  const std::string line = refused.error.substr(refused.error.rfind("tqkv: "));
-  CHECK(line.rfind("tqkv: [memory] ", 0) == 0);
-  CHECK(lines_in(line) == 1);
-  for (const char* word : {"turboquant", "mlx_quant", "--force"}) CHECK(contains(line, word));
-
-  std::vector<std::string> force = large;
-  force.push_back("--force");
-  const ProcessResult forced = ask(model, force);
-  CHECK(contains(forced.error, "going on because of --force"));
 }
 
 TEST_CASE("a model that is not there is refused with the place searched") {

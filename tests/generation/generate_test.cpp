@@ -113,6 +113,23 @@ bool whole_characters(std::string_view text) {
   return true;
 }
 
+TEST_CASE("memory that runs out behind the prompt ends the answer, and what was said stays") {
+  ScriptedSession session(ids_of("Hello there, friend"), 1000);
+  session.on_decode = [&] {
+    if (session.position() == 4) throw Error(ErrorKind::memory, "stopped after 3 tokens");
+  };
+  Sunk sunk;
+  const GenerateResult result = generate(session, pocket_tokenizer(), ids_of("Hi"), greedy(), sunk.sink());
+  CHECK(result.reason == FinishReason::memory);
+  CHECK(result.stopped_by == "[memory] stopped after 3 tokens");
+  CHECK(!result.answer.empty());
+  CHECK(sunk.of(Part::answer) == result.answer);
+
+  ScriptedSession broken(ids_of("Hello there, friend"), 1000);
+  broken.on_decode = [] { throw Error(ErrorKind::internal, "something else"); };
+  CHECK_THROWS_AS(generate(broken, pocket_tokenizer(), ids_of("Hi"), greedy()), Error);
+}
+
 TEST_CASE("a stop id ends the answer and is not part of its text") {
   ScriptedSession session(ids_of("Hello there.<|im_end|>ignored"), 1000);
   Sunk sunk;

@@ -116,6 +116,41 @@ TEST_CASE("sessions and snapshots beside a session make its largest context smal
   CHECK(tight.largest_context < roomy.largest_context);
 }
 
+TEST_CASE("a part of the memory stays free, and what other processes will take is theirs") {
+  const ModelConfig config = large();
+  const KvFormat format = KvFormat::of(Backend::baseline);
+  PlanRequest asked = request(8192, 64'000'000'000);
+  const MemoryPlan alone = plan_memory(config, 0, format, asked);
+  CHECK(alone.keep_free == 256'000'000);
+  CHECK(alone.promised == 0);
+  CHECK(kept_free(640'000'000) == 10'000'000);
+
+  const auto verdict = [&](std::uint64_t available, std::uint64_t promised) {
+    asked.available = available;
+    asked.promised = promised;
+    return plan_memory(config, 0, format, asked).verdict;
+  };
+  const std::uint64_t needed = alone.anonymous() * 64 / 63 + 64;  // a 64th of it stays free
+  CHECK(verdict(needed, 0) == Verdict::fits);
+  CHECK(verdict(alone.anonymous(), 0) == Verdict::refused);
+  CHECK(verdict(needed + 100'000'000, 80'000'000) == Verdict::fits);
+  CHECK(verdict(needed + 100'000'000, 120'000'000) == Verdict::refused);
+
+  asked.available = 64'000'000'000;
+  asked.promised = 3'000'000'000;
+  const std::string text = describe(plan_memory(config, 0, format, asked));
+  CHECK(text.find("3.00 GB   of it, to other processes of tqkv") != std::string::npos);
+  CHECK(text.find("kept free") != std::string::npos);
+}
+
+TEST_CASE("the guard of this machine keeps less free than a plan leaves") {
+  const MemoryGuard guard = memory_guard();
+  REQUIRE(guard.available);
+  CHECK(guard.available() > 0);
+  CHECK(guard.keep_free > 0);
+  CHECK(guard.keep_free < plan_memory(large(), 0, KvFormat::of(Backend::turboquant), {}).keep_free);
+}
+
 TEST_CASE("weights that do not fit beside the cache are a warning with the bytes read for each token") {
   const ModelConfig config = large();
   std::uint64_t weights = 0;
@@ -137,7 +172,7 @@ TEST_CASE("weights that do not fit beside the cache are a warning with the bytes
   CHECK_NOTHROW(require_fit(half));
 
   // With next to nothing free, all that a token touches is read: 8 of 256 experts, and all else but the embedding.
-  const MemoryPlan none = plan_at(roomy.anonymous());
+  const MemoryPlan none = plan_at(roomy.anonymous() * 65 / 64 + 1'000'000);
   CHECK(none.disk_per_token == doctest::Approx(1.66e9).epsilon(0.02));
 }
 

@@ -95,7 +95,8 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
       config_(ModelConfig::parse(config_json_, where_config_is(checkpoint_))),
       weights_(bind_weights(checkpoint_, config_)),
       kernels_(&cpu::kernels(options.isa)),
-      precision_(options.precision) {
+      precision_(options.precision),
+      guard_(options.guard) {
   if (options.threads < 0 || options.threads > max_threads)
     throw Error(ErrorKind::usage,
                 fmt::format("threads: {} is not between 1 and {} (0 takes every core)", options.threads, max_threads));

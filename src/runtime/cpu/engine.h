@@ -41,6 +41,7 @@ class CpuEngine final : public Engine {
   const Kernels& kernels() const { return *kernels_; }
   Precision precision() const { return precision_; }
   ThreadPool& pool() const { return *pool_; }
+  const MemoryGuard& guard() const { return guard_; }
 
  private:
   Checkpoint checkpoint_;
@@ -52,6 +53,7 @@ class CpuEngine final : public Engine {
   std::vector<float> inverse_frequency_;  // [rotary/2]
   const Kernels* kernels_;
   Precision precision_;
+  MemoryGuard guard_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<ReadAhead> read_ahead_;
   mutable std::once_flag fingerprinted_;

@@ -8,6 +8,7 @@
 #include "base/float16.h"
 #include "runtime/cpu/activation_bits.h"
 #include "runtime/cpu/forward.h"
+#include "runtime/cpu/scratch.h"
 #include "tqkv/error.h"
 
 namespace tqkv::cpu {
@@ -89,7 +90,8 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
       state_type_(options.state),
       activations_(activation_bits(format_)),
       work_(engine.config(), engine.precision(), chunk_, engine.pool().size(),
-            cache::widest_vector(engine.config(), format_), engine.kernels()) {
+            cache::widest_vector(engine.config(), format_), engine.kernels()),
+      watch_(engine.guard()) {
   const auto& config = engine.config();
   const auto state_size =
       static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
@@ -132,13 +134,30 @@ void CpuSession::check(std::span<const int> ids) const {
                 fmt::format("{} tokens after {} do not fit a context of {}", ids.size(), position_, context_));
 }
 
+void CpuSession::require_room(int tokens) {
+  const bool grows = tokens > touched_ || cache::pages_for(position_ + tokens) > cache::pages_for(position_);
+  if (!grows && !watch_.due()) return;
+  const auto& config = engine_.config();
+  const auto pages = [&](int held) { return cache::cache_bytes(config, format_, held, state_type_).kv_allocated; };
+  const auto scratch = [&](int chunk) {
+    return cpu::scratch_bytes(config, engine_.precision(), chunk, engine_.pool().size(),
+                              cache::widest_vector(config, format_));
+  };
+  std::uint64_t need = pages(position_ + tokens);
+  need -= std::min(need, pages(position_));
+  if (tokens > touched_) need += scratch(tokens) - (touched_ > 0 ? scratch(touched_) : 0);
+  watch_.require(need, position_, tokens);
+  touched_ = std::max(touched_, tokens);
+}
+
 std::span<const float> CpuSession::prefill(std::span<const int> ids, const PrefillOptions& options) {
   if (ids.empty()) throw Error(ErrorKind::input, "prefill: there are no tokens");
   check(ids);
-  has_logits_ = false;
   Forward forward(*this);
   for (std::size_t done = 0; done < ids.size();) {
     const std::size_t count = std::min(ids.size() - done, static_cast<std::size_t>(chunk_));
+    require_room(static_cast<int>(count));
+    has_logits_ = false;
     forward.run(ids.subspan(done, count));
     if (options.rows) {
       const int first = std::max(0, options.first_row - static_cast<int>(done));
@@ -155,6 +174,7 @@ std::span<const float> CpuSession::prefill(std::span<const int> ids, const Prefi
 
 std::span<const float> CpuSession::decode(int id) {
   check({&id, 1});
+  require_room(1);
   has_logits_ = false;
   Forward forward(*this);
   forward.run({&id, 1});

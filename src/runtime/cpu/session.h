@@ -8,6 +8,7 @@
 #include "runtime/cpu/engine.h"
 #include "runtime/cpu/layer_cache.h"
 #include "runtime/cpu/work_buffers.h"
+#include "runtime/memory_watch.h"
 #include "tqkv/engine.h"
 
 namespace tqkv::cache {
@@ -67,6 +68,8 @@ class CpuSession final : public Session {
   void load_tensor(const cache::SessionTensor& tensor, std::span<const std::byte> bytes);
   void save_tensor(const cache::SessionTensor& tensor, const SavedText& text, cache::SessionWriter& writer) const;
   void check(std::span<const int> ids) const;
+  /// Throws Error(memory) where the machine has no room for a forward pass over `tokens` more.
+  void require_room(int tokens);
   /// Of `format`, with its S, made where there is none like it yet.
   codec::SideCodec codec_of(const SideFormat& format);
 
@@ -84,6 +87,8 @@ class CpuSession final : public Session {
   std::vector<LayerCacheStore> caches_;                       // attention layers, in order
   std::vector<LayerState> states_;                            // linear layers, in order
   WorkBuffers work_;
+  int touched_ = 0;  // most tokens of a forward pass so far: working memory is taken when it is first touched
+  MemoryWatch watch_;
   Observer* observer_ = nullptr;
 };
 
