@@ -7,6 +7,9 @@
 #include <charconv>
 #include <chrono>
 #include <exception>
+#include <filesystem>
+#include <string>
+#include <system_error>
 
 #include "loaders/tensor_names.h"
 #include "tqkv/error.h"
@@ -14,6 +17,18 @@
 
 namespace tqkv::hub {
 namespace {
+
+/// Where this system keeps its certificate authorities, for a libcurl that was built on another one, as that of a wheel
+/// is. Empty: libcurl knows.
+std::string system_certificates() {
+  const char* own = curl_version_info(CURLVERSION_NOW)->cainfo;
+  std::error_code ignored;
+  if (own == nullptr || std::filesystem::exists(own, ignored)) return {};
+  for (const char* file : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                           "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"})
+    if (std::filesystem::exists(file, ignored)) return file;
+  return {};
+}
 
 constexpr std::size_t most_header_bytes = std::size_t{1} << 18;
 
@@ -178,7 +193,8 @@ Answer Http::send(const Request& request, const Sink& sink) {
   set(CURLOPT_PREREQFUNCTION, &Exchange::on_connection);
   set(CURLOPT_PREREQDATA, &exchange);
   set(CURLOPT_BUFFERSIZE, 256L * 1024);
-  if (!settings_.certificates.empty()) set(CURLOPT_CAINFO, settings_.certificates.c_str());
+  const std::string certificates = settings_.certificates.empty() ? system_certificates() : settings_.certificates;
+  if (!certificates.empty()) set(CURLOPT_CAINFO, certificates.c_str());
   set(CURLOPT_ERRORBUFFER, detail.data());
   set(CURLOPT_HEADERFUNCTION, &Exchange::on_header);
   set(CURLOPT_HEADERDATA, &exchange);

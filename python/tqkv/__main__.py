@@ -1,0 +1,3 @@
+from tqkv import main
+
+main()
