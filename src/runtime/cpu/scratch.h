@@ -7,8 +7,16 @@
 
 namespace tqkv::cpu {
 
-/// Bytes of anonymous memory that a session with chunks of `chunk` tokens takes beside cache and state: bounded in the
-/// length of the context. `space`: floats of the widest decoded key or value (cache::widest_vector).
-std::uint64_t scratch_bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space);
+/// What working memory depends on besides the model.
+struct WorkSize {
+  Precision precision = Precision::fast;
+  int chunk = 1;    // most tokens of one forward pass
+  int context = 1;  // most tokens to attend to; from 64K on it makes no difference any more
+  int threads = 1;
+  int space = 0;  // floats of the widest decoded key or value, head_dim or more (cache::widest_vector)
+};
+
+/// Bytes of anonymous memory that a session takes beside cache and state.
+std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size);
 
 }  // namespace tqkv::cpu

@@ -8,7 +8,6 @@
 #include "base/float16.h"
 #include "runtime/cpu/activation_bits.h"
 #include "runtime/cpu/forward.h"
-#include "runtime/cpu/scratch.h"
 #include "tqkv/error.h"
 
 namespace tqkv::cpu {
@@ -89,8 +88,7 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
       chunk_(checked_chunk(options, context_)),
       state_type_(options.state),
       activations_(activation_bits(format_)),
-      work_(engine.config(), engine.precision(), chunk_, engine.pool().size(),
-            cache::widest_vector(engine.config(), format_), engine.kernels()),
+      work_(engine.config(), work_size(chunk_), engine.kernels()),
       watch_(engine.guard()) {
   const auto& config = engine.config();
   const auto state_size =
@@ -134,18 +132,21 @@ void CpuSession::check(std::span<const int> ids) const {
                 fmt::format("{} tokens after {} do not fit a context of {}", ids.size(), position_, context_));
 }
 
+WorkSize CpuSession::work_size(int chunk) const {
+  return {engine_.precision(), chunk, context_, engine_.pool().size(), cache::widest_vector(engine_.config(), format_)};
+}
+
 void CpuSession::require_room(int tokens) {
   const bool grows = tokens > touched_ || cache::pages_for(position_ + tokens) > cache::pages_for(position_);
   if (!grows && !watch_.due()) return;
   const auto& config = engine_.config();
   const auto pages = [&](int held) { return cache::cache_bytes(config, format_, held, state_type_).kv_allocated; };
-  const auto scratch = [&](int chunk) {
-    return cpu::scratch_bytes(config, engine_.precision(), chunk, engine_.pool().size(),
-                              cache::widest_vector(config, format_));
-  };
   std::uint64_t need = pages(position_ + tokens);
   need -= std::min(need, pages(position_));
-  if (tokens > touched_) need += scratch(tokens) - (touched_ > 0 ? scratch(touched_) : 0);
+  if (tokens > touched_) {
+    need += scratch_bytes(config, work_size(tokens));
+    if (touched_ > 0) need -= scratch_bytes(config, work_size(touched_));
+  }
   watch_.require(need, position_, tokens);
   touched_ = std::max(touched_, tokens);
 }

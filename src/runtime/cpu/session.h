@@ -67,6 +67,7 @@ class CpuSession final : public Session {
                   std::span<const cache::SessionTensor> layout);
   void load_tensor(const cache::SessionTensor& tensor, std::span<const std::byte> bytes);
   void save_tensor(const cache::SessionTensor& tensor, const SavedText& text, cache::SessionWriter& writer) const;
+  WorkSize work_size(int chunk) const;
   void check(std::span<const int> ids) const;
   /// Throws Error(memory) where the machine has no room for a forward pass over `tokens` more.
   void require_room(int tokens);

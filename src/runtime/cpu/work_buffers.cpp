@@ -4,7 +4,7 @@
 #include <new>
 
 #include "runtime/cpu/lift.h"
-#include "runtime/cpu/scratch.h"
+#include "runtime/cpu/linear.h"
 
 namespace tqkv::cpu {
 
@@ -43,6 +43,14 @@ std::size_t size(int n) {
   return static_cast<std::size_t>(n);
 }
 
+/// Most partial results of attention at a time: a task for each block of queries and head, in as many spans of keys as
+/// the context has.
+int partials_of(const ModelConfig& c, const WorkSize& work) {
+  const int blocks = ceil_div(work.chunk, block_tokens(c.num_attention_heads / c.num_key_value_heads));
+  const std::int64_t all = std::int64_t{blocks} * c.num_key_value_heads * ceil_div(work.context, span_keys);
+  return static_cast<int>(std::min<std::int64_t>(all, attention_partials));
+}
+
 template <class Arena>
 Rows16 take_rows16(Arena& arena, std::size_t rows, int cols) {
   const std::size_t groups = rows * size(cols / Matrix::group + 1);
@@ -68,16 +76,17 @@ Row16 take_row16(Arena& arena, int cols) {
 
 }  // namespace
 
-void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision, int chunk, int threads, int space,
-                        const Kernels& kernels) {
-  const bool fast = precision == Precision::fast;
-  const std::size_t t = size(chunk);
+void WorkBuffers::place(Arena& arena, const ModelConfig& c, const WorkSize& work, const Kernels& kernels) {
+  const bool fast = work.precision == Precision::fast;
+  const std::size_t t = size(work.chunk);
+  const int space = work.space;
   const int inner =
       std::max(c.moe() ? c.moe_intermediate_size : c.intermediate_size, c.shared_expert_intermediate_size);
   const int widest_in = std::max({c.hidden_size, c.query_dim(), c.value_dim(), inner});
   const int queries =
       block_tokens(c.num_attention_heads / c.num_key_value_heads) * (c.num_attention_heads / c.num_key_value_heads);
   const std::size_t head = size(c.head_dim);
+  const int partials = partials_of(c, work);
 
   hidden = arena.take<float>(t * size(c.hidden_size));
   normed = arena.take<float>(t * size(c.hidden_size));
@@ -97,9 +106,9 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   query = arena.take<float>(t * size(c.query_dim()));
   key = arena.take<float>(t * size(c.kv_dim()));
   value = arena.take<float>(t * size(c.kv_dim()));
-  partial_maximum = arena.take<float>(size(attention_partials * queries));
-  partial_sum = arena.take<float>(size(attention_partials * queries));
-  partial_output = arena.take<float>(size(attention_partials * queries) * head);
+  partial_maximum = arena.take<float>(size(partials * queries));
+  partial_sum = arena.take<float>(size(partials * queries));
+  partial_output = arena.take<float>(size(partials * queries) * head);
 
   arena.rewind(layer);
   conv_in = arena.take<float>((t + size(c.linear_conv_kernel_dim) - 1) * size(c.conv_dim()));
@@ -134,7 +143,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   }
 
   arena.rewind(arena.largest());
-  workers.resize(size(threads));
+  workers.resize(size(work.threads));
   for (auto& worker : workers) {
     worker.matrix = arena.take<float>(kernels.matrix.f32_scratch(widest_in));
     worker.keys = arena.take<float>(tile_keys * size(space));
@@ -160,24 +169,22 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, Precision precision,
   }
 }
 
-std::uint64_t WorkBuffers::bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
-                                 const Kernels& kernels) {
+std::uint64_t WorkBuffers::bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {
   WorkBuffers counted;
   Arena arena(nullptr);
-  counted.place(arena, config, precision, chunk, threads, space, kernels);
+  counted.place(arena, config, size, kernels);
   return arena.largest();
 }
 
-WorkBuffers::WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
-                         const Kernels& kernels) {
-  const auto total = bytes(config, precision, chunk, threads, space, kernels);
+WorkBuffers::WorkBuffers(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {
+  const auto total = bytes(config, size, kernels);
   memory_.reset(new (std::align_val_t{64}) std::byte[total]);
   Arena arena(memory_.get());
-  place(arena, config, precision, chunk, threads, space, kernels);
+  place(arena, config, size, kernels);
 }
 
-std::uint64_t scratch_bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space) {
-  return WorkBuffers::bytes(config, precision, chunk, threads, space, kernels());
+std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size) {
+  return WorkBuffers::bytes(config, size, kernels());
 }
 
 }  // namespace tqkv::cpu

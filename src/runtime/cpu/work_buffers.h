@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/cpu/kernels.h"
+#include "runtime/cpu/scratch.h"
 #include "tqkv/engine.h"
 #include "tqkv/model_config.h"
 
@@ -41,12 +42,9 @@ struct WorkerBuffers {          // one set a thread
 struct WorkBuffers {
   WorkBuffers(const WorkBuffers&) = delete;
   WorkBuffers& operator=(const WorkBuffers&) = delete;
-  /// `space`: floats of the widest decoded key or value, head_dim or more.
-  WorkBuffers(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
-              const Kernels& kernels);
+  WorkBuffers(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
   /// Bytes that the constructor allocates.
-  static std::uint64_t bytes(const ModelConfig& config, Precision precision, int chunk, int threads, int space,
-                             const Kernels& kernels);
+  static std::uint64_t bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
 
   // T = tokens of the chunk, H = hidden_size. Buffers that live through a layer:
   float* hidden = nullptr;  // [T, H] residual stream
@@ -64,9 +62,9 @@ struct WorkBuffers {
   float* query = nullptr;       // [T, heads, head_dim]; the attention's output afterwards
   float* key = nullptr;         // [T, kv heads, head_dim]
   float* value = nullptr;
-  float* partial_maximum = nullptr;  // [attention_partials, queries]
+  float* partial_maximum = nullptr;  // [attention_partials or what the context needs of them, queries]
   float* partial_sum = nullptr;
-  float* partial_output = nullptr;  // [attention_partials, queries, head_dim]
+  float* partial_output = nullptr;  // [the same, queries, head_dim]
 
   // Gated delta net; conv = conv_dim:
   float* conv_in = nullptr;    // [kernel - 1 + T, conv]
@@ -100,8 +98,7 @@ struct WorkBuffers {
     void operator()(std::byte* memory) const;
   };
   class Arena;
-  void place(Arena& arena, const ModelConfig& config, Precision precision, int chunk, int threads, int space,
-             const Kernels& kernels);
+  void place(Arena& arena, const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
   WorkBuffers() = default;
   std::unique_ptr<std::byte[], Free> memory_;
 };
