@@ -21,6 +21,8 @@ struct PlanRequest {
   int prefill_chunk = 2048;
   int threads = 0;                         ///< 0: every core
   int snapshots = 0;                       ///< copies of the recurrent state that are kept
+  std::optional<int> tokenizer;            ///< its tokens; without it: as many as the vocabulary has
+  bool every_row = false;                  ///< logits of every token are asked for, not of the last one alone
   std::uint64_t beside = 0;                ///< bytes of anonymous memory that others take at the same time
   std::optional<std::uint64_t> available;  ///< instead of what the machine has free, and all it has
   std::optional<std::uint64_t> promised;   ///< instead of what the other processes of tqkv will still take

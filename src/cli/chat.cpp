@@ -196,6 +196,7 @@ class Chat {
     request.state = session_options_.state;
     request.prefill_chunk = session_options_.prefill_chunk;
     request.threads = options_.model.threads;
+    request.tokenizer = tokenizer_.size();
     const std::uint64_t state = cache::cache_bytes(config_, format, 0, session_options_.state).state();
     request.snapshots = static_cast<int>(snapshot_budget() / std::max<std::uint64_t>(state, 1));
     return plan_memory(config_, weights_, format, request);

@@ -111,7 +111,8 @@ void generate(Options options) {
   if (!options.save_session.empty()) require_writable(options.save_session);
 
   const std::uint64_t weights = checkpoint.tensor_bytes();
-  const Loaded loaded = load(std::move(checkpoint), options.model, format, context, tokens, saved ? &*saved : nullptr);
+  const Loaded loaded =
+      load(std::move(checkpoint), options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
   if (saved) tell_restored(*saved, *loaded.engine, loaded.restore_s);
   saved.reset();  // its pages are the session's now
   note(describe_cache(loaded.session->cache()));

@@ -1,5 +1,6 @@
 #include "measure/inspect.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@ namespace {
 struct Options {
   std::string model, precision = "fast", output;
   measure::InspectOptions inspect;
+  std::optional<double> memory_gb;
   bool json = false;
 };
 
@@ -34,6 +36,7 @@ measure::Inspection look_at(const Options& options) {
 
 void inspect(Options& options) {
   options.inspect.precision = options.precision == "f32" ? Precision::f32 : Precision::fast;
+  if (options.memory_gb) options.inspect.available = static_cast<std::uint64_t>(*options.memory_gb * 1e9);
   std::optional<AtomicFile> file;
   if (!options.output.empty()) file.emplace(options.output);
   const measure::Inspection inspection = look_at(options);
@@ -68,6 +71,9 @@ void add_inspect(CLI::App& program) {
       ->delimiter(',')
       ->type_name("N,...")
       ->default_str("8");
+  command->add_option("--memory", options->memory_gb, "Plan for a machine with so many GB free, instead of this one")
+      ->check(CLI::Range(0.001, 1e9))
+      ->type_name("GB");
   command->add_option("--precision", options->precision, "Plan for fast or f32")
       ->check(CLI::IsMember({"fast", "f32"}))
       ->type_name("KIND")
@@ -84,7 +90,8 @@ void add_inspect(CLI::App& program) {
   command->footer(
       "Examples:\n"
       "  tqkv inspect pocket\n"
-      "  tqkv inspect models/configs/qwen3.5-35b-a3b-4bit.json --prompt-tokens 32768 --generation-tokens 256");
+      "  tqkv inspect models/configs/qwen3.5-35b-a3b-4bit.json --prompt-tokens 32768 --generation-tokens 256\n"
+      "  tqkv inspect models/configs/qwen3.5-35b-a3b-4bit.json --memory 30");
   command->callback([options] { inspect(*options); });
 }
 

@@ -63,19 +63,21 @@ Announcement admit(const MemoryPlan& plan, const ModelOptions& options, const st
   return {options.model, directory, plan.weights, plan.anonymous()};
 }
 
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt,
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
             const SavedSession* saved) {
   Loaded loaded;
   SessionOptions session = options.session();
   session.context = context;
   session.prefill_chunk =
-      std::min(session.prefill_chunk, std::max(prompt, 1));  // a short prompt needs no room for a long chunk
+      std::min(session.prefill_chunk, std::max(work.prompt, 1));  // a short prompt needs no room for a long chunk
   PlanRequest request;
   request.context = context;
   request.precision = options.device().precision;
   request.state = session.state;
   request.prefill_chunk = session.prefill_chunk;
   request.threads = options.threads;
+  request.tokenizer = work.tokenizer ? work.tokenizer->size() : 0;
+  request.every_row = work.every_row;
   loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);
   loaded.announcement = admit(loaded.plan, options, checkpoint.directory());
   loaded.engine = Engine::load(std::move(checkpoint), options.device());

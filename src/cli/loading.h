@@ -33,9 +33,16 @@ struct Loaded {
   double restore_s = 0;  // seconds that restoring took
 };
 
-/// Plans the memory of one session that is fed `prompt` tokens at once at most, warns or refuses (--force: warns) with
+/// What a session is loaded for.
+struct Work {
+  int prompt = 1;                        // most tokens that it is fed at once
+  const Tokenizer* tokenizer = nullptr;  // the one beside it
+  bool every_row = false;                // logits of every token are asked for
+};
+
+/// Plans the memory of one session, warns or refuses (--force: warns) with
 /// the plan on standard error, and opens it, or restores `saved`, whose tokens are in `context`.
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, int prompt,
+Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
             const SavedSession* saved = nullptr);
 
 /// The same for a plan made elsewhere, of the checkpoint in `directory`: the plan and one line on standard error where

@@ -67,8 +67,8 @@ void logits(const Options& options) {
     throw Error(ErrorKind::input,
                 fmt::format("--last: {} rows were asked for, but there are {} ids", options.last, tokens));
 
-  const Loaded loaded =
-      load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0), tokens);
+  const Loaded loaded = load(std::move(checkpoint), options.model, format,
+                             context_for(options.model, config, tokens, 0), {tokens, nullptr, true});
   Session& session = *loaded.session;
   const auto first = static_cast<std::size_t>(options.last > 0 ? tokens - options.last : 0);
   const std::size_t rows = ids.size() - first;

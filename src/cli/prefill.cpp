@@ -41,8 +41,8 @@ void prefill(const Options& options) {
   const int tokens = static_cast<int>(ids.size());
   require_writable(options.save_session);
 
-  const Loaded loaded =
-      load(std::move(checkpoint), options.model, format, context_for(options.model, config, tokens, 0), tokens);
+  const Loaded loaded = load(std::move(checkpoint), options.model, format,
+                             context_for(options.model, config, tokens, 0), {tokens, &tokenizer});
   note(describe_cache(loaded.session->cache()));
   const Interrupt interrupt;
   PrefillOptions prefill;

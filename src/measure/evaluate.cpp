@@ -486,6 +486,7 @@ std::vector<MemoryPlan> Evaluator::plans(std::uint64_t weight_bytes, const Devic
     request.prefill_chunk = std::min(state.options.prefill_chunk, prefilled);
     request.threads = device.threads;
     request.snapshots = snapshots;
+    request.every_row = true;
     plans.push_back(plan_memory(state.model.config, weight_bytes, format, request));
   };
   std::vector<Job> jobs = jobs_of(state.options);

@@ -169,7 +169,7 @@ std::string plans_text(const Inspection& inspection) {
   if (plan.available == 0) {
     out += "  this system does not tell how much memory is available\n";
   } else {
-    out += fmt::format("  {} GB are available here; ~ runs, but reads weights from the disk again; ! does not fit\n",
+    out += fmt::format("  {} GB are free; ~ runs, but reads weights from the disk again; ! does not fit\n",
                        gigabytes(plan.available));
   }
   return out;

@@ -21,8 +21,9 @@ namespace {
 constexpr std::array<Backend, 5> named_backends = {Backend::baseline, Backend::mlx_quant, Backend::turboquant,
                                                    Backend::rotated_quant, Backend::trellis};
 
-// Bytes of tokenizer tables (402 measured on the pocket model) and copies of the logits for one row of the vocabulary.
-constexpr std::uint64_t bytes_per_vocabulary_row = 420;
+// Bytes of a token in the tables of the tokenizer, measured on that of the pocket model; and of a row of the vocabulary
+// in what samples from it.
+constexpr std::uint64_t bytes_per_token_of_tokenizer = 402, bytes_per_sampled_row = 18;
 
 KvFormat as_held(const KvFormat& format, Precision precision) {
   return precision == Precision::f32 ? format.in_f32() : format;
@@ -54,14 +55,17 @@ std::uint64_t snapshot_bytes(const ModelConfig& config, const KvFormat& held, in
   return static_cast<std::uint64_t>(std::max(request.snapshots, 0)) * (bytes.state() + window);
 }
 
-std::uint64_t vocabulary_bytes(const ModelConfig& config) {
-  return static_cast<std::uint64_t>(config.vocab_size) * bytes_per_vocabulary_row;
+std::uint64_t vocabulary_bytes(const ModelConfig& config, const PlanRequest& request) {
+  const auto rows = static_cast<std::uint64_t>(config.vocab_size);
+  const auto tokens = static_cast<std::uint64_t>(request.tokenizer.value_or(config.vocab_size));
+  const std::uint64_t every_row = request.every_row ? cpu::logit_rows * sizeof(float) : 0;
+  return tokens * bytes_per_token_of_tokenizer + rows * (bytes_per_sampled_row + every_row);
 }
 
 std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
   const CacheBytes bytes = bytes_at(config, held, tokens, request);
   return bytes.allocated() + snapshot_bytes(config, held, tokens, request) + scratch_at(config, held, tokens, request) +
-         vocabulary_bytes(config) + request.beside;
+         vocabulary_bytes(config, request) + request.beside;
 }
 
 // Whole pages only: a session allocates them so.
@@ -169,7 +173,7 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   plan.convolution = bytes.convolution;
   plan.snapshots = snapshot_bytes(config, plan.format, plan.context, request);
   plan.scratch = scratch_at(config, plan.format, plan.context, request);
-  plan.vocabulary = vocabulary_bytes(config);
+  plan.vocabulary = vocabulary_bytes(config, request);
   plan.beside = request.beside;
 
   plan.available = request.available ? *request.available : available_memory();

@@ -11,6 +11,7 @@
 #include "model_folder.h"
 #include "support/checkpoint_writer.h"
 #include "support/process.h"
+#include "support/sanitized.h"
 
 namespace {
 
@@ -86,6 +87,25 @@ TEST_CASE("the second process with a huge model is told about the first, one tha
   CHECK(chat.exit_code == 0);
   CHECK(chat.error.find("on this machine process") == std::string::npos);
   CHECK(ask_huge(folder, second).error.find("on this machine process") == std::string::npos);
+}
+
+TEST_CASE("the plan is within a twentieth of the anonymous memory that is measured" *
+          doctest::skip(sanitized)) {  // which fills memory with its own
+  ProcessOptions options;
+  for (int i = 0; i < 600; ++i) options.input += "The cache holds keys and values. ";
+  for (const int chunk : {256, 2048}) {
+    for (const std::string backend : {"baseline", "turboquant", "trellis:window=128"}) {
+      CAPTURE(backend);
+      CAPTURE(chunk);
+      const ProcessResult result = run_tqkv({"generate", "pocket", "-", "--raw", "--max-tokens", "4", "--backend",
+                                             backend, "--prefill-chunk", std::to_string(chunk), "--json"},
+                                            options);
+      REQUIRE(result.exit_code == 0);
+      const auto statistics = nlohmann::json::parse(result.output)["statistics"];
+      const double planned = statistics["planned_anonymous_gb"], measured = statistics["peak_anonymous_gb"];
+      CHECK(planned == doctest::Approx(measured).epsilon(0.05));
+    }
+  }
 }
 
 TEST_CASE("a context that does not fit the memory is refused with what would fit, and --force goes on") {

@@ -87,7 +87,7 @@ TEST_CASE("contexts go in powers of two up to the native one, and what does not 
   const std::string text = to_text(inspection);
   const auto total = static_cast<double>(inspection.plans[0].back().total()) / 1e9;
   CHECK(text.find(fmt::format("{:.2f}!", total)) != std::string::npos);
-  CHECK(text.find("3.000 GB are available here") != std::string::npos);
+  CHECK(text.find("3.000 GB are free") != std::string::npos);
 }
 
 TEST_CASE("no line of the text is wider than 120 columns") {

@@ -90,9 +90,8 @@ void Forward::add_mixed() {
   });
 }
 
-// Logits of `count` <= logit_rows rows from `first` on into work_.logits: every row with the same arithmetic, alone or
-// not.
-void Forward::logit_rows_from(int first, int count) {
+// Logits of `count` <= logit_rows rows from `first` on: every row with the same arithmetic, alone or not.
+void Forward::logit_rows_from(int first, int count, float* out) {
   const int dim = config_.hidden_size, vocab = config_.vocab_size;
   float* rows = work_.normed + static_cast<std::ptrdiff_t>(first) * dim;
   kernels_.vector.rms_norm(work_.hidden + static_cast<std::ptrdiff_t>(first) * dim, dim, engine_.final_norm().data(),
@@ -109,7 +108,7 @@ void Forward::logit_rows_from(int first, int count) {
   pool_.run(ceil_div(vocab, block), [&](int task, int worker) {
     const int begin = task * block, end = std::min(begin + block, vocab);
     for (int row = 0; row < count; ++row) {
-      float* y = work_.logits + static_cast<std::ptrdiff_t>(row) * vocab + begin;
+      float* y = out + static_cast<std::ptrdiff_t>(row) * vocab + begin;
       if (integer)
         kernels_.matrix.multiply16(head, begin, end, work_.logit_row16[static_cast<std::size_t>(row)], y);
       else
@@ -121,16 +120,17 @@ void Forward::logit_rows_from(int first, int count) {
 
 void Forward::logits(int first, int last, const std::function<void(int, std::span<const float>)>& sink) {
   const auto vocab = static_cast<std::size_t>(config_.vocab_size);
+  work_.many_logits.resize(logit_rows * vocab);
   for (int begin = first; begin < last; begin += logit_rows) {
     const int count = std::min(logit_rows, last - begin);
-    logit_rows_from(begin, count);
+    logit_rows_from(begin, count, work_.many_logits.data());
     for (int row = 0; row < count; ++row)
-      sink(begin + row, {work_.logits + static_cast<std::size_t>(row) * vocab, vocab});
+      sink(begin + row, {work_.many_logits.data() + static_cast<std::size_t>(row) * vocab, vocab});
   }
 }
 
 std::span<const float> Forward::last_logits() {
-  logit_rows_from(tokens_ - 1, 1);
+  logit_rows_from(tokens_ - 1, 1, work_.logits);
   return {work_.logits, static_cast<std::size_t>(config_.vocab_size)};
 }
 

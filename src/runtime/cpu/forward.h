@@ -49,7 +49,7 @@ class Forward {
   void experts_of_many(const LayerWeights& layer);
   void shared_expert(const LayerWeights& layer, const Activations& x);
   void swiglu(float* gate, float* up, int rows, int inner, Rows16* out);
-  void logit_rows_from(int first, int count);
+  void logit_rows_from(int first, int count, float* out);  // [count, vocab]
   void observe(int layer, const float* values);
 
   template <class Body>

@@ -7,6 +7,8 @@
 
 namespace tqkv::cpu {
 
+inline constexpr int logit_rows = 16;  // rows of logits computed at a time, where every row is asked for
+
 /// What working memory depends on besides the model.
 struct WorkSize {
   Precision precision = Precision::fast;

@@ -93,7 +93,7 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, const WorkSize& work
   mixed = arena.take<float>(t * size(c.hidden_size));
   cosine = arena.take<float>(t * size(c.rotary_dim / 2));
   sine = arena.take<float>(t * size(c.rotary_dim / 2));
-  logits = arena.take<float>(size(logit_rows) * size(c.vocab_size));
+  logits = arena.take<float>(size(c.vocab_size));
   if (fast) {
     rows16 = take_rows16(arena, t, std::max({c.hidden_size, c.query_dim(), c.value_dim()}));
     row16 = take_row16(arena, widest_in);

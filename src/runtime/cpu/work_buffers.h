@@ -17,7 +17,6 @@ inline constexpr int tile_keys = 64;           // keys and values decoded at a t
 inline constexpr int block_queries = 64;       // queries of one attention task, where the group of heads divides it
 inline constexpr int attention_partials = 64;  // most (task, span of keys) pairs of a split attention
 inline constexpr int span_keys = 1024;         // fewest keys of a span
-inline constexpr int logit_rows = 16;          // rows of logits computed at a time
 
 /// Tokens of one block of queries for a group of `group` heads.
 int block_tokens(int group);
@@ -54,7 +53,7 @@ struct WorkBuffers {
   float* sine = nullptr;
   Rows16 rows16;                   // [T, widest input]
   Row16 row16;                     // [widest input]
-  float* logits = nullptr;         // [logit_rows, vocab]
+  float* logits = nullptr;         // [vocab] of the last row
   std::vector<Row16> logit_row16;  // [logit_rows] of H
 
   // Full attention:
@@ -92,6 +91,7 @@ struct WorkBuffers {
   Rows16 shared16;  // [T, I of the shared expert]
 
   std::vector<WorkerBuffers> workers;
+  std::vector<float> many_logits;  // [logit_rows, vocab], where every row is asked for: not in bytes()
 
  private:
   struct Free {
