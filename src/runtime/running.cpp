@@ -65,8 +65,9 @@ std::uint64_t resident_of(int pid) {
 #endif
 }
 
-std::string gigabytes(std::uint64_t bytes) {
-  return fmt::format("{:.1f} GB", static_cast<double>(bytes) / 1e9);
+std::string size(std::uint64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  return bytes >= 1'000'000'000 ? fmt::format("{:.1f} GB", value / 1e9) : fmt::format("{:.0f} MB", value / 1e6);
 }
 
 }  // namespace
@@ -147,7 +148,7 @@ Announcement& Announcement::operator=(Announcement&& other) noexcept {
 std::string describe_others(const std::vector<RunningProcess>& others, const MemoryPlan& plan,
                             const fs::path& directory, std::uint64_t total) {
   const auto large = [&](std::uint64_t bytes) { return bytes >= total / large_share; };
-  if (!large(plan.total())) return {};
+  if (total == 0 || !large(plan.total())) return {};
   std::error_code ignored;
   const fs::path own = fs::weakly_canonical(directory, ignored);
   std::map<fs::path, std::uint64_t> weights = {{own, plan.weights}};  // the same files are in memory once
@@ -158,13 +159,13 @@ std::string describe_others(const std::vector<RunningProcess>& others, const Mem
     weights[other.directory] = other.weights;
     sum += other.anonymous;
     list += fmt::format("{}process {} runs {} ({} of weights{}, {} beside them)", list.empty() ? "" : ", ", other.pid,
-                        other.model, gigabytes(other.weights), other.directory == own ? ", the same" : "",
-                        gigabytes(other.anonymous));
+                        other.model, size(other.weights), other.directory == own ? ", the same" : "",
+                        size(other.anonymous));
   }
   if (list.empty()) return {};
   for (const auto& [path, bytes] : weights) sum += bytes;
-  return fmt::format("on this machine {}: together {} of {} of memory{}", list, gigabytes(sum), gigabytes(total),
-                     sum <= total ? "" : ", so that weights of both will be read from the disk again and again");
+  return fmt::format("on this machine {}: together {} of {} of memory{}", list, size(sum), size(total),
+                     sum <= total ? "" : ", so that weights will be read from the disk again and again");
 }
 
 }  // namespace tqkv

@@ -150,6 +150,7 @@ TEST_CASE("small models are not worth a word") {
   const RunningProcess small{4711, "pocket", "/models/pocket", GB / 50, GB / 50, 0};
   const RunningProcess large{4712, "org/large", "/models/large", 20 * GB, 2 * GB, 0};
   CHECK(describe_others({small}, plan_of(20 * GB, GB), "/models/large", 32 * GB).empty());
+  CHECK(describe_others({large}, plan_of(20 * GB, GB), "/models/large", 0).empty());  // not known
   CHECK(describe_others({large}, plan_of(GB / 50, GB / 50), "/models/pocket", 32 * GB).empty());
   CHECK(describe_others({small, large}, plan_of(20 * GB, GB), "/models/x", 64 * GB).find("pocket") ==
         std::string::npos);
