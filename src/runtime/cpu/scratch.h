@@ -13,7 +13,7 @@ inline constexpr int logit_rows = 16;  // rows of logits computed at a time, whe
 struct WorkSize {
   Precision precision = Precision::fast;
   int chunk = 1;    // most tokens of one forward pass
-  int context = 1;  // most tokens to attend to; from 64K on it makes no difference any more
+  int context = 1;  // most tokens to attend to; from 64 spans of keys on it makes no difference any more
   int threads = 1;
   int space = 0;  // floats of the widest decoded key or value, head_dim or more (cache::widest_vector)
 };
