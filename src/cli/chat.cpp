@@ -15,6 +15,7 @@
 #include "fetching.h"
 #include "generate_report.h"
 #include "generation/dialogue.h"
+#include "history.h"
 #include "interrupt.h"
 #include "line_editor.h"
 #include "loading.h"
@@ -40,7 +41,7 @@ struct Options {
   CacheOptions cache;
   SamplingOptions sampling;
   std::optional<std::string> system;
-  bool think = false, no_think = false;
+  bool think = false, no_think = false, no_history = false;
   std::string thinking = "dim";
   int max_tokens = default_max_tokens;
   int snapshots_mb = default_snapshots_mb;
@@ -374,7 +375,7 @@ void run_chat(const Options& options) {
     throw Error(ErrorKind::usage, "tqkv chat: --session has the beginning of the conversation: leave out --system");
   std::optional<SavedSession> saved = open_saved(options.session);
   Chat chat(options, Checkpoint::open(find_model(options.model.model)), std::move(saved));
-  LineEditor editor;
+  LineEditor editor(options.no_history ? std::filesystem::path() : history_file());
   // Ctrl-C that comes just as an answer ends is meant for the answer. A pipe has nobody to mean anything: there it ends
   // the program between answers.
   std::optional<Interrupt> too_late;
@@ -421,6 +422,8 @@ void add_chat(CLI::App& program) {
       ->check(CLI::Range(0, 1 << 20))
       ->type_name("MB")
       ->capture_default_str();
+  command->add_flag("--no-history", options->no_history,
+                    "Neither read nor keep what was entered at a terminal ($XDG_STATE_HOME/tqkv/history)");
   command->add_option("--session", options->session, "Go on from a saved conversation")
       ->type_name("FILE")
       ->group(session_group);

@@ -270,6 +270,23 @@ TEST_CASE("a long question that is asked again with another end is read from the
   }
 }
 
+TEST_CASE("a prompt that goes on where another ended is read in its own chunks") {
+  const auto say_ids = [](Dialogue& dialogue, std::vector<int> prompt) {
+    return dialogue.say(tokenizer(), prompt, greedy(), {}).ids;
+  };
+  std::vector<int> first = ids(passage(9)), second = ids("Why?");
+  first.resize(2 * 48 + 7);
+  Dialogue dialogue(opener("turboquant", 48), plenty), straight(opener("turboquant", 48), 0);
+  std::vector<int> both = first;
+  for (const int id : say_ids(dialogue, first)) both.push_back(id);
+  both.insert(both.end(), second.begin(), second.end());
+  say_ids(dialogue, second);
+  CHECK(dialogue.undo());
+  CHECK(dialogue.undo());
+  CHECK(say_ids(dialogue, both) == say_ids(straight, both));
+  CHECK(saved(dialogue) == saved(straight));
+}
+
 TEST_CASE("a question that was interrupted and is asked again goes on where it stopped") {
   Dialogue dialogue(opener("turboquant", 16), 3 * state_bytes()), straight(opener("turboquant", 16), 0);
   const int tokens = static_cast<int>(ids(passage(30)).size());
