@@ -86,7 +86,7 @@ std::string read_text(const fs::path& path, std::size_t limit) {
   }
 }
 
-AtomicFile::AtomicFile(const fs::path& path) {
+AtomicFile::AtomicFile(const fs::path& path, unsigned mode) {
   std::error_code error;
   if (path.empty() || !path.has_filename())
     throw Error(ErrorKind::io, fmt::format("\"{}\": is not the name of a file to write", path.string()));
@@ -107,7 +107,7 @@ AtomicFile::AtomicFile(const fs::path& path) {
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     temporary_ = path_;
     temporary_ += fmt::format(".part-{}-{}", ::getpid(), attempt);
-    descriptor_ = open_retrying(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    descriptor_ = open_retrying(temporary_, O_WRONLY | O_CREAT | O_EXCL, mode);
     if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000)) {
       const int reason = errno;
       temporary_.clear();

@@ -34,7 +34,8 @@ std::string read_text(const std::filesystem::path& path, std::size_t limit = std
 /// temporary file beside it, removed by the destructor. Parent folders are created. Every failure is an Error(io).
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::filesystem::path& path);
+  /// `mode`: permissions of a file that is created, less the umask.
+  explicit AtomicFile(const std::filesystem::path& path, unsigned mode = 0666);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "base/numbers.h"
-#include "cache/accounting.h"
 #include "commands.h"
 #include "fetching.h"
 #include "generate_report.h"
 #include "generation/dialogue.h"
+#include "history.h"
 #include "interrupt.h"
 #include "line_editor.h"
 #include "loading.h"
@@ -41,7 +41,7 @@ struct Options {
   CacheOptions cache;
   SamplingOptions sampling;
   std::optional<std::string> system;
-  bool think = false, no_think = false;
+  bool think = false, no_think = false, no_history = false;
   std::string thinking = "dim";
   int max_tokens = default_max_tokens;
   int snapshots_mb = default_snapshots_mb;
@@ -86,12 +86,12 @@ class Chat {
     session_options_.context = context_;
     sampling_ = combine(defaults_.sampling, options.sampling);
     check(sampling_);
-    plan_ = plan(format_);
+    plan_ = plan(format_, saved.has_value());
     announcement_ = admit(plan_, options_.model, checkpoint.directory());
     engine_ = Engine::load(std::move(checkpoint), options_.model.device());
     dialogue_.emplace(open(format_), snapshot_budget());
     if (saved) adopt_session(std::move(*saved));
-    note(describe_cache(dialogue_->session().cache()));
+    note(describe_cache(dialogue_->cache()));
   }
 
   void say(const std::string& text) {
@@ -147,27 +147,29 @@ class Chat {
 
   void backend(const std::string& text) {
     const KvFormat format = KvFormat::parse(text);
-    const MemoryPlan plan = fitting(format);
-    if (const int held = dialogue_->session().position(); held > 0)
+    const MemoryPlan plan = fitting(format, false);
+    if (const int held = dialogue_->position(); held > 0)
       note(fmt::format("computing {} tokens anew", grouped(static_cast<std::uint64_t>(held))));
     if (!rebuild(format, std::nullopt)) return;
     change_to(plan);
-    note(describe_cache(dialogue_->session().cache()));
+    note(describe_cache(dialogue_->cache()));
   }
 
   void save(const std::string& path) {
     if (path.empty()) return note("/save: name a file");
-    if (dialogue_->session().position() == 0) return note("/save: nothing was said yet");
+    if (dialogue_->position() == 0) return note("/save: nothing was said yet");
+    const Interrupt interrupt(Interrupt::Second::is_ignored);
+    if (!dialogue_->catch_up(progress(interrupt))) return note("interrupted: nothing was saved");
     cli::save(dialogue_->session(), path, {NextText::conversation, dialogue_->pending()});
   }
 
   void load(const std::string& path) {
     if (path.empty()) return note("/load: name a file");
     SavedSession saved = SavedSession::open(path);
-    const MemoryPlan plan = fitting(saved.identity().format);
+    const MemoryPlan plan = fitting(saved.identity().format, true);
     adopt_session(std::move(saved));
     change_to(plan);
-    note(describe_cache(dialogue_->session().cache()));
+    note(describe_cache(dialogue_->cache()));
   }
 
   void stats() {
@@ -175,12 +177,12 @@ class Chat {
       print_error(statistics_text({options_.model.model, engine_->device(), sampling_, weights_, plan_.anonymous(),
                                    context_, 0, startup_.value_or(0), &*result_}));
     }
-    const CacheReport cache = dialogue_->session().cache();
+    const CacheReport cache = dialogue_->cache();
     print_error(fmt::format(
         "{}\n{} question{}, {} of {} tokens, {} bytes of keys and values, {} of recurrent state\n"
         "{} recurrent state{} kept for /undo, {} bytes (--snapshots {} MB)\n",
         describe_cache(cache), dialogue_->turns(), dialogue_->turns() == 1 ? "" : "s",
-        grouped(static_cast<std::uint64_t>(cache.tokens)), grouped(static_cast<std::uint64_t>(context_)),
+        grouped(static_cast<std::uint64_t>(dialogue_->position())), grouped(static_cast<std::uint64_t>(context_)),
         grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()), dialogue_->snapshots(),
         dialogue_->snapshots() == 1 ? "" : "s", grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));
     print_error(describe(plan_));
@@ -189,7 +191,16 @@ class Chat {
  private:
   std::uint64_t snapshot_budget() const { return static_cast<std::uint64_t>(options_.snapshots_mb) * 1'000'000; }
 
-  MemoryPlan plan(const KvFormat& format) const {
+  /// Asked after every chunk of what is computed again.
+  static Dialogue::Progress progress(const Interrupt& interrupt) {
+    return [&interrupt](int done, int total) {
+      show_progress("prefill", done, total);
+      return !interrupt.requested();
+    };
+  }
+
+  /// As many snapshots as the budget has room for, and one of an adopted session whatever the budget.
+  MemoryPlan plan(const KvFormat& format, bool adopted) const {
     PlanRequest request;
     request.context = context_;
     request.precision = options_.model.device().precision;
@@ -197,14 +208,16 @@ class Chat {
     request.prefill_chunk = session_options_.prefill_chunk;
     request.threads = options_.model.threads;
     request.tokenizer = tokenizer_.size();
-    const std::uint64_t state = cache::cache_bytes(config_, format, 0, session_options_.state).state();
-    request.snapshots = static_cast<int>(snapshot_budget() / std::max<std::uint64_t>(state, 1));
+    request.snapshots = 1;
+    const std::uint64_t one = std::max<std::uint64_t>(plan_memory(config_, weights_, format, request).snapshots, 1);
+    request.snapshots = static_cast<int>(
+        std::min<std::uint64_t>(std::max<std::uint64_t>(snapshot_budget() / one, adopted ? 1 : 0), max_count));
     return plan_memory(config_, weights_, format, request);
   }
 
   /// The plan of another format beside the session that there is, which is let go only when the new one stands.
-  MemoryPlan fitting(const KvFormat& format) const {
-    MemoryPlan other = plan(format);
+  MemoryPlan fitting(const KvFormat& format, bool adopted) const {
+    MemoryPlan other = plan(format, adopted);
     if (!options_.model.force) require_fit(other);
     return other;
   }
@@ -237,10 +250,7 @@ class Chat {
 
   bool rebuild(const KvFormat& format, std::optional<std::vector<int>> first) {
     const Interrupt interrupt(Interrupt::Second::is_ignored);
-    const bool done = dialogue_->rebuild(open(format), std::move(first), [&](int count, int total) {
-      show_progress("prefill", count, total);
-      return !interrupt.requested();
-    });
+    const bool done = dialogue_->rebuild(open(format), std::move(first), progress(interrupt));
     if (!done) note("interrupted: the conversation stays as it was");
     return done;
   }
@@ -366,7 +376,7 @@ void run_chat(const Options& options) {
     throw Error(ErrorKind::usage, "tqkv chat: --session has the beginning of the conversation: leave out --system");
   std::optional<SavedSession> saved = open_saved(options.session);
   Chat chat(options, Checkpoint::open(find_model(options.model.model)), std::move(saved));
-  LineEditor editor;
+  LineEditor editor(options.no_history ? std::filesystem::path() : history_file());
   // Ctrl-C that comes just as an answer ends is meant for the answer. A pipe has nobody to mean anything: there it ends
   // the program between answers.
   std::optional<Interrupt> too_late;
@@ -413,6 +423,8 @@ void add_chat(CLI::App& program) {
       ->check(CLI::Range(0, 1 << 20))
       ->type_name("MB")
       ->capture_default_str();
+  command->add_flag("--no-history", options->no_history,
+                    "Neither read nor keep what was entered at a terminal ($XDG_STATE_HOME/tqkv/history)");
   command->add_option("--session", options->session, "Go on from a saved conversation")
       ->type_name("FILE")
       ->group(session_group);

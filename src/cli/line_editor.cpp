@@ -5,7 +5,9 @@
 
 #include <cstdio>
 #include <iostream>
+#include <utility>
 
+#include "history.h"
 #include "output.h"
 #include "tqkv/error.h"
 
@@ -29,7 +31,7 @@ struct LineEditor::Terminal {
   }
 };
 
-LineEditor::LineEditor() {
+LineEditor::LineEditor(std::filesystem::path history_file) : history_(std::move(history_file)) {
   if (isatty(STDIN_FILENO) == 0) return;
   // libedit never frees the names of added functions, so that an editor is made once and kept. Between lines it leaves
   // the terminal as it was.
@@ -41,8 +43,9 @@ LineEditor::LineEditor() {
   if (terminal.editor == nullptr || terminal.history == nullptr)
     throw Error(ErrorKind::internal, "the line editor cannot be started on this terminal");
   HistEvent event;
-  history(terminal.history, &event, H_SETSIZE, 1000);
+  history(terminal.history, &event, H_SETSIZE, longest_history);
   history(terminal.history, &event, H_SETUNIQUE, 1);
+  for (const std::string& text : read_history(history_)) history(terminal.history, &event, H_ENTER, text.c_str());
   EditLine* editor = terminal.editor;
   el_set(editor, EL_CLIENTDATA, &terminal);
   el_set(editor, EL_PROMPT, &Terminal::show_prompt);
@@ -81,8 +84,10 @@ bool LineEditor::given_up() const {
 }
 
 void LineEditor::remember(const std::string& text) {
+  if (!terminal_) return;
   HistEvent event;
-  if (terminal_) history(terminal_->history, &event, H_ENTER, text.c_str());
+  history(terminal_->history, &event, H_ENTER, text.c_str());
+  append_history(history_, text);
 }
 
 }  // namespace tqkv::cli

@@ -23,26 +23,48 @@ struct Options {
   ModelOptions model;
   CacheOptions cache;
   PromptOptions prompt;
-  std::string save_session;
+  std::string session, save_session;  // paths; empty: not given
+  const CLI::App* command = nullptr;
 };
 
-void prefill(const Options& options) {
-  check_stored(options.prompt);
-  const KvFormat format = options.cache.format();
+/// The text, or what goes on after a saved session.
+StoredPrompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
+                       const std::optional<SavedSession>& saved) {
+  const NextText next = saved ? saved->text().next : NextText::conversation;
+  const bool raw = options.prompt.raw || next == NextText::raw;
+  const std::optional<ChatTemplate> chat = raw ? std::nullopt : open_chat(checkpoint, tokenizer);
+  int replaced = 0;
+  const bool ended = saved && tokenizer.control_id("<|im_end|>") == saved->last_id();
+  StoredPrompt prompt = saved ? make_next_stored(options.prompt, chat, next, ended, replaced)
+                              : make_stored(options.prompt, chat, replaced);
+  warn_about(replaced);
+  return prompt;
+}
+
+void prefill(Options options) {
+  check_stored(options.prompt, !options.session.empty());
+  std::optional<SavedSession> saved = open_saved(options.session);
+  const KvFormat format =
+      saved ? adopt(*saved, *options.command, options.cache, options.model) : options.cache.format();
   Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const ModelConfig config = open_config(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
-  int replaced = 0;
-  const bool raw = options.prompt.raw;
-  const StoredPrompt prompt =
-      make_stored(options.prompt, raw ? std::nullopt : open_chat(checkpoint, tokenizer), replaced);
-  warn_about(replaced);
-  const std::vector<int> ids = encode(tokenizer, prompt.pieces);
+  const StoredPrompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
+  std::vector<int> ids = encode(tokenizer, prompt.pieces);
+  int restored = 0;
+  if (saved) {
+    const std::vector<int>& pending = saved->text().pending;
+    ids.insert(ids.begin(), pending.begin(), pending.end());
+    restored = saved->tokens();
+  }
   const int tokens = static_cast<int>(ids.size());
   require_writable(options.save_session);
 
-  const Loaded loaded = load(std::move(checkpoint), options.model, format,
-                             context_for(options.model, config, tokens, 0), {tokens, &tokenizer});
+  const int context = context_for(options.model, config, restored + tokens, 0);
+  const Loaded loaded =
+      load(std::move(checkpoint), options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
+  if (saved) tell_restored(*saved, *loaded.engine, loaded.restore_s);
+  saved.reset();  // its pages are the session's now
   note(describe_cache(loaded.session->cache()));
   const Interrupt interrupt;
   PrefillOptions prefill;
@@ -66,18 +88,25 @@ void add_prefill(CLI::App& program) {
   CLI::App* command = program.add_subcommand("prefill", "Compute a long prompt once and save it for many questions");
   add_model_options(*command, options->model);
   add_stored_prompt_options(*command, options->prompt);
+  command->add_option("--session", options->session, "Go on from a saved session: only the text behind it is computed")
+      ->type_name("FILE")
+      ->group(session_group);
   command->add_option("--save-session", options->save_session, "File to write: `generate --session` goes on from it")
       ->required()
       ->type_name("FILE")
       ->group(session_group);
+  options->command = command;
   add_cache_options(*command, options->cache, false);
   command->footer(
       "The text becomes the beginning of a user's turn: the PROMPT of `generate --session` follows it after a blank\n"
       "line, as with `generate --file`. With --messages the next PROMPT is a turn of its own, with --raw it continues\n"
-      "the text.\n\n"
+      "the text. With --session the text goes on after a stored one, after a blank line, or becomes the next turn of "
+      "a\n"
+      "conversation; the two files may be the same.\n\n"
       "Examples:\n"
       "  tqkv prefill pocket --file long.txt --save-session long.session\n"
-      "  tqkv generate pocket --session long.session 'What does it say about pages?'");
+      "  tqkv generate pocket --session long.session 'What does it say about pages?'\n"
+      "  tqkv prefill pocket --session long.session --file more.txt --save-session longer.session");
   command->callback([options] { prefill(*options); });
 }
 

@@ -135,6 +135,27 @@ void drop_back(std::vector<ChatPiece>& pieces, std::size_t count) {
 
 constexpr std::string_view turn_of_user = "<|im_start|>user\n", end_of_turn = "<|im_end|>\n";
 
+/// A turn of a user as it goes on after the text of a session that is not raw.
+std::vector<ChatPiece> behind(NextText next, bool answer_ended, std::vector<ChatPiece> turn) {
+  if (next == NextText::conversation) {
+    turn.insert(turn.begin(),
+                {std::string(answer_ended ? end_of_turn.substr(end_of_turn.size() - 1) : end_of_turn), true});
+    return turn;
+  }
+  if (!text_of(turn).starts_with(turn_of_user))
+    throw Error(ErrorKind::internal, "prompt: a user's turn does not begin as such");
+  return without_front(std::move(turn), turn_of_user.size());
+}
+
+/// --session: what the options may not give once more.
+void refuse_beginning(const PromptOptions& options, const std::string& command) {
+  if (!options.messages.empty() || !options.tools.empty() || options.system)
+    throw Error(ErrorKind::usage,
+                command +
+                    ": --session has the beginning of the conversation: leave out --system, --messages and "
+                    "--tools");
+}
+
 }  // namespace
 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
@@ -148,17 +169,17 @@ void add_stored_prompt_options(CLI::App& command, PromptOptions& options) {
 void check(const PromptOptions& options, bool continued) {
   const std::string command = "tqkv generate";
   check_options(options, command);
-  if (!continued) return require_text(options, command);
-  if (!options.messages.empty() || !options.tools.empty() || options.system)
-    throw Error(ErrorKind::usage,
-                command +
-                    ": --session has the beginning of the conversation: leave out --system, --messages and "
-                    "--tools");
+  if (continued)
+    refuse_beginning(options, command);
+  else
+    require_text(options, command);
 }
 
-void check_stored(const PromptOptions& options) {
-  check_options(options, "tqkv prefill");
-  require_text(options, "tqkv prefill");
+void check_stored(const PromptOptions& options, bool continued) {
+  const std::string command = "tqkv prefill";
+  check_options(options, command);
+  if (continued) refuse_beginning(options, command);
+  require_text(options, command);
 }
 
 Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
@@ -194,14 +215,7 @@ Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTe
   }
   require_text(options, "tqkv generate");
   Prompt prompt = make_prompt(options, chat, replaced);
-  if (next == NextText::conversation) {
-    prompt.pieces.insert(prompt.pieces.begin(),
-                         {std::string(answer_ended ? end_of_turn.substr(end_of_turn.size() - 1) : end_of_turn), true});
-    return prompt;
-  }
-  if (!text_of(prompt.pieces).starts_with(turn_of_user))
-    throw Error(ErrorKind::internal, "prompt: a user's turn does not begin as such");
-  prompt.pieces = without_front(std::move(prompt.pieces), turn_of_user.size());
+  prompt.pieces = behind(next, answer_ended, std::move(prompt.pieces));
   return prompt;
 }
 
@@ -220,6 +234,18 @@ StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatT
   drop_back(stored.pieces, end_of_turn.size());
   stored.pieces.push_back({"\n\n", false});
   stored.next = NextText::question;
+  return stored;
+}
+
+StoredPrompt make_next_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
+                              bool answer_ended, int& replaced) {
+  if (options.raw || next == NextText::raw) {
+    PromptOptions raw = options;
+    raw.raw = true;
+    return make_stored(raw, std::nullopt, replaced);
+  }
+  StoredPrompt stored = make_stored(options, chat, replaced);
+  stored.pieces = behind(next, answer_ended, std::move(stored.pieces));
   return stored;
 }
 

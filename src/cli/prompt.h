@@ -29,7 +29,7 @@ void add_stored_prompt_options(CLI::App& command, PromptOptions& options);
 /// Throws Error(usage) for options that contradict each other or give no prompt. `continued`: after a saved session,
 /// whose beginning is what it is.
 void check(const PromptOptions& options, bool continued);
-void check_stored(const PromptOptions& options);
+void check_stored(const PromptOptions& options, bool continued);
 
 /// What the model is to continue.
 struct Prompt {
@@ -56,6 +56,8 @@ Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTe
 
 /// And for text that is stored: without what would ask for an answer.
 StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced);
+StoredPrompt make_next_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
+                              bool answer_ended, int& replaced);
 
 /// Tells of invalid UTF-8 in the prompt, if there was any.
 void warn_about(int replaced);

@@ -5,46 +5,67 @@
 #include <utility>
 
 namespace tqkv {
+namespace {
+
+int tokens(std::span<const int> ids) {
+  return static_cast<int>(ids.size());
+}
+
+}  // namespace
 
 Dialogue::Dialogue(Open open, std::uint64_t snapshot_budget)
     : open_(std::move(open)), budget_(snapshot_budget), session_(open_()) {}
 
+const Session& Dialogue::session() {
+  catch_up();
+  return *session_;
+}
+
+int Dialogue::position() const {
+  return turns_.empty() ? tokens(base_) : turns_.back().position + tokens(turns_.back().ids);
+}
+
 std::uint64_t Dialogue::snapshot_bytes() const {
-  std::uint64_t bytes = base_snapshot_ ? base_snapshot_->bytes() : 0;
-  for (const auto& [position, snapshot] : snapshots_) bytes += snapshot->bytes();
+  std::uint64_t bytes = 0;
+  for (const auto& [position, kept] : kept_) bytes += kept.snapshot->bytes();
   return bytes;
 }
 
 std::optional<int> Dialogue::last_id() const {
   if (!pending_.empty()) return pending_.back();
-  const std::span<const int> ids = session_->ids();
-  if (ids.empty()) return std::nullopt;
-  return ids.back();
+  if (!base_.empty()) return base_.back();
+  return std::nullopt;
 }
 
 GenerateResult Dialogue::say(const Tokenizer& tokenizer, std::span<const int> prompt, const GenerateOptions& options,
                              const TextSink& sink) {
   Turn turn;
-  turn.position = session_->position();
-  turn.pending = pending_;
-  turn.prompt = pending_;
-  turn.prompt.insert(turn.prompt.end(), prompt.begin(), prompt.end());
-  if (turn.position > base_ && !snapshots_.contains(turn.position)) {
-    snapshots_[turn.position] = session_->snapshot();
-    thin_out();
+  turn.position = position();
+  turn.before = pending_;
+  turn.ids = pending_;
+  turn.ids.insert(turn.ids.end(), prompt.begin(), prompt.end());
+  turn.prompt = turn.at_once = turn.ids.size();
+  const Progress wanted = [&](int done, int total) {
+    if (options.progress) options.progress(done, total);
+    return options.cancel == nullptr || !options.cancel->load();
+  };
+  if (!catch_up(wanted, turn.ids)) {
+    GenerateResult stopped;
+    stopped.reason = FinishReason::cancelled;
+    stopped.cache = cache();
+    return stopped;
   }
-  GenerateResult result;
-  try {
-    result = generate(*session_, tokenizer, turn.prompt, options, sink);
-  } catch (...) {
-    go_back(turn.position);
-    throw;
-  }
-  if (result.ids.empty()) {
-    go_back(turn.position);
-    return result;
-  }
-  turn.answer = result.ids;
+  const int held = session_->position() - turn.position;  // of the prompt
+  if (held == 0) keep(turn.position);
+  GenerateOptions generation = options;
+  generation.progress = [&](int done, int total) {
+    if (done < total) keep(turn.position);
+    if (options.progress) options.progress(held + done, held + total);
+  };
+  GenerateResult result =
+      generate(*session_, tokenizer, std::span(turn.ids).subspan(static_cast<std::size_t>(held)), generation, sink);
+  if (result.ids.empty()) return result;
+  turn.ids.insert(turn.ids.end(), result.ids.begin(), result.ids.end() - 1);
   pending_ = {result.ids.back()};
   turns_.push_back(std::move(turn));
   return result;
@@ -52,126 +73,149 @@ GenerateResult Dialogue::say(const Tokenizer& tokenizer, std::span<const int> pr
 
 bool Dialogue::undo() {
   if (turns_.empty()) return false;
-  const Turn turn = std::move(turns_.back());
+  pending_ = std::move(turns_.back().before);
   turns_.pop_back();
-  go_back(turn.position);
-  pending_ = turn.pending;
   return true;
 }
 
 void Dialogue::reset() {
-  session_ = open_();
-  base_ = 0;
-  base_snapshot_.reset();
-  base_ids_.clear();
-  base_pending_.clear();
-  snapshots_.clear();
-  turns_.clear();
-  pending_.clear();
+  Dialogue fresh(open_, budget_);
+  std::swap(*this, fresh);
 }
 
 void Dialogue::adopt(std::unique_ptr<Session> session, std::vector<int> pending) {
-  std::unique_ptr<Snapshot> snapshot = session->snapshot();
-  snapshots_.clear();
-  turns_.clear();
+  const int end = session->position();
+  std::vector<int> base(session->ids().begin(), session->ids().end());
+  KeptStates kept;
+  if (end > 0) kept[end] = {session->snapshot(), end};
+  kept_ = std::move(kept);  // before the session that the others are of goes
   session_ = std::move(session);
-  base_ = session_->position();
-  base_ids_.assign(session_->ids().begin(), session_->ids().end());
-  base_snapshot_ = std::move(snapshot);
-  base_pending_ = pending;
+  base_ = std::move(base);
+  base_given_ = true;
+  kept_size_ = snapshot_bytes();
+  turns_.clear();
   pending_ = std::move(pending);
 }
 
 bool Dialogue::rebuild(Open open, std::optional<std::vector<int>> first_prompt, const Progress& progress) {
-  std::vector<Turn> turns = turns_;
-  if (first_prompt && !turns.empty()) turns.front().prompt = std::move(*first_prompt);
-  int total = base_, before = 0;
-  for (const Turn& turn : turns) total += static_cast<int>(turn.prompt.size() + turn.answer.size()) - 1;
-
-  std::unique_ptr<Session> session = open();
-  const auto prefill = [&](std::span<const int> ids) {
-    bool wanted = true;
-    PrefillOptions options;
-    options.progress = [&](int done) { return wanted = !progress || progress(before + done, total); };
-    session->prefill(ids, options);
-    before += static_cast<int>(ids.size());
-    return wanted;
-  };
-  std::unique_ptr<Snapshot> base_snapshot;
-  if (base_ > 0) {
-    if (!prefill(base_ids_)) return false;
-    base_snapshot = session->snapshot();
+  Dialogue next(std::move(open), 0);
+  next.base_ = base_;
+  next.turns_ = turns_;
+  next.pending_ = pending_;
+  if (first_prompt && !turns_.empty()) {
+    Turn& first = next.turns_.front();
+    first.ids.erase(first.ids.begin(), first.ids.begin() + static_cast<std::ptrdiff_t>(first.prompt));
+    first.ids.insert(first.ids.begin(), first_prompt->begin(), first_prompt->end());
+    first.prompt = first_prompt->size();
   }
-  std::map<int, std::unique_ptr<Snapshot>> snapshots;
-  for (Turn& turn : turns) {
-    turn.position = session->position();
-    turn.at_once = true;
-    if (turn.position > base_) snapshots[turn.position] = session->snapshot();
-    std::vector<int> ids = turn.prompt;
-    ids.insert(ids.end(), turn.answer.begin(), turn.answer.end() - 1);
-    if (!prefill(ids)) return false;
+  int end = tokens(base_);
+  for (Turn& turn : next.turns_) {
+    turn.position = end;
+    turn.at_once = turn.ids.size();
+    end += tokens(turn.ids);
   }
-  // Snapshots go before the session that they are of.
-  snapshots_ = std::move(snapshots);
-  base_snapshot_ = std::move(base_snapshot);
-  session_ = std::move(session);
-  turns_ = std::move(turns);
-  open_ = std::move(open);
-  thin_out();
+  std::erase_if(kept_, [&](const auto& kept) { return !stays(kept.first); });
+  next.budget_ = budget_ - std::min(budget_, snapshot_bytes());
+  if (!next.catch_up(progress)) return false;
+  next.budget_ = budget_;
+  std::swap(*this, next);
   return true;
 }
 
-/// Feeds a turn by the calls that it was computed with, so that the bits are the same.
-void Dialogue::feed(const Turn& turn) {
-  if (turn.at_once) {
-    std::vector<int> ids = turn.prompt;
-    ids.insert(ids.end(), turn.answer.begin(), turn.answer.end() - 1);
-    session_->prefill(ids);
+bool Dialogue::catch_up(const Progress& progress, std::span<const int> next) {
+  const int end = position();
+  if (session_->position() == end) return true;
+  go_back(next);
+  const int start = session_->position();
+  const auto go_on = [&] { return !progress || progress(session_->position() - start, end - start); };
+  if (start < tokens(base_) && !feed(0, base_, base_.size(), go_on)) return false;
+  for (const Turn& turn : turns_) {
+    const bool held = session_->position() >= turn.position + tokens(turn.ids);
+    if (!held && !feed(turn.position, turn.ids, turn.at_once, go_on)) return false;
+  }
+  return true;
+}
+
+/// To the nearest state that is kept of the text, or of a prompt behind it that begins like `next`.
+void Dialogue::go_back(std::span<const int> next) {
+  const int end = position();
+  auto beyond = kept_.upper_bound(end);
+  auto nearest = beyond == kept_.begin() ? kept_.end() : std::prev(beyond);
+  for (; beyond != kept_.end(); ++beyond) {
+    const std::span<const int> tail =
+        session_->ids().first(static_cast<std::size_t>(beyond->first)).subspan(static_cast<std::size_t>(end));
+    if (beyond->second.begin == end && tail.size() < next.size() && std::ranges::equal(tail, next.first(tail.size())))
+      nearest = beyond;
+  }
+  if (nearest == kept_.end()) {
+    std::unique_ptr<Session> empty = open_();
+    kept_.clear();  // before the session that they are of goes
+    session_ = std::move(empty);
     return;
   }
-  session_->prefill(turn.prompt);
-  for (std::size_t i = 0; i + 1 < turn.answer.size(); ++i) session_->decode(turn.answer[i]);
+  session_->restore(*nearest->second.snapshot);
+  kept_.erase(std::next(nearest), kept_.end());
 }
 
-/// To the end of the turns that are left, which is `position`: from the nearest state that is kept.
-void Dialogue::go_back(int position) {
-  snapshots_.erase(snapshots_.upper_bound(position), snapshots_.end());
-  if (!snapshots_.empty())
-    session_->restore(*snapshots_.rbegin()->second);
-  else if (base_snapshot_)
-    session_->restore(*base_snapshot_);
-  else
-    session_ = open_();
-  for (const Turn& turn : turns_)
-    if (turn.position >= session_->position()) feed(turn);
-}
-
-/// Keeps the newest snapshot and drops, while there are too many, the one whose neighbours are closest in the ratio of
-/// their ages: what stays is spaced exponentially.
-void Dialogue::thin_out() {
-  const auto too_much = [&] {
-    std::uint64_t bytes = 0;
-    for (const auto& [position, snapshot] : snapshots_) bytes += snapshot->bytes();
-    return bytes > budget_;
-  };
-  while (!snapshots_.empty() && too_much()) {
-    if (snapshots_.size() <= 2) {
-      snapshots_.erase(snapshots_.begin());
-      continue;
-    }
-    const int now = snapshots_.rbegin()->first + 1;
-    auto best = snapshots_.begin();
-    double least = 0;
-    for (auto at = std::next(snapshots_.begin()); std::next(at) != snapshots_.end(); ++at) {
-      const double ratio =
-          static_cast<double>(now - std::prev(at)->first) / static_cast<double>(now - std::next(at)->first);
-      if (best == snapshots_.begin() || ratio < least) {
-        least = ratio;
-        best = at;
-      }
-    }
-    snapshots_.erase(best);
+/// The rest of a piece of text that begins at `begin`, by the calls that it was computed with, so that the bits are the
+/// same: the first `at_once` ids in chunks, the others one by one.
+bool Dialogue::feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on) {
+  const auto held = [&] { return static_cast<std::size_t>(session_->position() - begin); };
+  bool wanted = true;
+  if (held() == 0) keep(begin);
+  if (held() < at_once) {
+    PrefillOptions options;
+    options.progress = [&](int) {
+      if (held() < at_once) keep(begin);
+      return wanted = go_on();
+    };
+    session_->prefill(ids.first(at_once).subspan(held()), options);
   }
+  while (wanted && held() < ids.size()) {
+    session_->decode(ids[held()]);
+    wanted = go_on();
+  }
+  return wanted;
+}
+
+/// Keeps the state of the session, which is where a call began that feeds from `begin`, or at the end of a chunk of it.
+void Dialogue::keep(int begin) {
+  const int position = session_->position();
+  if (position == 0 || kept_.contains(position)) return;
+  kept_size_ = std::max(kept_size_, cache().bytes.state());
+  if (!make_room(kept_size_, begin)) return;
+  const std::unique_ptr<Snapshot>& snapshot = (kept_[position] = {session_->snapshot(), begin}).snapshot;
+  kept_size_ = std::max(kept_size_, snapshot->bytes());
+  if (!make_room(0, begin)) kept_.erase(position);  // with a window they grow
+}
+
+bool Dialogue::make_room(std::uint64_t bytes, int begin) {
+  while (snapshot_bytes() + bytes > budget_) {
+    const auto least = least_needed(begin);
+    if (least == kept_.end()) return false;
+    kept_.erase(least);
+  }
+  return true;
+}
+
+/// Of what may go while a call feeds from `begin`: a chunk of an earlier prompt, which no undo needs; then the state
+/// whose neighbours are closest in the ratio of their distances from here, so that those that stay are spaced
+/// exponentially. The beginning of the text costs nothing and is a neighbour.
+Dialogue::KeptStates::iterator Dialogue::least_needed(int begin) {
+  const int here = session_->position();
+  auto least = kept_.end();
+  std::pair<bool, double> least_order;
+  int before = 0;
+  for (auto at = kept_.begin(); at != kept_.end(); before = at->first, ++at) {
+    if (at->first == begin || stays(at->first)) continue;
+    const int after = std::next(at) == kept_.end() ? here : std::next(at)->first;
+    const bool turn = at->second.begin == at->first || at->second.begin == begin;
+    const std::pair<bool, double> order{turn, (here + 1.0 - before) / (here + 1.0 - after)};
+    if (least != kept_.end() && order >= least_order) continue;
+    least = at;
+    least_order = order;
+  }
+  return least;
 }
 
 }  // namespace tqkv

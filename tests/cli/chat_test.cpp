@@ -11,9 +11,11 @@
 #endif
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "model_folder.h"
 #include "support/process.h"
 #include "support/sanitized.h"
@@ -21,16 +23,18 @@
 namespace {
 
 using namespace tqkv::test;
+using tqkv::read_text;
 
-/// The program at a terminal of 100 columns.
+/// The program at a terminal of 100 columns, with its history in the folder `state`.
 class Terminal {
  public:
-  explicit Terminal(std::vector<std::string> arguments) {
+  Terminal(const std::filesystem::path& state, std::vector<std::string> arguments) {
     winsize size{24, 100, 0, 0};
     process_ = ::forkpty(&descriptor_, nullptr, nullptr, &size);
     REQUIRE(process_ >= 0);
     if (process_ != 0) return;
     ::setenv("TERM", "xterm", 1);
+    ::setenv("XDG_STATE_HOME", state.c_str(), 1);
     arguments.insert(arguments.begin(), TQKV_PROGRAM);
     std::vector<char*> words;
     for (std::string& argument : arguments) words.push_back(argument.data());
@@ -68,9 +72,9 @@ class Terminal {
     }
   }
 
-  /// Waits for "> " and until the program has taken over from the terminal's own line editing, which follows.
-  bool wait_for_prompt() {
-    if (!wait_for("> ")) return false;
+  /// Waits for the prompt and until the program has taken over from the terminal's own line editing, which follows.
+  bool wait_for_prompt(const std::string& prompt = "> ") {
+    if (!wait_for(prompt)) return false;
     for (int i = 0; i < 3000; ++i) {
       termios settings{};
       if (::tcgetattr(descriptor_, &settings) == 0 && (settings.c_lflag & ICANON) == 0) return true;
@@ -148,7 +152,8 @@ TEST_CASE("a conversation that was saved goes on where it was") {
 }
 
 TEST_CASE("at a terminal lines are edited and remembered, Ctrl-C gives up a line or an answer, Ctrl-D ends") {
-  Terminal terminal({"chat", "pocket", "--greedy", "--max-tokens", "4000", "--context", "8192"});
+  const TemporaryDirectory state;
+  Terminal terminal(state.path(), {"chat", "pocket", "--greedy", "--max-tokens", "4000", "--context", "8192"});
   REQUIRE(terminal.wait_for_prompt());
   terminal.type("Hi, whaXt can you help me with?");
   for (int i = 0; i < 23; ++i) terminal.type("\x02");  // back to behind the X
@@ -170,6 +175,60 @@ TEST_CASE("at a terminal lines are edited and remembered, Ctrl-C gives up a line
   CHECK(terminal.exit_code() == 0);
   CAPTURE(terminal.screen());
   CHECK(terminal.screen().find("internal") == std::string::npos);
+}
+
+TEST_CASE("what was entered at a terminal is recalled by the next run, several lines as one text") {
+  const TemporaryDirectory state;
+  const std::filesystem::path file = state / "tqkv" / "history";
+  const auto talk = [&](const std::vector<std::string>& more, const std::vector<std::string>& keys) {
+    std::vector<std::string> arguments{"chat", "pocket", "--greedy", "--max-tokens", "3"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    Terminal terminal(state.path(), arguments);
+    for (const std::string& text : keys) {
+      REQUIRE(terminal.wait_for_prompt());
+      terminal.type(text + "\r");
+      if (!text.ends_with('\\')) continue;
+      REQUIRE(terminal.wait_for_prompt(". "));
+      terminal.type("there\r");
+    }
+    REQUIRE(terminal.wait_for_prompt());
+    terminal.type("\x04");
+    CHECK(terminal.exit_code() == 0);
+    return terminal.screen();
+  };
+  talk({}, {"What is a\\b?", "Hi \\"});
+  CHECK(read_text(file) == "What is a\\\\b?\nHi \\nthere\n");
+  CHECK((std::filesystem::status(file).permissions() & std::filesystem::perms::all) ==
+        (std::filesystem::perms::owner_read | std::filesystem::perms::owner_write));
+  const std::string up = "\x1b[A";
+  CHECK(contains(talk({}, {up + up, "/undo"}), "What is a\\b?"));
+  CHECK(read_text(file) == "What is a\\\\b?\nHi \\nthere\nWhat is a\\\\b?\n/undo\n");
+  talk({}, {up + up + up});
+  CHECK(read_text(file).ends_with("/undo\nHi \\nthere\n"));
+
+  const std::string before = read_text(file);
+  CHECK(talk({"--no-history"}, {up + "Why?"}).find("there") == std::string::npos);
+  CHECK(read_text(file) == before);
+}
+
+TEST_CASE("a history that has grown long is cut to its newest texts, and one that cannot be kept is silently none") {
+  const TemporaryDirectory state;
+  std::string lines;
+  for (int i = 0; i < 2000; ++i) lines += "text " + std::to_string(i) + "\n";
+  const std::string file = state.write("tqkv/history", lines);
+  const auto quit = [](const std::filesystem::path& folder) {
+    Terminal terminal(folder, {"chat", "pocket"});
+    REQUIRE(terminal.wait_for_prompt());
+    terminal.type("/quit\r");
+    CHECK(terminal.exit_code() == 0);
+    CHECK(terminal.screen().find("history") == std::string::npos);
+  };
+  quit(state.path());
+  CHECK(read_text(file).starts_with("text 1000\ntext 1001\n"));
+  CHECK(read_text(file).ends_with("text 1999\n/quit\n"));
+  quit(file);  // a file where a folder should be
+  state.write("other/tqkv/history/a", "a folder where a file should be");
+  quit(state / "other");
 }
 
 TEST_CASE("options of a chat that contradict each other are usage errors") {

@@ -73,6 +73,43 @@ TEST_CASE("a text that was prefilled once answers many questions as if it stood 
   }
 }
 
+TEST_CASE("a text that was stored goes on with more text, and what is asked has the ids of the whole") {
+  const TemporaryDirectory folder;
+  const std::string session = (folder / "s").string(), longer = (folder / "longer").string();
+  const std::string text = long_text(), more = "The secret code of Bob is 1234.";
+  const std::string first = text.substr(0, text.size() - 1);  // without its last line break, like a file
+  const auto asks = [&](const std::string& stored, const std::string& before) {
+    const json whole = generate_json({before + question, "--max-tokens", "12", "--precision", "f32"});
+    const json restored = generate_json({question, "--session", stored, "--max-tokens", "12"});
+    CHECK(restored["prompt_tokens"].get<int>() < 30);
+    CHECK(restored["cache"]["tokens"] == whole["cache"]["tokens"]);
+    CHECK(restored["ids"] == whole["ids"]);
+  };
+  prefill({first, "--precision", "f32", "--save-session", session});
+  prefill({more, "--session", session, "--save-session", longer});
+  asks(longer, first + "\n\n" + more + "\n\n");
+  prefill({more, "--session", longer, "--save-session", longer});
+  asks(longer, first + "\n\n" + more + "\n\n" + more + "\n\n");
+
+  // Behind an answer it is the next turn, which is not ended; raw it continues the text.
+  generate_json({question, "--max-tokens", "3", "--save-session", session});
+  prefill({more, "--session", session, "--save-session", longer});
+  const std::string prompt = generate({"Why?", "--session", longer, "--print-prompt"}).output;
+  CHECK(prompt.starts_with("Why?<|im_end|>\n"));
+  prefill({"Once upon", "--raw", "--precision", "f32", "--save-session", session});
+  prefill({" a time", "--session", session, "--save-session", longer});
+  CHECK(generate_json({"--session", longer, "--max-tokens", "8"})["ids"] ==
+        generate_json({"Once upon a time", "--raw", "--max-tokens", "8", "--precision", "f32"})["ids"]);
+
+  check_refusal(run_tqkv({"prefill", "pocket", "Hi", "--session", session, "--system", "x", "--save-session", longer}),
+                2, "usage", {"tqkv prefill", "--system"});
+  check_refusal(run_tqkv({"prefill", "pocket", "--session", session, "--save-session", longer}), 2, "usage",
+                {"a prompt is needed"});
+  check_refusal(
+      run_tqkv({"prefill", "pocket", "Hi", "--session", session, "--backend", "trellis", "--save-session", longer}), 1,
+      "session", {"trellis"});
+}
+
 TEST_CASE("a conversation goes on with the turns of --messages, and none is computed again") {
   const TemporaryDirectory folder;
   const std::string session = (folder / "s").string();
