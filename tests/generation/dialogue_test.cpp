@@ -200,7 +200,9 @@ TEST_CASE("a turn that fails in the middle leaves nothing behind") {
 TEST_CASE("whatever is said, cancelled and taken back, long or short: the bits are those of what is left" *
           doctest::skip(tqkv::test::sanitized)) {
   const std::uint64_t one = state_bytes();
-  for (const auto& [format, chunk] : {std::pair<std::string, int>{"turboquant", 16}, {"trellis:window=20", 64}}) {
+  for (const auto& session : {std::pair<std::string, int>{"turboquant", 16}, {"trellis:window=20", 64}}) {
+    const std::string& format = session.first;
+    const int chunk = session.second;
     CAPTURE(format);
     Dialogue straight(opener(format, chunk), 0);
     std::string expected;
@@ -214,12 +216,12 @@ TEST_CASE("whatever is said, cancelled and taken back, long or short: the bits a
       GenerateOptions options = greedy();
       options.max_tokens = 4;
       options.progress = [&](int, int) { most = std::max(most, dialogue.snapshot_bytes()); };
-      for (int step = 0; step < 14; ++step) {
+      for (int step = 0; step < 12; ++step) {
         // Passages of a few lengths begin alike, as edited questions do.
-        const std::string text = passage(static_cast<int>(draw(3) * 6)) + questions[draw(4)];
+        const std::string text = passage(static_cast<int>(draw(3) * 4)) + questions[draw(4)];
         const unsigned kind = draw(8);
         if (kind < 3 && dialogue.undo()) left.pop_back();
-        if (kind == 3) cancel(dialogue, passage(15), static_cast<int>(draw(3)));
+        if (kind == 3) cancel(dialogue, passage(10), static_cast<int>(draw(3)));
         if (kind > 3) {
           CHECK_FALSE(dialogue.say(tokenizer(), ids(text), options, {}).ids.empty());
           left.push_back(text);
@@ -244,7 +246,9 @@ TEST_CASE("whatever is said, cancelled and taken back, long or short: the bits a
 TEST_CASE("a long question that is asked again with another end is read from the last chunk that is the same" *
           doctest::skip(tqkv::test::sanitized)) {
   const std::string text = passage(25);
-  for (const auto& [format, chunk] : {std::pair<std::string, int>{"turboquant", 16}, {"trellis:window=20", 64}}) {
+  for (const auto& session : {std::pair<std::string, int>{"turboquant", 16}, {"trellis:window=20", 64}}) {
+    const std::string& format = session.first;
+    const int chunk = session.second;
     CAPTURE(format);
     CAPTURE(chunk);
     Dialogue dialogue(opener(format, chunk), 4 * state_bytes() + 100'000), straight(opener(format, chunk), 0);
@@ -302,7 +306,7 @@ TEST_CASE("what undo computes again begins at the nearest state that is kept, an
   const std::uint64_t one = state_bytes();
   const auto take_all_back = [&](std::uint64_t budget) {
     Dialogue dialogue(opener("turboquant"), budget);
-    for (int turn = 0; turn < 10; ++turn) say(dialogue, questions[0]);
+    for (int turn = 0; turn < 8; ++turn) say(dialogue, questions[0]);
     int tokens = 0;
     while (dialogue.undo()) tokens += computed_again(dialogue);
     return tokens;
@@ -339,14 +343,14 @@ TEST_CASE("on the exact path the logits after undo are those of a fresh prefill 
     for (const std::uint64_t budget : {std::uint64_t{0}, plenty}) {
       CAPTURE(format);
       CAPTURE(budget);
-      Dialogue dialogue(opener(format, 64, Precision::f32), budget);
-      for (const std::string& text : {passage(20), questions[1], passage(9)}) say(dialogue, text);
+      Dialogue dialogue(opener(format, 32, Precision::f32), budget);
+      for (const std::string& text : {passage(8), questions[1], passage(4)}) say(dialogue, text);
       CHECK(dialogue.undo());
       say(dialogue, questions[2]);
       CHECK(dialogue.undo());
       GenerateOptions options = greedy();
       options.max_tokens = 1;  // logits of the prompt's last id stay
-      dialogue.say(tokenizer(), ids(passage(5)), options, {});
+      dialogue.say(tokenizer(), ids(passage(3)), options, {});
       const auto fresh = last_logits(pocket(Precision::f32), KvFormat::parse(format), dialogue.session().ids(), 1);
       const Agreement agreement = compare(fresh, logits(dialogue), pocket(Precision::f32).config().vocab_size);
       // As in tests/runtime/session_test.cpp: rounding can move a key over a threshold of its code.
