@@ -416,7 +416,8 @@ TEST_CASE("the state of a session that was computed elsewhere is kept whatever t
   }
 }
 
-TEST_CASE("a copy of the state takes what the memory plan counts for it, a window with it") {
+TEST_CASE("a copy of the state takes what the memory plan counts for it, a window with it" *
+          doctest::skip(tqkv::test::sanitized)) {
   for (const std::string format : {"turboquant", "turboquant:window=20", "trellis:window=300:sink=3"}) {
     CAPTURE(format);
     PlanRequest request;
