@@ -92,8 +92,8 @@ TEST_CASE("the second process with a huge model is told about the first, one tha
 TEST_CASE("the plan is within a twentieth of the anonymous memory that is measured" *
           doctest::skip(sanitized)) {  // which fills memory with its own
   ProcessOptions options;
-  for (int i = 0; i < 600; ++i) options.input += "The cache holds keys and values. ";
-  for (const int chunk : {256, 2048}) {
+  for (int i = 0; i < 250; ++i) options.input += "The cache holds keys and values. ";
+  for (const int chunk : {700, 2048}) {
     for (const std::string backend : {"baseline", "turboquant", "trellis:window=128"}) {
       CAPTURE(backend);
       CAPTURE(chunk);

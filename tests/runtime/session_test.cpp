@@ -140,7 +140,7 @@ TEST_CASE("every key is seen once: where a codec loses little, options change li
 }
 
 TEST_CASE("one thread and many give the same bits" * doctest::skip(test::sanitized)) {
-  const auto ids = document(700);
+  const auto ids = document(320);
   for (const auto precision : {Precision::fast, Precision::f32})
     for (const auto& text :
          precision == Precision::fast ? formats : std::vector<std::string>{"baseline", "turboquant"}) {
@@ -178,22 +178,24 @@ TEST_CASE("a session that went back to a snapshot goes on as if nothing had been
           doctest::skip(test::sanitized)) {
   for (const auto state : {StateType::f32, StateType::bf16})
     for (const auto& text : formats) {
+      if (state == StateType::bf16 && text != formats.front() && text != formats.back())
+        continue;  // the state is the format's neighbour only
       CAPTURE(text);
       auto options = context_of(1200);
       options.state = state;
       const auto session = pocket(Precision::fast).open(KvFormat::parse(text), options);
-      const auto ids = document(600);
+      const auto ids = document(300);
       session->prefill(ids);
       const auto snapshot = session->snapshot();
-      CHECK(snapshot->position() == 600);
+      CHECK(snapshot->position() == 300);
       if (!KvFormat::parse(text).window) CHECK(snapshot->bytes() == session->cache().bytes.state());
       const auto first = session->decode(17);
       const std::vector<float> expected(first.begin(), first.end());
-      session->prefill(document(300));
+      session->prefill(document(250));
       session->restore(*snapshot);
-      CHECK(session->position() == 600);
+      CHECK(session->position() == 300);
       CHECK(session->cache().bytes.kv_allocated ==
-            cache::cache_bytes(pocket(Precision::fast).config(), KvFormat::parse(text), 600, state).kv_allocated);
+            cache::cache_bytes(pocket(Precision::fast).config(), KvFormat::parse(text), 300, state).kv_allocated);
       const auto second = session->decode(17);
       CHECK(std::vector<float>(second.begin(), second.end()) == expected);
     }
@@ -216,7 +218,8 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doct
       for (const auto& text : formats)
         for (const int tokens : {1, 255, 256, 257}) {
           if (state == StateType::bf16 && text != formats.front())
-            continue;  // the state is the format's neighbour only
+            continue;                                                 // the state is the format's neighbour only
+          if (precision == Precision::f32 && tokens < 256) continue;  // it changes the width of plain values alone
           CAPTURE(text);
           CAPTURE(tokens);
           auto options = context_of(512);
