@@ -41,13 +41,10 @@ struct Options {
 /// The prompt, or what goes on after a saved session.
 Prompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                  const std::optional<SavedSession>& saved) {
-  const NextText next = saved ? saved->text().next : NextText::conversation;
-  const bool raw = options.prompt.raw || next == NextText::raw;
-  const std::optional<ChatTemplate> chat = raw ? std::nullopt : open_chat(checkpoint, tokenizer);
+  const Beginning begin = beginning_of(saved, options.prompt.raw, checkpoint, tokenizer);
   int replaced = 0;
-  const bool ended = saved && tokenizer.control_id("<|im_end|>") == saved->last_id();
-  Prompt prompt = saved ? make_next_prompt(options.prompt, chat, next, ended, replaced)
-                        : make_prompt(options.prompt, chat, replaced);
+  Prompt prompt = saved ? make_next_prompt(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
+                        : make_prompt(options.prompt, begin.chat, replaced);
   warn_about(replaced);
   return prompt;
 }
@@ -99,13 +96,8 @@ void generate(Options options) {
   const GenerationDefaults defaults = open_defaults(checkpoint, config);
   const Prompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
   const bool raw = prompt.raw;
-  std::vector<int> ids = encode(tokenizer, prompt.pieces);
-  int restored = 0;
-  if (saved) {
-    const std::vector<int>& pending = saved->text().pending;
-    ids.insert(ids.begin(), pending.begin(), pending.end());
-    restored = saved->tokens();
-  }
+  const std::vector<int> ids = ids_behind(saved, encode(tokenizer, prompt.pieces));
+  const int restored = saved ? saved->tokens() : 0;
   const int tokens = static_cast<int>(ids.size());
   const int context = context_for(options.model, config, restored + tokens, options.max_tokens);
   if (!options.save_session.empty()) require_writable(options.save_session);

@@ -30,13 +30,10 @@ struct Options {
 /// The text, or what goes on after a saved session.
 StoredPrompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                        const std::optional<SavedSession>& saved) {
-  const NextText next = saved ? saved->text().next : NextText::conversation;
-  const bool raw = options.prompt.raw || next == NextText::raw;
-  const std::optional<ChatTemplate> chat = raw ? std::nullopt : open_chat(checkpoint, tokenizer);
+  const Beginning begin = beginning_of(saved, options.prompt.raw, checkpoint, tokenizer);
   int replaced = 0;
-  const bool ended = saved && tokenizer.control_id("<|im_end|>") == saved->last_id();
-  StoredPrompt prompt = saved ? make_next_stored(options.prompt, chat, next, ended, replaced)
-                              : make_stored(options.prompt, chat, replaced);
+  StoredPrompt prompt = saved ? make_next_stored(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
+                              : make_stored(options.prompt, begin.chat, replaced);
   warn_about(replaced);
   return prompt;
 }
@@ -50,13 +47,8 @@ void prefill(Options options) {
   const ModelConfig config = open_config(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   const StoredPrompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
-  std::vector<int> ids = encode(tokenizer, prompt.pieces);
-  int restored = 0;
-  if (saved) {
-    const std::vector<int>& pending = saved->text().pending;
-    ids.insert(ids.begin(), pending.begin(), pending.end());
-    restored = saved->tokens();
-  }
+  const std::vector<int> ids = ids_behind(saved, encode(tokenizer, prompt.pieces));
+  const int restored = saved ? saved->tokens() : 0;
   const int tokens = static_cast<int>(ids.size());
   require_writable(options.save_session);
 

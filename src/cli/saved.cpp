@@ -8,6 +8,7 @@
 #include "base/numbers.h"
 #include "output.h"
 #include "tqkv/error.h"
+#include "tqkv/generate.h"
 
 namespace tqkv::cli {
 namespace {
@@ -41,6 +42,22 @@ KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOp
     if (asked != own.format) refuse(saved, "the cache format", own.format.canonical(), asked.canonical());
   }
   return own.format;
+}
+
+Beginning beginning_of(const std::optional<SavedSession>& saved, bool raw, const Checkpoint& checkpoint,
+                       const Tokenizer& tokenizer) {
+  Beginning beginning;
+  if (saved) {
+    beginning.next = saved->text().next;
+    beginning.answer_ended = tokenizer.control_id("<|im_end|>") == saved->last_id();
+  }
+  if (!raw && beginning.next != NextText::raw) beginning.chat = open_chat(checkpoint, tokenizer);
+  return beginning;
+}
+
+std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vector<int> ids) {
+  if (saved) ids.insert(ids.begin(), saved->text().pending.begin(), saved->text().pending.end());
+  return ids;
 }
 
 void tell_restored(const SavedSession& saved, const Engine& engine, double seconds) {

@@ -4,10 +4,13 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "options.h"
+#include "tqkv/chat.h"
 #include "tqkv/engine.h"
 #include "tqkv/saved_session.h"
+#include "tqkv/tokenizer.h"
 
 namespace tqkv::cli {
 
@@ -19,6 +22,19 @@ std::optional<SavedSession> open_saved(const std::string& path);
 /// The format of a saved session, whose precision and state become those of `model`. Throws Error(session) when an
 /// option of `command` asks for another format, precision or state.
 KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOptions& cache, ModelOptions& model);
+
+/// How a text begins: a conversation of its own, or behind a saved session.
+struct Beginning {
+  NextText next = NextText::conversation;
+  std::optional<ChatTemplate> chat;  // nothing: raw
+  bool answer_ended = false;         // the session's last turn is closed
+};
+/// `raw`: whether the options ask for it. Throws Error(chat).
+Beginning beginning_of(const std::optional<SavedSession>& saved, bool raw, const Checkpoint& checkpoint,
+                       const Tokenizer& tokenizer);
+
+/// What has to be fed: ids that the session was saved with but had not been fed, then `ids`.
+std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vector<int> ids);
 
 /// Says what was restored, and when the instruction set is not that of the session.
 void tell_restored(const SavedSession& saved, const Engine& engine, double seconds);
