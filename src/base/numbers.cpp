@@ -1,5 +1,7 @@
 #include "base/numbers.h"
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <iterator>
 
@@ -9,6 +11,15 @@ std::string grouped(std::uint64_t number) {
   std::string digits = std::to_string(number);
   for (std::ptrdiff_t at = std::ssize(digits) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), ",");
   return digits;
+}
+
+std::string short_bytes(double bytes) {
+  if (bytes < 1000) return fmt::format("{:.0f} bytes", bytes);
+  for (const char* unit : {"kB", "MB", "GB"}) {
+    bytes /= 1000;
+    if (bytes < 999.95) return fmt::format("{:.1f} {}", bytes, unit);
+  }
+  return fmt::format("{:.1f} TB", bytes / 1000);
 }
 
 }  // namespace tqkv

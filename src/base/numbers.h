@@ -8,4 +8,7 @@ namespace tqkv {
 /// "1,234,567"
 std::string grouped(std::uint64_t number);
 
+/// "20.4 GB", "3.8 kB", "244 bytes"
+std::string short_bytes(double bytes);
+
 }  // namespace tqkv

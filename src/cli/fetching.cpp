@@ -98,9 +98,8 @@ fs::path fetch(const hub::Settings& settings, const HubName& name) {
   const hub::PullPlan planned = plan(settings, name, interrupt);
   const std::uint64_t missing = planned.missing_bytes();
   if (missing > 0)
-    note(fmt::format(
-        "{}: fetching {} of {} in {} files to {}", name.text(), hub::short_bytes(static_cast<double>(missing)),
-        hub::short_bytes(static_cast<double>(planned.bytes())), planned.files.size(), settings.cache.string()));
+    note(fmt::format("{}: fetching {} of {} in {} files to {}", name.text(), short_bytes(static_cast<double>(missing)),
+                     short_bytes(static_cast<double>(planned.bytes())), planned.files.size(), settings.cache.string()));
   hub::PullResult result;
   {
     Display display(name.text());

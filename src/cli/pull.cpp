@@ -29,8 +29,8 @@ std::string plan_text(const hub::PullPlan& plan, const std::filesystem::path& ca
   const std::uint64_t missing = plan.missing_bytes();
   table.add({"all", grouped(plan.bytes()), grouped(plan.bytes() - missing)});
   return fmt::format("{} at {}\n{}to fetch: {} bytes ({}); free at {}: {} bytes ({}), {}\n", plan.name.id, plan.commit,
-                     table.text("  "), grouped(missing), hub::short_bytes(static_cast<double>(missing)), cache.string(),
-                     grouped(plan.free_bytes), hub::short_bytes(static_cast<double>(plan.free_bytes)),
+                     table.text("  "), grouped(missing), short_bytes(static_cast<double>(missing)), cache.string(),
+                     grouped(plan.free_bytes), short_bytes(static_cast<double>(plan.free_bytes)),
                      missing <= plan.free_bytes ? "enough" : "too little");
 }
 

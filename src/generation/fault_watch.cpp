@@ -1,7 +1,6 @@
 #include "generation/fault_watch.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,12 +56,12 @@ std::optional<std::string> FaultWatch::step(double seconds) {
   if (faults == 0 || bytes / window < weights_ / worth_it || !(again || short_of_memory)) return std::nullopt;
   told_ = true;
   return fmt::format(
-      "weights do not stay in memory: for each of the last {} tokens {:.1f} MB were read from the disk again, in {} "
+      "weights do not stay in memory: for each of the last {} tokens {} were read from the disk again, in {} "
       "page "
-      "faults, at {:.2f} s a token; {:.1f} GB of weights have {:.1f} GB of memory: close other programs or take a "
+      "faults, at {:.2f} s a token; {} of weights have {} of memory: close other programs or take a "
       "smaller cache",
-      window, static_cast<double>(bytes) / window / 1e6, grouped(faults / window), a_token,
-      static_cast<double>(weights_) / 1e9, static_cast<double>(available) / 1e9);
+      window, short_bytes(static_cast<double>(bytes) / window), grouped(faults / window), a_token,
+      short_bytes(static_cast<double>(weights_)), short_bytes(static_cast<double>(available)));
 }
 
 }  // namespace tqkv

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/numbers.h"
+
 namespace tqkv::hub {
 namespace {
 
@@ -27,15 +29,6 @@ std::optional<double> Rate::bytes_per_second() const {
   const double seconds = (samples_.back().first - samples_.front().first).count();
   if (seconds <= 0) return std::nullopt;
   return static_cast<double>(samples_.back().second - samples_.front().second) / seconds;
-}
-
-std::string short_bytes(double bytes) {
-  if (bytes < 1000) return fmt::format("{:.0f} bytes", bytes);
-  for (const char* unit : {"kB", "MB", "GB"}) {
-    bytes /= 1000;
-    if (bytes < 999.95) return fmt::format("{:.1f} {}", bytes, unit);
-  }
-  return fmt::format("{:.1f} TB", bytes / 1000);
 }
 
 std::string short_time(double seconds) {

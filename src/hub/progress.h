@@ -23,8 +23,6 @@ class Rate {
   std::deque<std::pair<Time, std::uint64_t>> samples_;
 };
 
-/// "20.4 GB", "3.8 kB", "244 bytes"
-std::string short_bytes(double bytes);
 /// "12 s", "3 min 20 s", "2 h 05 min"
 std::string short_time(double seconds);
 /// "37%  7.6 GB of 20.4 GB  92.1 MB/s  2 min 19 s left"

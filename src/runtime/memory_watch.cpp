@@ -11,10 +11,6 @@ namespace {
 // A look reads a handful of files of the system, about 0.1 ms.
 constexpr std::chrono::milliseconds between_looks{100};
 
-std::string megabytes(std::uint64_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
-
 }  // namespace
 
 bool MemoryWatch::due() const {
@@ -30,9 +26,11 @@ void MemoryWatch::require(std::uint64_t need, int position, int tokens) {
       ErrorKind::memory,
       fmt::format("stopped after {} tokens, before the system ends the program: {} of memory are free, of which "
                   "{} stay free, and the next {} {}; close other programs or ask for a shorter --context",
-                  grouped(static_cast<std::uint64_t>(position)), megabytes(available), megabytes(guard_.keep_free),
+                  grouped(static_cast<std::uint64_t>(position)), short_bytes(static_cast<double>(available)),
+                  short_bytes(static_cast<double>(guard_.keep_free)),
                   tokens == 1 ? "token" : fmt::format("{} tokens", grouped(static_cast<std::uint64_t>(tokens))),
-                  tokens == 1 ? fmt::format("needs {}", megabytes(need)) : fmt::format("need {}", megabytes(need))));
+                  tokens == 1 ? fmt::format("needs {}", short_bytes(static_cast<double>(need)))
+                              : fmt::format("need {}", short_bytes(static_cast<double>(need)))));
 }
 
 }  // namespace tqkv

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/memory_info.h"
+#include "base/numbers.h"
 
 namespace tqkv {
 namespace {
@@ -63,11 +64,6 @@ std::uint64_t resident_of(int pid) {
   static_cast<void>(pid);
   return 0;
 #endif
-}
-
-std::string size(std::uint64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  return bytes >= 1'000'000'000 ? fmt::format("{:.1f} GB", value / 1e9) : fmt::format("{:.0f} MB", value / 1e6);
 }
 
 }  // namespace
@@ -159,12 +155,13 @@ std::string describe_others(const std::vector<RunningProcess>& others, const Mem
     weights[other.directory] = other.weights;
     sum += other.anonymous;
     list += fmt::format("{}process {} runs {} ({} of weights{}, {} beside them)", list.empty() ? "" : ", ", other.pid,
-                        other.model, size(other.weights), other.directory == own ? ", the same" : "",
-                        size(other.anonymous));
+                        other.model, short_bytes(static_cast<double>(other.weights)),
+                        other.directory == own ? ", the same" : "", short_bytes(static_cast<double>(other.anonymous)));
   }
   if (list.empty()) return {};
   for (const auto& [path, bytes] : weights) sum += bytes;
-  return fmt::format("on this machine {}: together {} of {} of memory{}", list, size(sum), size(total),
+  return fmt::format("on this machine {}: together {} of {} of memory{}", list, short_bytes(static_cast<double>(sum)),
+                     short_bytes(static_cast<double>(total)),
                      sum <= total ? "" : ", so that weights will be read from the disk again and again");
 }
 
