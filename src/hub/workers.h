@@ -6,9 +6,9 @@
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <thread>
 #include <vector>
 
+#include "base/joined_thread.h"
 #include "hub/settings.h"
 
 namespace tqkv::hub {
@@ -49,7 +49,7 @@ inline void for_all(std::size_t items, std::size_t workers, Stop& stop,
     --running;
     ended.notify_one();
   };
-  std::vector<std::jthread> threads;
+  std::vector<JoinedThread> threads;
   {
     const std::unique_lock lock(mutex);
     for (std::size_t worker = 0; worker < workers && worker < items; ++worker) {

@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "base/joined_thread.h"
 #include "support/failure.h"
 #include "test_hub.h"
 
@@ -478,7 +478,7 @@ TEST_CASE("files come several at once, one connection a file") {
   TestHub hub(repository.scenario(rules));
   const TemporaryDirectory cache;
   hub::Settings settings = settings_for(hub, cache.path());
-  std::jthread releases([&] {
+  JoinedThread releases([&] {
     hub.wait_until_held();
     hub.wait_until_held();  // the second is under way although the first has not ended
     hub.release();
@@ -494,7 +494,7 @@ TEST_CASE("a second process waits for the file that the first one fetches") {
   const TemporaryDirectory cache;
   const hub::Settings settings = settings_for(hub, cache.path());
   // A lock belongs to an opened file: two pulls exclude each other in one process as they do in two.
-  std::jthread first([&] { pull(settings); });
+  JoinedThread first([&] { pull(settings); });
   hub.wait_until_held();
   std::vector<std::string> waited;
   hub::PullEvents events;
