@@ -79,12 +79,7 @@ EvaluateOptions settings_of(const Options& options, int native_context) {
 
 EvaluationText text_of(const Options& options) {
   if (!options.text.empty()) return {options.text, read_input(options.text)};
-  EvaluationText text{"the project's documents", ""};
-  for (const std::filesystem::path& file : locate_documents()) {
-    if (!text.text.empty()) text.text += "\n\n";
-    text.text += read_text(file);
-  }
-  return text;
+  return {"the bundled text", read_text(locate_evaluation_text())};
 }
 
 std::string command_of(const Options& options, const EvaluateOptions& settings) {
@@ -217,7 +212,7 @@ void add_evaluate(CLI::App& program) {
       ->capture_default_str();
   command
       ->add_option("--text", options->text,
-                   "Text to compare on (default: the project's documents); - is standard input")
+                   "Text to compare on (default: the bundled text); - is standard input")
       ->type_name("FILE");
   command->add_option("--output", options->output, "JSON file, written after every backend")->type_name("FILE");
   command->add_flag("--resume", options->resume, "Go on with the file of --output: skip the backends it has");

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -33,37 +32,25 @@ fs::path executable() {
 #endif
 }
 
-/// Folders that may hold the bundled checkpoint, the nearest first.
-std::vector<fs::path> bundled_places() {
-  std::vector<fs::path> places;
-  if (const char* models = std::getenv("TQKV_MODELS_DIR"); models && *models) return {fs::path(models) / "pocket"};
+/// Folders of models that come with the program, the nearest first.
+std::vector<fs::path> model_folders() {
+  std::vector<fs::path> folders;
   if (const fs::path program = executable(); !program.empty())
-    places.push_back(program.parent_path().parent_path() / "share" / "tqkv" / "models" / "pocket");
+    folders.push_back(program.parent_path().parent_path() / "share" / "tqkv" / "models");
 #if defined(TQKV_SOURCE_MODELS)
-  places.push_back(fs::path(TQKV_SOURCE_MODELS) / "pocket");
+  folders.push_back(TQKV_SOURCE_MODELS);
 #endif
 #if defined(TQKV_INSTALLED_MODELS)
-  places.push_back(fs::path(TQKV_INSTALLED_MODELS) / "pocket");
+  folders.push_back(TQKV_INSTALLED_MODELS);
 #endif
-  return places;
+  return folders;
 }
 
-/// The folder of the documents and the file to read before them, in the nearest place that has both.
-struct Documents {
-  fs::path first, folder;
-};
-std::vector<Documents> document_places() {
-  std::vector<Documents> places;
-  const auto installed = [&](const fs::path& folder) { places.push_back({folder / "README.md", folder}); };
-  if (const fs::path program = executable(); !program.empty())
-    installed(program.parent_path().parent_path() / "share" / "tqkv" / "docs");
-#if defined(TQKV_SOURCE_MODELS)
-  const fs::path sources = fs::path(TQKV_SOURCE_MODELS).parent_path();
-  places.push_back({sources / "README.md", sources / "docs"});
-#endif
-#if defined(TQKV_INSTALLED_MODELS)
-  installed(fs::path(TQKV_INSTALLED_MODELS).parent_path() / "docs");
-#endif
+/// Where the bundled checkpoint may be, the nearest first.
+std::vector<fs::path> pocket_places() {
+  if (const char* models = std::getenv("TQKV_MODELS_DIR"); models && *models) return {fs::path(models) / "pocket"};
+  std::vector<fs::path> places = model_folders();
+  for (fs::path& place : places) place /= "pocket";
   return places;
 }
 
@@ -80,7 +67,7 @@ fs::path locate_model(std::string_view model) {
   std::error_code error;
   if (model == "pocket") {
     std::vector<std::string> searched;
-    for (const fs::path& place : bundled_places()) {
+    for (const fs::path& place : pocket_places()) {
       if (fs::is_directory(place, error)) return place;
       searched.push_back(place.string());
     }
@@ -96,21 +83,15 @@ fs::path locate_model(std::string_view model) {
   fail(model, fmt::format("there is no such directory; {}", forms));
 }
 
-std::vector<fs::path> locate_documents() {
+fs::path locate_evaluation_text() {
   std::error_code error;
   std::vector<std::string> searched;
-  for (const Documents& place : document_places()) {
-    searched.push_back(place.folder.string());
-    if (!fs::is_regular_file(place.first, error) || !fs::is_directory(place.folder, error)) continue;
-    std::vector<fs::path> files;
-    for (const fs::directory_entry& entry : fs::directory_iterator(place.folder, error)) {
-      if (entry.path().extension() == ".md" && entry.path() != place.first) files.push_back(entry.path());
-    }
-    std::sort(files.begin(), files.end());
-    files.insert(files.begin(), place.first);
-    return files;
+  for (const fs::path& folder : model_folders()) {
+    const fs::path file = folder / "texts" / "documents.txt";
+    if (fs::is_regular_file(file, error)) return file;
+    searched.push_back(file.string());
   }
-  throw Error(ErrorKind::io, fmt::format("the project's documents are not there; searched {}: give a text with --text",
+  throw Error(ErrorKind::io, fmt::format("the bundled text is not there; searched {}: give a text with --text",
                                          fmt::join(searched, ", ")));
 }
 

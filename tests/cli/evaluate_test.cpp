@@ -34,7 +34,7 @@ TEST_CASE("evaluate writes the agreement and recall of every backend, and goes o
   CHECK(result.exit_code == 0);
   CHECK(contains(result.error, "reference logits: 3,"));
   CHECK(contains(result.error, "turboquant:k=2:v=2"));
-  CHECK(contains(result.output, "the project's documents, 120 tokens"));
+  CHECK(contains(result.output, "the bundled text, 120 tokens"));
   const json file = json::parse(read_text(path));
   CHECK(file["kind"] == "evaluation");
   CHECK(file["schema"] == 1);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/checksum.h"
 #include "base/file.h"
 #include "loaders/safetensors.h"
 #include "measure/fake_engine.h"
@@ -272,12 +273,13 @@ TEST_CASE("a text is used as long as it is; fewer than two tokens are refused") 
   CHECK(binary.replaced() == 3);
 }
 
-TEST_CASE("the documents of the project are the text when none is given") {
-  const auto files = locate_documents();
-  REQUIRE(files.size() > 3);
-  CHECK(files.front().filename() == "README.md");
-  CHECK(std::is_sorted(files.begin() + 1, files.end()));
-  CHECK(std::any_of(files.begin(), files.end(), [](const auto& file) { return file.filename() == "measuring.md"; }));
+TEST_CASE("the text used when none is given is bundled and never changes") {
+  const auto file = locate_evaluation_text();
+  CHECK(std::filesystem::equivalent(file, TQKV_SOURCE_DIR "/models/texts/documents.txt"));
+  const std::string text = read_text(file);
+  CHECK(text.size() == 123'597);
+  // Another text would make figures of different versions incomparable: never change it, add a second one.
+  CHECK(checksum_128(std::as_bytes(std::span(text))) == "5f63add0f5b435c04528512a6dd063c0");
 }
 
 TEST_CASE("settings that make no sense are refused before anything runs") {
