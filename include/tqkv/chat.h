@@ -35,6 +35,9 @@ struct Conversation {
   std::string tools;  ///< empty: none
 };
 
+/// A conversation of one message, from the user. Invalid UTF-8 becomes U+FFFD.
+Conversation user_message(std::string_view text);
+
 class ChatTemplate {
  public:
   /// Chooses the variant from the template's text and the tokenizer's added tokens; nothing when it is not Qwen markup.
