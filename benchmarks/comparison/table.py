@@ -249,7 +249,7 @@ def markdown(document):
     for row in made:
         if "bound_parts" in row:
             parts = ", ".join(f"{name.replace('_', ' ')} {1e3 * value:.2f}" for name, value in row["bound_parts"].items())
-            lines.append(f"- {row['what']}, counted milliseconds a token: {parts}. With activations in two 8-bit planes the bound is "
+            lines.append(f"- {row['what']}, counted milliseconds per token: {parts}. With activations in two 8-bit planes the bound is "
                          f"{number(row['bound_two_planes'])} tok/s.")
         if "all_caches_ms" in row:
             lines.append("- One layer's attention at that depth, milliseconds: " +
