@@ -1,14 +1,12 @@
 #include <nlohmann/json.hpp>
 
-#include "text/utf8.h"
 #include "tqkv/chat.h"
 
 namespace tqkv {
 
 Conversation user_message(std::string_view text) {
-  std::string valid;
-  text::append_lossy(valid, text);
-  return {nlohmann::json::array({{{"role", "user"}, {"content", valid}}}).dump(), ""};
+  const nlohmann::json message = {{"role", "user"}, {"content", text}};
+  return {nlohmann::json::array({message}).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), ""};
 }
 
 }  // namespace tqkv
