@@ -1,7 +1,7 @@
 // Microbenchmarks of the CPU kernels on the shapes of Qwen3.5-35B-A3B, on one thread:
 //   build/release/bin/kernel-benchmarks [--isa NAME] [--benchmark_filter=REGEX …]
 // Counters: GB/s of weights, cache or state read (and written, where a kernel writes them back), GMAC/s of
-// multiply-adds of a weight and an activation. Weights come from memory that no cache holds; everything else is warm.
+// multiply-adds of a weight and an activation. Weights come from memory that is in no cache; everything else is warm.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -50,7 +50,7 @@ std::vector<std::byte> random_bytes(std::size_t n) {
   return out;
 }
 
-/// Matrices one behind the other, more than the caches hold; next() takes turns.
+/// Matrices one after the other, more than the caches can keep; next() uses them in order, again and again.
 class ColdMatrices {
  public:
   ColdMatrices(Matrix::Storage storage, int out, int in) {

@@ -1,4 +1,4 @@
-// machine-rates: what this machine gives, for the bounds beside measured speeds (docs/performance.md). Prints JSON:
+// machine-rates: what this machine gives, for the bounds of measured speeds (docs/performance.md). Prints JSON:
 //   read       GB/s over a buffer much larger than the caches, the best of one and four streams a thread
 //   int8       GMAC/s of 8-bit dot products: vpdpbusd, vpmaddubsw with a 16-bit addition, sdot, or what the compiler
 //   makes f32        GFLOP/s of fused multiply-adds on registers, two operations each

@@ -30,7 +30,7 @@ def expert_share(shape, tokens):
 
 
 def weights_read(shape, tokens):
-    """Bytes of weights of one forward pass: one row of the embedding a token, the experts chosen, everything else once."""
+    """Bytes of weights of one forward pass: one row of the embedding per token, the experts chosen, everything else once."""
     w = shape["weight_bytes"]
     rows = min(tokens, shape["architecture"]["vocab_size"])
     return (sum(w.values()) - w["embedding"] + rows * w["embedding"] / shape["architecture"]["vocab_size"]
@@ -43,7 +43,7 @@ def decode_bytes(shape, backend, depth):
 
 
 def prompt_work(shape, prompt, depth=0):
-    """Counted work of a prompt, a token: multiplications, operations and bytes."""
+    """Counted work of a prompt, per token: multiplications, operations and bytes."""
     a = shape["architecture"]
     hidden, layers, linear, full = a["hidden_size"], a["layers"], a["linear_layers"], a["attention_layers"]
     query, key = a["num_attention_heads"] * a["head_dim"], a["num_key_value_heads"] * a["head_dim"]
@@ -71,7 +71,7 @@ def prompt_work(shape, prompt, depth=0):
 
 
 def prompt_seconds(shape, rates, isa, prompt, depth=0, planes=1):
-    """Seconds a token by term; `planes` is the number of 8-bit planes of the activations."""
+    """Seconds per token by term; `planes` is the number of 8-bit planes of the activations."""
     work = prompt_work(shape, prompt, depth)
     row = next(row for row in rates["isas"] if row["isa"] == isa)
     macs, operations = row["int8_gmac_s"]["all_threads"] * 1e9, row["f32_gflop_s"]["all_threads"] / 2 * 1e9

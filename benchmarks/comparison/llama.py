@@ -136,5 +136,5 @@ def best(samples, test, feasible=lambda setting: True):
 
     measured = [(figure(sample), index) for index, sample in enumerate(samples) if figure(sample) is not None and feasible(sample["setting"])]
     if not measured:
-        raise Refusal(f"the sweep holds no setting for {test} that fits this machine")
+        raise Refusal(f"the sweep has no setting for {test} that fits this machine")
     return samples[max(measured)[1]]["setting"]

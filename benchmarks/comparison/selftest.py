@@ -238,7 +238,7 @@ class Resuming(unittest.TestCase):
                     self.script.resumed(path, fresh)
             with open(path, "w") as file:
                 file.write("{}")
-            with self.assertRaisesRegex(children.Refusal, "holds no comparison"):
+            with self.assertRaisesRegex(children.Refusal, "has no comparison"):
                 self.script.resumed(path, fresh)
 
 

@@ -53,7 +53,7 @@ def file_bytes(config, layers):
 
 
 def write(path, config, layers, progress=lambda done, total: None):
-    """Writes `path`, over a file beside it that is renamed at the end; memory stays at the largest tensor."""
+    """Writes `path`, through a file next to it that is renamed at the end; memory stays at the largest tensor."""
     import gguf
     import numpy as np
 
