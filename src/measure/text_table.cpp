@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "text/columns.h"
+
 namespace tqkv::measure {
 
 TextTable::TextTable(std::vector<std::string> header) {
@@ -19,13 +21,14 @@ std::string TextTable::text(std::string_view indent) const {
   std::vector<std::size_t> widths;
   for (const auto& row : rows_) {
     widths.resize(std::max(widths.size(), row.size()), 0);
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], text::columns(row[i]));
   }
   std::string out;
   for (const auto& row : rows_) {
     std::string line(indent);
     for (std::size_t i = 0; i < row.size(); ++i) {
-      line += i == 0 ? fmt::format("{:<{}}", row[i], widths[i]) : fmt::format("  {:>{}}", row[i], widths[i]);
+      const std::string blank(widths[i] - text::columns(row[i]), ' ');
+      line += i == 0 ? row[i] + blank : "  " + blank + row[i];
     }
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
