@@ -50,7 +50,7 @@ class Display {
     rate_.add(hub::Rate::Time(now), progress.received);
     const std::string text = hub::progress_text(progress, rate_.bytes_per_second());
     if (terminal_) {
-      print_error(fmt::format("\r{} {}\033[K", hub::progress_bar(progress, bar_cells), text));
+      show_status(fmt::format("{} {}", hub::progress_bar(progress, bar_cells), text));
       shown_ = true;
     } else if (now - last_line_ >= seconds_between_lines) {
       note(fmt::format("{}: {}", what_, text));
@@ -59,13 +59,13 @@ class Display {
   }
 
   void clear() {
-    if (shown_) print_error("\r\033[K");
+    if (shown_) clear_status();
     shown_ = false;
   }
 
   std::string what_;
   hub::Rate rate_;
-  bool terminal_ = error_is_terminal();
+  bool terminal_ = error_shows_status();
   bool shown_ = false;
   double last_line_ = seconds_since_start();
 };

@@ -92,8 +92,10 @@ std::string describe_cache(const CacheReport& cache) {
 }
 
 void show_progress(std::string_view what, int done, int total) {
-  if (!error_is_terminal()) return;
-  print_error(done < total ? fmt::format("\r{} {}/{}\033[K", what, done, total) : "\r\033[K");
+  if (done < total)
+    show_status(fmt::format("{} {}/{}", what, done, total));
+  else
+    clear_status();
 }
 
 }  // namespace tqkv::cli

@@ -7,16 +7,27 @@ namespace tqkv::cli {
 /// Thrown by print() when nobody reads standard output any more: the program ends with exit code 1 and says nothing.
 struct ClosedPipe {};
 
-/// Writes `text` to standard output at once. Throws Error(io), or ClosedPipe.
+/// Writes `text` to standard output at once, on a terminal with its control characters escaped (base/printable.h):
+/// whole characters. Throws Error(io), or ClosedPipe.
 void print(std::string_view text);
-/// Writes "tqkv: " + `line` + newline to standard error; failures are ignored.
+/// Writes "tqkv: " + `line` + newline to standard error, control characters escaped; failures are ignored.
 void note(std::string_view line);
-/// Writes `text` to standard error as it is; failures are ignored.
+/// Writes `text` to standard error, on a terminal with its control characters escaped; failures are ignored.
 void print_error(std::string_view text);
+
+// A line that is written over, where error_shows_status().
+/// `line`, control characters escaped.
+void show_status(std::string_view line);
+void clear_status();
+/// What standard error is to show from here on, where it has colours.
+enum class Style { plain, dim };
+void set_style(Style style);
 
 bool output_is_terminal();
 bool error_is_terminal();
-/// Whether standard error takes colours: a terminal, and NO_COLOR is not set.
+/// Whether standard error is a terminal that can go back in a line: TERM is set, and not dumb.
+bool error_shows_status();
+/// Whether standard error takes colours: such a terminal, and NO_COLOR is not set.
 bool error_has_colour();
 
 }  // namespace tqkv::cli

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "commands.h"
 #include "output.h"
 #include "tqkv/error.h"
@@ -50,7 +51,7 @@ void occupy_standard_streams() {
 extern "C" void on_lost_page(int) {
   constexpr std::string_view message =
       "tqkv: [io] a file of the model was cut short or cannot be read any more while it is in use: the run ends here\n";
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, message.data(), message.size());
+  static_cast<void>(write_all(STDERR_FILENO, message));
   ::_exit(1);
 }
 

@@ -14,7 +14,7 @@ class Stream {
   void operator()(Part part, std::string_view text) {
     if (part == Part::thinking) {
       if (!show_thinking_) return;
-      if (!thinking_ && error_has_colour()) print_error("\033[2m");
+      if (!thinking_) set_style(Style::dim);
       thinking_ = true;
       print_error(text);
       return;
@@ -29,7 +29,8 @@ class Stream {
   }
   void end_thinking() {
     if (!thinking_) return;
-    print_error(error_has_colour() ? "\033[0m\n\n" : "\n\n");
+    set_style(Style::plain);
+    print_error("\n\n");
     thinking_ = false;
   }
 

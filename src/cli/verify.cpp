@@ -79,7 +79,7 @@ void verify(const Options& options) {
   print(fmt::format("{} against {}\n", folder.string(), expected.source));
   const bool terminal = error_is_terminal();
   const auto clear = [&] {
-    if (terminal) print_error("\r\033[K");
+    if (terminal) clear_status();
   };
   int percent = -1;
   const hub::Verification result = hub::verify(
@@ -89,7 +89,7 @@ void verify(const Options& options) {
         const int now = static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(total));
         if (!terminal || now == percent) return;
         percent = now;
-        print_error(fmt::format("\r{} {}\033[K", hub::progress_bar(progress, 24), hub::progress_text(progress, {})));
+        show_status(fmt::format("{} {}", hub::progress_bar(progress, 24), hub::progress_text(progress, {})));
       },
       [&](const hub::CheckedFile& file) {
         clear();
