@@ -37,7 +37,7 @@ std::vector<int> ids_of(const Options& options, const Checkpoint& checkpoint, in
     return random_ids(tokenizer, vocabulary, options.seed, ids_needed(options.benchmark));
   }
   source = fmt::format("text {}", options.text);
-  return tokenizer.encode(read_input(options.text), ControlStrings::plain);
+  return tokenizer.encode(read_text_input(options.text), ControlStrings::plain);
 }
 
 void benchmark(Options& options) {
@@ -47,9 +47,7 @@ void benchmark(Options& options) {
   benchmark.state = options.model.session().state;
   benchmark.prefill_chunk = options.model.prefill_chunk;
   benchmark.context = options.model.context;
-  if (error_is_terminal()) {
-    benchmark.progress = [](std::string_view line) { print_error(fmt::format("\r{}\033[K", line)); };
-  }
+  if (error_shows_status()) benchmark.progress = [](std::string_view line) { show_status(line); };
 
   Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const ModelConfig config = open_config(checkpoint);
@@ -64,7 +62,7 @@ void benchmark(Options& options) {
 
   const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
   const BenchmarkReport report = run_benchmark(*engine, ids, benchmark);
-  if (error_is_terminal()) print_error("\r\033[K");
+  clear_status();
   if (file) {
     file->write(to_json(report));
     file->commit();

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "commands.h"
+#include "input.h"
 #include "output.h"
 #include "tqkv/benchmark.h"
 
@@ -18,7 +19,7 @@ struct Options {
 
 void compare_files(const Options& options) {
   std::vector<BenchmarkFile> files;
-  for (const std::string& path : options.files) files.push_back({path, read_text(path)});
+  for (const std::string& path : options.files) files.push_back({path, read_json_input(path)});
   const Comparison comparison = compare(files);
   if (!options.output.empty()) {
     AtomicFile file(options.output);

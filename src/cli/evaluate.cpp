@@ -78,7 +78,7 @@ EvaluateOptions settings_of(const Options& options, int native_context) {
 }
 
 EvaluationText text_of(const Options& options) {
-  if (!options.text.empty()) return {options.text, read_input(options.text)};
+  if (!options.text.empty()) return {options.text, read_text_input(options.text)};
   return {"the bundled text", read_text(locate_evaluation_text())};
 }
 
@@ -135,10 +135,6 @@ void write(const std::string& path, const Evaluation& evaluation) {
   file.commit();
 }
 
-void clear_progress() {
-  if (error_is_terminal()) print_error("\r\033[K");
-}
-
 void evaluate(const Options& options) {
   if (options.resume && options.output.empty())
     throw Error(ErrorKind::usage, "--resume goes on with the file of --output: name it");
@@ -156,9 +152,6 @@ void evaluate(const Options& options) {
   settings.command = command_of(options, settings);
 
   Evaluator evaluator(std::move(model), text_of(options), std::move(settings));
-  if (evaluator.replaced() > 0)
-    note(fmt::format("warning: the text has {} invalid UTF-8 sequence{}, read as U+FFFD", evaluator.replaced(),
-                     evaluator.replaced() == 1 ? "" : "s"));
   if (const Evaluation& begun = evaluator.evaluation(); !options.no_agreement && begun.tokens < begun.options.tokens)
     note(fmt::format("the text has only {} tokens of {}: all of it is used", begun.tokens, begun.options.tokens));
   const auto plans = evaluator.plans(checkpoint.tensor_bytes(), options.model.device());
@@ -183,16 +176,15 @@ void evaluate(const Options& options) {
                      storage->path.string()));
 
   Evaluator::Callbacks callbacks;
-  if (error_is_terminal())
-    callbacks.progress = [](std::string_view line) { print_error(fmt::format("\r{}\033[K", line)); };
+  if (error_shows_status()) callbacks.progress = [](std::string_view line) { show_status(line); };
   callbacks.finished = [&](const Evaluation& so_far, const EvaluationRun& run) {
-    clear_progress();
+    clear_status();
     note(summary_line(run));
     if (!options.output.empty()) write(options.output, so_far);
   };
   const Evaluation& evaluation =
       evaluator.run([&](Precision precision) -> const Engine& { return engines(precision); }, callbacks);
-  clear_progress();
+  clear_status();
   if (!options.output.empty()) write(options.output, evaluation);
   print(to_table(evaluation));
 }

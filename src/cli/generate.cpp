@@ -181,6 +181,11 @@ void add_generate(CLI::App& program) {
   command->footer(
       "The answer goes to standard output, thinking and everything else to standard error. Sampling starts from the\n"
       "model's generation_config.json. A PROMPT that begins with - goes after --.\n\n"
+      "Text that is piped or redirected to standard input stands before PROMPT, with a blank line between them, "
+      "unless\n"
+      "--file or --messages is given. An open pipe that stays silent for 5 seconds is left out; --file - waits for "
+      "its\n"
+      "end. In a loop that reads standard input itself, add < /dev/null.\n\n"
       "With --session, tokens that were saved are not computed again. Of a text that `prefill` stored, PROMPT is the\n"
       "question, after a blank line; of a conversation it is the next turn of the user; of a raw session, or with "
       "--raw,\n"
@@ -188,6 +193,7 @@ void add_generate(CLI::App& program) {
       "Examples:\n"
       "  tqkv generate pocket 'Hi, what can you help me with?' --backend baseline\n"
       "  tqkv generate pocket --file notes.txt 'What does it say?' --backend turboquant --kv-bits 3.5 --stats\n"
+      "  cat notes.txt | tqkv generate pocket 'What does it say?'\n"
       "  git diff | tqkv generate pocket - --system 'Write a commit message.' --max-tokens 200\n"
       "  tqkv generate pocket 'Once upon' --raw --temperature 0.8 --seed 7 --json\n"
       "  tqkv generate pocket 'Hi' --save-session chat.session && tqkv generate pocket --session chat.session 'Why?'");

@@ -32,7 +32,7 @@ struct Options {
 
 std::vector<int> read_ids(const std::string& path, int vocabulary) {
   const std::string where = path == "-" ? "standard input" : path;
-  const json array = json::parse(read_input(path), nullptr, false);
+  const json array = json::parse(read_json_input(path), nullptr, false);
   if (!array.is_array()) throw Error(ErrorKind::input, fmt::format("{}: one JSON array of ids was expected", where));
   if (array.empty()) throw Error(ErrorKind::input, fmt::format("{}: the array of ids is empty", where));
   std::vector<int> ids;

@@ -92,8 +92,8 @@ void add_prefill(CLI::App& program) {
   command->footer(
       "The text becomes the beginning of a user's turn: the PROMPT of `generate --session` follows it after a blank\n"
       "line, as with `generate --file`. With --messages the next PROMPT is a turn of its own, with --raw it continues\n"
-      "the text. With --session the text goes on after a stored one, after a blank line, or becomes the next turn of "
-      "a\n"
+      "the text. Piped text stands before PROMPT, as with `generate`.\n"
+      "With --session the text goes on after a stored one, after a blank line, or becomes the next turn of a\n"
       "conversation; the two files may be the same.\n\n"
       "Examples:\n"
       "  tqkv prefill pocket --file long.txt --save-session long.session\n"

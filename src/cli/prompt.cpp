@@ -19,16 +19,23 @@ bool blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n") == std::string::npos;
 }
 
-/// File, blank line, PROMPT: whichever there are.
+/// What stands in front of PROMPT: the text of --file, or of standard input where it has some and nothing else is read.
+std::optional<std::string> text_in_front(const PromptOptions& options) {
+  if (!options.file.empty()) return read_text_input(options.file);
+  if (!options.text || *options.text == "-") return std::nullopt;
+  return read_piped_text();
+}
+
+/// That, a blank line, PROMPT: whichever there are.
 std::string joined_text(const PromptOptions& options) {
-  std::string text;
-  if (!options.file.empty()) text = read_input(options.file);
+  const std::optional<std::string> front = text_in_front(options);
+  std::string text = front.value_or("");
   if (options.text) {
-    if (!options.file.empty()) {
+    if (front) {
       text.erase(text.find_last_not_of("\r\n") + 1);  // npos + 1 is 0
       text += "\n\n";
     }
-    text += *options.text == "-" ? read_input("-") : *options.text;
+    text += *options.text == "-" ? read_text_input("-") : *options.text;
   }
   return text;
 }
@@ -41,9 +48,9 @@ std::string valid(const std::string& text, int& replaced) {
 
 Conversation conversation(const PromptOptions& options, int& replaced) {
   Conversation conversation;
-  if (!options.tools.empty()) conversation.tools = read_input(options.tools);
+  if (!options.tools.empty()) conversation.tools = read_json_input(options.tools);
   if (!options.messages.empty()) {
-    conversation.messages = read_input(options.messages);
+    conversation.messages = read_json_input(options.messages);
     if (nlohmann::json::parse(conversation.messages, nullptr, false) == nlohmann::json::array())
       throw Error(ErrorKind::input, fmt::format("{}: the conversation is empty: give a message", options.messages));
     return conversation;

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "commands.h"
+#include "input.h"
 #include "output.h"
 #include "tqkv/error.h"
 #include "tqkv/report.h"
@@ -70,7 +71,7 @@ void write_report(const Options& options) {
     throw Error(ErrorKind::io,
                 fmt::format("{}: is no folder, the figures need one: name another with --figures", folder.string()));
   std::vector<ReportFile> files;
-  for (const std::string& path : options.files) files.push_back({path, read_text(path, largest_file)});
+  for (const std::string& path : options.files) files.push_back({path, read_json_input(path, largest_file)});
   const Report report = make_report(files, command_of(options));
 
   // Everything is written before anything gets its name.

@@ -52,6 +52,8 @@ struct Pipe {
   }
   ::signal(SIGPIPE, SIG_DFL);
   ::signal(SIGINT, SIG_DFL);
+  if (options.non_blocking)
+    for (const int stream : {in, out, err}) ::fcntl(stream, F_SETFL, ::fcntl(stream, F_GETFL) | O_NONBLOCK);
   ::dup2(in, 0);
   if (options.output == ProcessOptions::Output::closed)
     ::close(1);
