@@ -58,8 +58,13 @@ constexpr const char* help = R"(/system TEXT     set the system message; without
 /stats           speed, bytes of the cache and of what /undo keeps
 /help            this list
 /quit            end; so does Ctrl-D
-Ctrl-C stops an answer. A line that ends with \ goes on in the next one; """ begins and ends a text of several lines.
+Ctrl-C stops an answer. Lines that are pasted at once are one text. A line that ends with \ goes on in the next one; """ begins and ends a text of several lines.
 )";
+
+/// A command that cannot be obeyed.
+[[noreturn]] void refuse(const std::string& message) {
+  throw Error(ErrorKind::input, message);
+}
 
 /// The model, and the conversation with it.
 class Chat {
@@ -94,7 +99,8 @@ class Chat {
     note(describe_cache(dialogue_->cache()));
   }
 
-  void say(const std::string& text) {
+  /// False for an answer that memory cut short.
+  bool say(const std::string& text) {
     const Interrupt interrupt(Interrupt::Second::is_ignored);
     int replaced = 0;
     const std::vector<int> prompt = prompt_ids(text, replaced);
@@ -118,10 +124,11 @@ class Chat {
     if (!result_->ids.empty()) texts_.push_back(text);
     ++sampling_.seed;  // the same question need not get the same answer
     say_how_it_ended();
+    return result_->reason != FinishReason::memory;
   }
 
   void undo() {
-    if (!dialogue_->undo()) return note("/undo: there is nothing to take back");
+    if (!dialogue_->undo()) refuse("/undo: there is nothing to take back");
     texts_.pop_back();
     result_.reset();
     note(fmt::format("took back the last question and its answer: {} left", dialogue_->turns()));
@@ -136,7 +143,7 @@ class Chat {
 
   void system(const std::string& text) {
     if (dialogue_->adopted())
-      return note("/system: the conversation was loaded and has its beginning: /reset begins anew");
+      refuse("/system: the conversation was loaded and has its beginning: /reset starts a new one");
     const std::optional<std::string> system = text.empty() ? std::nullopt : std::optional(text);
     int replaced = 0;
     if (dialogue_->turns() > 0 && !rebuild(format_, encode(tokenizer_, render_turn(texts_.front(), system, replaced))))
@@ -156,15 +163,15 @@ class Chat {
   }
 
   void save(const std::string& path) {
-    if (path.empty()) return note("/save: name a file");
-    if (dialogue_->position() == 0) return note("/save: nothing was said yet");
+    if (path.empty()) refuse("/save: name a file");
+    if (dialogue_->position() == 0) refuse("/save: nothing was said yet");
     const Interrupt interrupt(Interrupt::Second::is_ignored);
     if (!dialogue_->catch_up(progress(interrupt))) return note("interrupted: nothing was saved");
     cli::save(dialogue_->session(), path, {NextText::conversation, dialogue_->pending()});
   }
 
   void load(const std::string& path) {
-    if (path.empty()) return note("/load: name a file");
+    if (path.empty()) refuse("/load: name a file");
     SavedSession saved = SavedSession::open(path);
     const MemoryPlan plan = fitting(saved.identity().format, true);
     adopt_session(std::move(saved));
@@ -311,14 +318,25 @@ class Chat {
   std::optional<double> startup_;
 };
 
-/// One input of a person: a line, lines joined by \, or what stands between two """. Nothing at the end.
+/// The next line of a text that is open.
+std::optional<std::string> next_part(LineEditor& editor, const char* closing) {
+  std::optional<std::string> line = editor.next(". ");
+  if (!line && !editor.is_terminal())
+    throw Error(
+        ErrorKind::input,
+        fmt::format("standard input: it ends inside a text of several lines, which was not asked: {}", closing));
+  return line;
+}
+
+/// One input of a person: a line, lines joined by \, or what stands between two """. Nothing at the end. Throws
+/// Error(input) for a pipe that ends inside a text.
 std::optional<std::string> next_input(LineEditor& editor) {
   std::optional<std::string> line = editor.next("> ");
   if (!line || editor.given_up()) return line;
   std::string text;
   if (line->starts_with("\"\"\"")) {
     for (text = line->substr(3); !text.ends_with("\"\"\"");) {
-      line = editor.next(". ");
+      line = next_part(editor, "end it with \"\"\"");
       if (!line || editor.given_up()) return line;
       text += "\n" + *line;
     }
@@ -327,7 +345,7 @@ std::optional<std::string> next_input(LineEditor& editor) {
     text = *line;
     while (text.ends_with('\\')) {
       text.pop_back();
-      line = editor.next(". ");
+      line = next_part(editor, "leave out the last \\");
       if (!line || editor.given_up()) return line;
       text += "\n" + *line;
     }
@@ -364,8 +382,8 @@ bool obey(Chat& chat, const std::string& text) {
   else if (command == "/stats")
     chat.stats();
   else
-    note(
-        fmt::format("there is no command {}: /help lists them; a text that begins with / goes after a blank", command));
+    refuse(
+        fmt::format("there is no command {}: /help lists them; put a blank before a text that begins with /", command));
   return true;
 }
 
@@ -382,21 +400,25 @@ void run_chat(const Options& options) {
   std::optional<Interrupt> too_late;
   if (editor.is_terminal()) too_late.emplace(Interrupt::Second::is_ignored);
   if (output_is_terminal()) note("/help lists the commands, Ctrl-D ends");
+  bool failed = false, quit = false;
   while (std::optional<std::string> text = next_input(editor)) {
     if (editor.given_up() || trimmed(*text).empty()) continue;
     editor.remember(*text);
     try {
       if (!text->starts_with('/'))
-        chat.say(*text);
-      else if (!obey(chat, *text))
-        return;
+        failed |= !chat.say(*text);
+      else
+        quit = !obey(chat, *text);
     } catch (const Error& error) {  // the conversation goes on
       std::string line = error.what();
       std::replace(line.begin(), line.end(), '\n', ' ');
       note(line);
+      failed = true;
     }
+    if (quit) break;
   }
-  if (output_is_terminal()) print("\n");
+  if (output_is_terminal() && !quit) print("\n");
+  if (failed && !editor.is_terminal()) throw CLI::RuntimeError(1);
 }
 
 }  // namespace

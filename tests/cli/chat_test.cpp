@@ -1,16 +1,6 @@
 // tqkv chat as a person has it, at a terminal, and behind a pipe.
 #include <doctest/doctest.h>
-#include <poll.h>
-#include <sys/wait.h>
-#include <termios.h>
-#include <unistd.h>
-#if defined(__APPLE__)
-#include <util.h>
-#else
-#include <pty.h>
-#endif
 
-#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -18,90 +8,12 @@
 #include "base/file.h"
 #include "model_folder.h"
 #include "support/process.h"
-#include "support/sanitized.h"
+#include "terminal.h"
 
 namespace {
 
 using namespace tqkv::test;
 using tqkv::read_text;
-
-/// The program at a terminal of 100 columns, with its history in the folder `state`.
-class Terminal {
- public:
-  Terminal(const std::filesystem::path& state, std::vector<std::string> arguments) {
-    winsize size{24, 100, 0, 0};
-    process_ = ::forkpty(&descriptor_, nullptr, nullptr, &size);
-    REQUIRE(process_ >= 0);
-    if (process_ != 0) return;
-    ::setenv("TERM", "xterm", 1);
-    ::setenv("XDG_STATE_HOME", state.c_str(), 1);
-    arguments.insert(arguments.begin(), TQKV_PROGRAM);
-    std::vector<char*> words;
-    for (std::string& argument : arguments) words.push_back(argument.data());
-    words.push_back(nullptr);
-    ::execv(TQKV_PROGRAM, words.data());
-    ::_exit(127);
-  }
-  ~Terminal() {
-    if (process_ > 0) {
-      ::kill(process_, SIGKILL);
-      ::waitpid(process_, nullptr, 0);
-    }
-    ::close(descriptor_);
-  }
-  Terminal(const Terminal&) = delete;
-  Terminal& operator=(const Terminal&) = delete;
-
-  void type(const std::string& text) { REQUIRE(::write(descriptor_, text.data(), text.size()) > 0); }
-
-  /// Reads until `text` has come after what was waited for before.
-  bool wait_for(const std::string& text) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(sanitized ? 120 : 30);
-    while (true) {
-      if (const std::size_t found = screen_.find(text, seen_); found != std::string::npos) {
-        seen_ = found + text.size();
-        return true;
-      }
-      pollfd ready{descriptor_, POLLIN, 0};
-      if (std::chrono::steady_clock::now() > end) return false;
-      if (::poll(&ready, 1, 200) <= 0) continue;
-      char buffer[4096];
-      const ssize_t got = ::read(descriptor_, buffer, sizeof buffer);
-      if (got <= 0) return screen_.find(text, seen_) != std::string::npos;
-      screen_.append(buffer, static_cast<std::size_t>(got));
-    }
-  }
-
-  /// Waits for the prompt and until the program has taken over from the terminal's own line editing, which follows.
-  bool wait_for_prompt(const std::string& prompt = "> ") {
-    if (!wait_for(prompt)) return false;
-    for (int i = 0; i < 3000; ++i) {
-      termios settings{};
-      if (::tcgetattr(descriptor_, &settings) == 0 && (settings.c_lflag & ICANON) == 0) return true;
-      ::usleep(10'000);
-    }
-    return false;
-  }
-
-  int exit_code() {
-    int status = 0;
-    wait_for("\x01never");  // to the end of the output
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    pid_t ended = 0;
-    while ((ended = ::waitpid(process_, &status, WNOHANG)) == 0 && std::chrono::steady_clock::now() < end)
-      ::poll(nullptr, 0, 5);
-    REQUIRE(ended == process_);
-    process_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  const std::string& screen() const { return screen_; }
-
- private:
-  int descriptor_ = -1;
-  pid_t process_ = -1;
-  std::string screen_;
-  std::size_t seen_ = 0;
-};
 
 ProcessResult chat(const std::string& input, std::vector<std::string> arguments = {}) {
   arguments.insert(arguments.begin(), {"chat", "pocket", "--max-tokens", "12", "--greedy"});
@@ -129,20 +41,64 @@ TEST_CASE("a turn that was taken back is forgotten, and a text of several lines 
   CHECK(contains(back.error, "took back"));
 }
 
-TEST_CASE("commands of a chat say what they did, and a wrong one ends nothing") {
+TEST_CASE("commands of a chat say what they did, and a wrong one ends nothing but fails the pipe") {
   const TemporaryDirectory folder;
   const std::string file = (folder.path() / "talk.session").string();
   const ProcessResult result = chat("/undo\n/nonsense\n/load " + file + "\n/save " + file + "\nHi\n/save " + file +
                                     "\n/backend nonsense\n/backend trellis:bits=3\n/system Be brief.\n/stats\n/load " +
                                     file + "\n/system No\n/undo\n/reset\n/help\nHi\n/quit\nHi\n");
   CAPTURE(result.error);
-  CHECK(result.exit_code == 0);
+  CHECK(result.exit_code == 1);
   CHECK(lines_in(result.output) == 2);
   for (const char* part :
        {"nothing to take back", "there is no command /nonsense", "talk.session: ", "nothing was said yet",
         "tokens saved", "nonsense", "computing ", "trellis:k=3:v=3", "the system message is set", "1 question, ",
         "for /undo", "tokens restored", "the conversation was loaded", "a new conversation", "/backend FORMAT"})
     CHECK_MESSAGE(contains(result.error, part), part);
+}
+
+TEST_CASE("behind a pipe one command or turn that fails is an exit code of 1, and the others are done") {
+  CHECK(chat("Hi\n/undo\n").exit_code == 0);
+  for (const std::string command :
+       {"/undo", "/nonsense", "/save", "/load", "/load /no/such/file", "/backend nonsense"}) {
+    CAPTURE(command);
+    const ProcessResult result = chat(command + "\nHi\n");
+    CHECK(result.exit_code == 1);
+    CHECK(lines_in(result.output) == 1);
+    CHECK(lines_in(result.error) == 3);  // the format, the fault, what ended the answer
+    CHECK(contains(result.error, "\ntqkv: ["));
+  }
+  CHECK(chat("/undo\n/quit\n").exit_code == 1);
+  const ProcessResult turn = chat("What is std::vector?\n", {"--context", "4"});
+  CHECK(turn.exit_code == 1);
+  CHECK(turn.output.empty());
+}
+
+TEST_CASE("a pipe that ends inside a text of several lines asks nothing and says so") {
+  for (const std::string text : {"\"\"\"What is\nstd::vector?\n", "What is \\", "What is \\\n"}) {
+    CAPTURE(text);
+    const ProcessResult result = chat(text);
+    CHECK(result.exit_code == 1);
+    CHECK(result.output.empty());
+    CHECK(contains(result.error, "tqkv: [input] standard input: it ends inside a text of several lines"));
+  }
+}
+
+TEST_CASE("behind a pipe a byte order mark is no text, and bytes that are not UTF-8 are named with their line") {
+  const std::string greeting = "Hi, what can you help me with?\r\n";
+  const ProcessResult plain = chat(greeting), marked = chat("\xef\xbb\xbf" + greeting);
+  CHECK(marked.output == plain.output);
+  const ProcessResult latin = chat("Hi\nGr\xfc\xdf\n");
+  CHECK(latin.exit_code == 0);
+  CHECK(contains(latin.error, "warning: standard input: line 2, column 3: byte 0xfc is invalid UTF-8"));
+}
+
+TEST_CASE("a folder as the input of a chat is an error") {
+  const TemporaryDirectory folder;
+  const ProcessResult result =
+      run({"/bin/sh", "-c", "exec \"$0\" chat pocket < \"$1\"", TQKV_PROGRAM, folder.path().string()});
+  CHECK(result.exit_code == 1);
+  CHECK(contains(result.error, "tqkv: [io] standard input: cannot be read: "));
 }
 
 TEST_CASE("a conversation that was saved goes on where it was") {
