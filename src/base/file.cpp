@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <random>
 #include <system_error>
 
 #include "tqkv/error.h"
@@ -37,6 +38,28 @@ int open_retrying(const fs::path& path, int flags, mode_t mode = 0) {
   do descriptor = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   while (descriptor < 0 && errno == EINTR);
   return descriptor;
+}
+
+/// What a chain of links leads to, whether it is there or not.
+fs::path behind_links(fs::path path) {
+  constexpr int most_links = 40;  // as Linux counts
+  std::error_code error;
+  for (int links = 0; fs::is_symlink(fs::symlink_status(path, error)); ++links) {
+    if (links == most_links) fail(path, "cannot be written", ELOOP);
+    const fs::path target = fs::read_symlink(path, error);
+    if (error) fail(path, "cannot be read", error.value());
+    path = path.parent_path() / target;
+  }
+  return path;
+}
+
+/// Next to `path`. A long name is cut, so that this one is no longer than it.
+fs::path temporary_name(const fs::path& path, unsigned random) {
+  constexpr std::size_t longest = 255;  // bytes of a name on Linux and macOS
+  const std::string ending = fmt::format(".part-{}-{:08x}", ::getpid(), random);
+  std::string name = path.filename().string();
+  if (name.size() <= longest && name.size() + ending.size() > longest) name.resize(longest - ending.size());
+  return path.parent_path() / (name + ending);
 }
 
 }  // namespace
@@ -87,33 +110,42 @@ std::string read_text(const fs::path& path, std::size_t limit) {
 }
 
 AtomicFile::AtomicFile(const fs::path& path, unsigned mode) {
-  std::error_code error;
   if (path.empty() || !path.has_filename())
     throw Error(ErrorKind::io, fmt::format("\"{}\": is not the name of a file to write", path.string()));
-  // A link is kept: what it points to is replaced.
-  path_ = fs::is_symlink(fs::symlink_status(path, error)) ? fs::weakly_canonical(path, error) : path;
-  if (path_.empty()) path_ = path;
-  const fs::file_status status = fs::status(path_, error);
-  if (fs::is_directory(status)) fail(path_, "cannot be written", EISDIR);
-  if (fs::exists(status) && !fs::is_regular_file(status)) {  // a device or a pipe: nothing to rename
+  path_ = behind_links(path);
+  struct stat old {};
+  const bool exists = ::stat(path_.c_str(), &old) == 0;
+  if (!exists && errno != ENOENT) fail(path_, "cannot be written", errno);
+  if (exists && S_ISDIR(old.st_mode)) fail(path_, "cannot be written", EISDIR);
+  if (exists && !S_ISREG(old.st_mode)) {  // a device or a pipe: nothing to rename
     descriptor_ = open_retrying(path_, O_WRONLY);
     if (descriptor_ < 0) fail(path_, "cannot be opened for writing", errno);
     return;
   }
+  std::error_code error;
   if (path_.has_parent_path()) {
     fs::create_directories(path_.parent_path(), error);
     if (error) fail(path_.parent_path(), "the folder cannot be created", error.value());
   }
+  // Nobody else has this name, so that it can be listed for removal before the file is there.
+  std::random_device random;
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
-    temporary_ = path_;
-    temporary_ += fmt::format(".part-{}-{}", ::getpid(), attempt);
-    descriptor_ = open_retrying(temporary_, O_WRONLY | O_CREAT | O_EXCL, mode);
-    if (descriptor_ < 0 && (errno != EEXIST || attempt == 1000)) {
+    temporary_ = temporary_name(path_, random());
+    listed_ = TemporaryName(temporary_);
+    descriptor_ = open_retrying(temporary_, O_WRONLY | O_CREAT | O_EXCL, exists ? 0600 : mode);
+    if (descriptor_ < 0 && (errno != EEXIST || attempt == 10)) {
       const int reason = errno;
       temporary_.clear();
       fail(path_, "cannot be created", reason);
     }
   }
+  if (!exists) return;
+  // The owner first, which may take permissions away. Only root can give a file to another user: where that fails, the
+  // file is its writer's, as with every program that replaces files.
+  if (old.st_uid != ::geteuid() || old.st_gid != ::getegid())
+    if (::fchown(descriptor_, old.st_uid, old.st_gid) != 0)
+      static_cast<void>(::fchown(descriptor_, uid_t(-1), old.st_gid));
+  static_cast<void>(::fchmod(descriptor_, old.st_mode & 07777));
 }
 
 AtomicFile::~AtomicFile() {
@@ -159,9 +191,18 @@ void AtomicFile::commit() {
   if (temporary_.empty()) return;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot be put in place", errno);
   temporary_.clear();
+  listed_.clear();
   // The name is durable once the folder is synced; a file system that cannot do that is no error.
   const Descriptor folder(open_retrying(path_.has_parent_path() ? path_.parent_path() : fs::path("."), O_RDONLY));
   if (folder.value >= 0) (void)::fsync(folder.value);
+}
+
+std::optional<std::uint64_t> free_space(fs::path path) {
+  std::error_code error;
+  path = fs::absolute(path, error);
+  while (!fs::exists(path, error) && path.has_relative_path()) path = path.parent_path();
+  const fs::space_info space = fs::space(path, error);
+  return error ? std::nullopt : std::optional<std::uint64_t>(space.available);
 }
 
 }  // namespace tqkv

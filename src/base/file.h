@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "base/temporaries.h"
 
 namespace tqkv {
 
@@ -31,10 +34,11 @@ class MappedFile {
 std::string read_text(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30);
 
 /// A file that appears under its name only when commit() has written everything and synced it: until then it is a
-/// temporary file beside it, removed by the destructor. Parent folders are created. Every failure is an Error(io).
+/// temporary file next to it, removed by the destructor. Parent folders are created. An existing file keeps its
+/// permissions, and a link stays a link, also one to a file that is not there yet. Every failure is an Error(io).
 class AtomicFile {
  public:
-  /// `mode`: permissions of a file that is created, less the umask.
+  /// `mode`: permissions of a new file, less the umask.
   explicit AtomicFile(const std::filesystem::path& path, unsigned mode = 0666);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -50,7 +54,11 @@ class AtomicFile {
   void put(std::span<const std::byte> bytes, const Put& put);
 
   std::filesystem::path path_, temporary_;
+  TemporaryName listed_;
   int descriptor_ = -1;
 };
+
+/// Bytes that a user may write to the disk of `path`, which need not exist yet. Nothing where the system does not say.
+std::optional<std::uint64_t> free_space(std::filesystem::path path);
 
 }  // namespace tqkv

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/file.h"
 #include "base/numbers.h"
 #include "hub/cache.h"
 #include "hub/download.h"
@@ -21,15 +22,6 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const std::string& message) {
   throw Error(ErrorKind::hub, message);
-}
-
-/// Of the disk that `folder` is on or will be on.
-std::uint64_t free_space(fs::path folder) {
-  std::error_code error;
-  folder = fs::absolute(folder, error);
-  while (!fs::exists(folder, error) && folder.has_relative_path()) folder = folder.parent_path();
-  const fs::space_info space = fs::space(folder, error);
-  return error ? 0 : space.available;
 }
 
 void require_cache(const Settings& settings, const HubName& name) {
@@ -123,7 +115,7 @@ PullPlan plan_pull(const Settings& settings, const HubName& name, const std::ato
     paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
     require_checkpoint(settings, name, paths);
 
-    PullPlan plan{name, listing.commit, std::vector<PlannedFile>(paths.size()), free_space(settings.cache)};
+    PullPlan plan{name, listing.commit, std::vector<PlannedFile>(paths.size()), free_space(settings.cache).value_or(0)};
     for_all(
         paths.size(), workers_of(settings), stop,
         [&](std::size_t worker, std::size_t i) {
@@ -144,7 +136,7 @@ PullPlan plan_pull(const Settings& settings, const PublishedCheckpoint& publishe
   plan.name.id = published.id;
   plan.commit = published.revision;
   require_cache(settings, plan.name);
-  plan.free_bytes = free_space(settings.cache);
+  plan.free_bytes = free_space(settings.cache).value_or(0);
   const RepositoryCache cache(settings.cache, plan.name);
   std::error_code error;
   for (const PublishedFile& file : published.files) {

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <system_error>
 
+#include "base/file.h"
 #include "base/float16.h"
 #include "base/numbers.h"
 #include "measure/kl.h"
@@ -53,15 +54,14 @@ ReferenceLogits::ReferenceLogits(const fs::path& path, int vocab, int rows, Logi
   std::error_code error;
   const bool folder = fs::is_directory(path, error);
   const fs::path parent = folder ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
-  const fs::space_info space = fs::space(parent, error);
-  if (error) fail(parent, "cannot hold the reference logits", error.value());
+  const std::optional<std::uint64_t> free = free_space(parent);
   const std::uint64_t needed = bytes(vocab, rows, storage);
-  if (space.available < needed)
+  if (free && *free < needed)
     throw Error(
         ErrorKind::io,
         fmt::format("{}: the reference logits take {} bytes, but only {} are free there: name a file on another "
                     "disk with --logits or give fewer --tokens",
-                    parent.string(), grouped(needed), grouped(space.available)));
+                    parent.string(), grouped(needed), grouped(*free)));
   for (int attempt = 0; descriptor_ < 0; ++attempt) {
     if (folder) path_ = path / fmt::format("tqkv-logits-{}-{}", ::getpid(), attempt);
     do descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

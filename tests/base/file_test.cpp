@@ -121,6 +121,74 @@ TEST_CASE("writing through a link keeps the link") {
   CHECK(read_text(directory / "a") == "new");
 }
 
+TEST_CASE("a link to a file that is not there yet stays a link, and the file appears where it points") {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory / "other");
+  fs::create_symlink("other/second", directory / "first");
+  fs::create_symlink("file", directory / "other" / "second");
+  AtomicFile file(directory / "first");
+  file.write("new");
+  file.commit();
+  CHECK(fs::is_symlink(directory / "first"));
+  CHECK(fs::is_symlink(directory / "other" / "second"));
+  CHECK(fs::is_regular_file(fs::symlink_status(directory / "other" / "file")));
+  CHECK(read_text(directory / "first") == "new");
+  fs::create_symlink("b", directory / "a");
+  fs::create_symlink("a", directory / "b");
+  CHECK(contains(failure(ErrorKind::io, [&] { AtomicFile(directory / "a"); }), "Too many levels of symbolic links"));
+  CHECK(fs::is_symlink(directory / "a"));
+}
+
+TEST_CASE("a file that is replaced keeps its permissions, and a new one has those asked for") {
+  const TemporaryDirectory directory;
+  const auto mode_of = [](const fs::path& path) {
+    struct stat status {};
+    REQUIRE(::stat(path.c_str(), &status) == 0);
+    return status.st_mode & 07777u;
+  };
+  const mode_t before = ::umask(022);
+  const auto write = [&](const char* name, unsigned mode) {
+    AtomicFile file(directory / name, mode);
+    file.write("text");
+    file.commit();
+  };
+  write("public", 0666);
+  write("private", 0600);
+  CHECK(mode_of(directory / "public") == 0644);
+  CHECK(mode_of(directory / "private") == 0600);
+  for (const mode_t mode : {0640u, 0600u, 0664u}) {
+    REQUIRE(::chmod((directory / "public").c_str(), mode) == 0);
+    write("public", 0666);
+    CHECK(mode_of(directory / "public") == mode);
+    write("public", 0600);
+    CHECK(mode_of(directory / "public") == mode);
+  }
+  ::umask(before);
+}
+
+TEST_CASE("a name that is as long as names may be is written, and a longer one is an error") {
+  const TemporaryDirectory directory;
+  const std::string longest(255, 'n');
+  AtomicFile file(directory / longest);
+  file.write("text");
+  file.commit();
+  CHECK(read_text(directory / longest) == "text");
+  CHECK(
+      contains(failure(ErrorKind::io, [&] { AtomicFile(directory / std::string(5000, 'n')); }), "File name too long"));
+}
+
+TEST_CASE("temporary files are removed by their list, and finished ones are not on it") {
+  const TemporaryDirectory directory;
+  AtomicFile finished(directory / "finished"), open(directory / "open");
+  finished.write("text");
+  open.write("text");
+  finished.commit();
+  CHECK(files_in(directory.path()) == 2);
+  remove_temporaries();
+  CHECK(files_in(directory.path()) == 1);
+  CHECK(read_text(directory / "finished") == "text");
+}
+
 TEST_CASE("an output that cannot be written is an error that names it") {
   const TemporaryDirectory directory;
   write_file(directory / "a", "");

@@ -8,7 +8,7 @@ namespace tqkv::cache {
 
 SessionWriter::SessionWriter(const std::filesystem::path& path, const Metadata& metadata,
                              std::span<const SessionTensor> layout)
-    : file_(path), layout_(layout), at_(layout.front().bytes) {
+    : file_(path, 0600), layout_(layout), at_(layout.front().bytes) {
   std::vector<NamedShape> shapes;
   for (const SessionTensor& tensor : layout) shapes.push_back(tensor.shape);
   const std::string header = safetensors_header(shapes, metadata);
