@@ -67,7 +67,7 @@ struct BenchmarkRun {
   std::vector<LayerCache> layers;
   ActivationBits activations;
   int prompt_tokens = 0, generation_tokens = 0, depth = 0;
-  int open_sessions = 1;   ///< sessions that peak_anonymous holds: all of them where depths are kept
+  int open_sessions = 1;   ///< sessions that peak_anonymous includes: all of them where depths are kept
   CacheBytes predicted;    ///< from shapes, for depth + P + G - 1 tokens
   std::string ids_digest;  ///< of the ids in the cache and those fed
   Trial warmup;

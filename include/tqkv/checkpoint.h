@@ -25,7 +25,7 @@ struct Tensor {
   std::span<const std::byte> bytes;
 };
 
-/// Where `model` lies: a directory, the name `pocket` (the bundled checkpoint: in $TQKV_MODELS_DIR, beside the
+/// Where `model` lies: a directory, the name `pocket` (the bundled checkpoint: in $TQKV_MODELS_DIR, next to the
 /// installed program or in the sources) or `org/name[@revision]` in the local Hugging Face cache. A directory that
 /// exists goes before a name of the hub. Throws Error(checkpoint) with the place searched and the command that fetches
 /// the files.
@@ -46,7 +46,7 @@ class Checkpoint {
   ~Checkpoint();
 
   const std::filesystem::path& directory() const { return directory_; }
-  /// Text of a file beside the shards ("config.json", "tokenizer.json", …), or nothing when there is none.
+  /// Text of a file next to the shards ("config.json", "tokenizer.json", …), or nothing when there is none.
   std::optional<std::string> text(std::string_view file) const;
 
   /// Names are canonical: "language_model.model.layers.0.…" and "language_model.lm_head.…", whatever prefix the file

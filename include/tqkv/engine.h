@@ -49,7 +49,7 @@ struct DeviceReport {
 };
 
 struct SessionOptions {
-  int context = 0;           ///< most tokens this session may hold; 0: the model's native context
+  int context = 0;           ///< most tokens this session may have; 0: the model's native context
   int prefill_chunk = 2048;  ///< tokens of one forward pass
   StateType state = StateType::f32;
 };
@@ -70,8 +70,8 @@ struct LayerCache {
   SideFormat k, v;  ///< as stored, not as asked
 };
 
-/// Bits of the activations that products take when many tokens come at once: integers of 8 or 16 bits in fast
-/// precision, floats of 32 in f32. What is not named here takes the most.
+/// Bits of the activations that products use when many tokens come at once: integers of 8 or 16 bits in fast
+/// precision, floats of 32 in f32. What is not named here uses the most.
 struct ActivationBits {
   int expert_input = 16;  ///< gate_proj and up_proj of the routed experts
   int tolerant = 16;  ///< down_proj of the routed experts, the shared expert, q_proj, o_proj, q and k of the delta net
@@ -84,10 +84,10 @@ struct CacheReport {
   CacheBytes bytes;
   std::vector<LayerCache> layers;  ///< attention layers only
   ActivationBits activations;      ///< chosen by the format: coarse codes want finer activations
-  double encode_s = 0;             ///< seconds spent so far on turning keys and values into what the pages hold
+  double encode_s = 0;             ///< seconds spent so far on encoding keys and values into pages
 };
 
-/// Sees inside a forward pass, for evaluation. Rows are in token order, one call a chunk.
+/// Sees inside a forward pass, for evaluation. Rows are in token order, one call per chunk.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -95,7 +95,7 @@ class Observer {
   /// final-normed.
   virtual void hidden(int layer, std::span<const float> values, int tokens) = 0;
   /// Keys and values [tokens, kv heads, head_dim] of attention layer `layer` (index in the model) as they are before
-  /// the cache takes them: keys normalised and with RoPE.
+  /// the cache encodes them: keys normalised and with RoPE.
   virtual void keys_values(int layer, std::span<const float> keys, std::span<const float> values, int tokens) {
     static_cast<void>(layer), static_cast<void>(keys), static_cast<void>(values), static_cast<void>(tokens);
   }
@@ -118,7 +118,7 @@ class Snapshot {
   virtual std::uint64_t bytes() const = 0;
 };
 
-/// How the text of a session goes on, for whoever finds it on disk.
+/// How the text of a session continues, for whoever finds it on disk.
 enum class NextText {
   raw,          ///< right after the last token
   question,     ///< inside the turn of a user, after a blank line: what is asked about the text before it comes next
@@ -126,7 +126,7 @@ enum class NextText {
 };
 std::string_view name(NextText next);
 
-/// What is saved beside a session.
+/// What is saved with a session.
 struct SavedText {
   NextText next = NextText::raw;
   std::vector<int> pending = {};  ///< ids that belong to the text but were not fed: the last one that was sampled
@@ -139,13 +139,13 @@ class Session {
   virtual ~Session() = default;
   /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the
   /// next call. Throws Error(input) for an id out of range or when the context would overflow, Error(memory) when the
-  /// guard finds no room for the next chunk: the session then holds the chunks before it.
+  /// guard finds no room for the next chunk: the session then has the chunks before it.
   virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
   /// Appends one id and returns logits [vocab]. Throws Error(memory) like prefill(), with nothing changed.
   virtual std::span<const float> decode(int id) = 0;
-  virtual int position() const = 0;  ///< tokens held
-  virtual int context() const = 0;   ///< most tokens it may hold
-  /// The tokens held [position].
+  virtual int position() const = 0;  ///< tokens in the session
+  virtual int context() const = 0;   ///< most tokens it may have
+  /// The tokens of the session [position].
   virtual std::span<const int> ids() const = 0;
   /// Logits [vocab] of the last id, until the next call; empty where there are none: before the first id, after
   /// restore() and when progress stopped a prefill.
@@ -167,7 +167,7 @@ class Engine {
   virtual ~Engine() = default;
   /// Throws Error(format) when the format does not fit the model; nothing is replaced in silence.
   virtual std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options = {}) const = 0;
-  /// Opens a session that goes on from a saved one: on the same instruction set with the same bits as if it had never
+  /// Opens a session that resumes a saved one: on the same instruction set with the same bits as if it had never
   /// been saved. Its format and the type of its state are those of the file. Throws Error(session) when it was computed
   /// with another model or precision, when its bytes are not those that were saved or cannot be such; Error(input) when
   /// the context that is asked for is shorter than its tokens.

@@ -16,7 +16,7 @@ enum class ErrorKind {
   format,      ///< a cache format that does not exist or does not fit the model
   memory,      ///< a plan that does not fit the machine
   io,          ///< a file that cannot be read or written
-  session,     ///< a saved session that is damaged, or that another model or format must go on with
+  session,     ///< a saved session that is damaged, or that needs another model or format
   hub,         ///< a hub that cannot be reached, refuses, or sends something else than it announced
   input,       ///< a prompt, or a file of ids or messages, that cannot be used
   internal     ///< a defect of tqkv

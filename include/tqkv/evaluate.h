@@ -84,7 +84,7 @@ struct EvaluateOptions {
 /// Settings of a preset, "quick" or "study", for a model with `native_context` tokens. Throws Error(usage).
 EvaluateOptions evaluate_preset(std::string_view preset, int native_context);
 
-/// Figures over some rows of logits. A standard error takes blocks of up to 256 neighbouring rows as clusters and is
+/// Figures over some rows of logits. A standard error uses blocks of up to 256 neighbouring rows as clusters and is
 /// missing for a single row.
 struct AgreementPart {
   int rows = 0;
@@ -152,11 +152,11 @@ struct RecallResult {
 
 struct EvaluationRun {
   KvFormat format;        ///< as asked
-  std::string effective;  ///< as held: canonical string
+  std::string effective;  ///< as stored: canonical string
   Precision precision = Precision::f32;
-  double k_bits = 0, v_bits = 0;  ///< stored bits a value, mean over layers; f32 that stands for bf16 counts as 16
+  double k_bits = 0, v_bits = 0;  ///< stored bits per value, mean over layers; f32 that stands for bf16 counts as 16
   std::uint64_t bytes_per_token = 0;
-  int cache_tokens = 0;  ///< tokens that `cache` holds
+  int cache_tokens = 0;  ///< tokens of `cache`
   CacheBytes cache;
   struct Layer {
     int layer = 0;
@@ -229,11 +229,11 @@ struct EvaluationText {
   std::string text;    ///< any bytes
 };
 
-/// An evaluation that goes on step by step. The constructor makes the recall set and checks every option; nothing runs
+/// An evaluation that runs step by step. The constructor makes the recall set and checks every option; nothing runs
 /// before run().
 class Evaluator {
  public:
-  /// Gives the engine of a precision, always the same one.
+  /// Gives the engine for a precision, always the same one.
   using EngineSource = std::function<const Engine&(Precision)>;
 
   /// Throws Error(usage) for options that make no sense, Error(format) for formats that do not fit the model,
@@ -253,7 +253,7 @@ class Evaluator {
   };
   std::optional<Storage> storage() const;
 
-  /// Goes on with a file of to_json(): its runs are kept, and not run again. Throws Error(input), naming the file, for
+  /// Resumes a file of to_json(): its runs are kept, and not run again. Throws Error(input), naming the file, for
   /// one that is no such JSON and for another model, text, version, instruction set or settings.
   void resume(const std::string& file, std::string_view json, const DeviceReport& device);
 

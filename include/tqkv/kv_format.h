@@ -26,7 +26,7 @@ enum class Backend {
 std::span<const Backend> all_backends();
 std::string_view name(Backend backend);
 
-/// The number stored beside the indices of a turboquant or trellis vector x = n u, ũ the decoded unit vector.
+/// The number stored with the indices of a turboquant or trellis vector x = n u, ũ the decoded unit vector.
 enum class KvScalar {
   norm,       ///< n
   corrected,  ///< n / ‖ũ‖: the decoded vector has the norm of x
@@ -90,7 +90,7 @@ struct KvFormat {
     SideFormat k, v;
   };
   Sides sides(int index, int layers) const;
-  /// This format as an engine of `f32` precision holds it: plain bf16 sides become f32.
+  /// This format as an engine of `f32` precision keeps it: plain bf16 sides become f32.
   KvFormat in_f32() const;
   bool operator==(const KvFormat&) const = default;
 };

@@ -15,7 +15,7 @@
 namespace tqkv {
 
 struct PlanRequest {
-  int context = 0;  ///< tokens to hold; 0: the model's native context
+  int context = 0;  ///< tokens to plan for; 0: the model's native context
   Precision precision = Precision::fast;
   StateType state = StateType::f32;
   int prefill_chunk = 2048;
@@ -23,7 +23,7 @@ struct PlanRequest {
   int snapshots = 0;                       ///< copies of the recurrent state that are kept
   std::optional<int> tokenizer;            ///< its tokens; without it: as many as the vocabulary has
   bool every_row = false;                  ///< logits of every token are asked for, not of the last one alone
-  std::uint64_t beside = 0;                ///< bytes of anonymous memory that others take at the same time
+  std::uint64_t beside = 0;                ///< bytes of anonymous memory that others use at the same time
   std::optional<std::uint64_t> available;  ///< instead of what the machine has free, and all it has
   std::optional<std::uint64_t> promised;   ///< instead of what the other processes of tqkv will still take
 };
@@ -36,7 +36,7 @@ enum class Verdict {
 
 /// Bytes, unless another unit is named.
 struct MemoryPlan {
-  KvFormat format;  ///< as held: plain sides are f32 under f32 precision
+  KvFormat format;  ///< as stored: plain sides are f32 under f32 precision
   Precision precision = Precision::fast;
   StateType state = StateType::f32;
   int context = 0;         ///< tokens
@@ -83,7 +83,7 @@ std::uint64_t kept_free(std::uint64_t total);
 /// what it left out itself.
 MemoryGuard memory_guard();
 
-/// Bytes of the text tensors that a checkpoint of `config` holds, by kind in the order of the checkpoint: for a
+/// Bytes of the text tensors that a checkpoint of `config` has, by kind in the order of the checkpoint: for a
 /// config.json without its weights.
 struct WeightKind {
   std::string kind;

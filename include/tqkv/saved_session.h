@@ -1,5 +1,5 @@
-// SavedSession: a session on disk, and the identity that decides who may go on with it. Implemented in src/cache;
-// docs/formats.md describes the file to the byte. Session::save writes one, Engine::restore goes on from it.
+// SavedSession: a session on disk, and the identity that decides who may resume it. Implemented in src/cache;
+// docs/formats.md describes the file to the byte. Session::save writes one, Engine::restore resumes it.
 #pragma once
 #include <filesystem>
 #include <memory>
@@ -42,7 +42,7 @@ class SavedSession {
 
   const std::filesystem::path& path() const;
   const SessionIdentity& identity() const;
-  int tokens() const;  ///< that the session holds
+  int tokens() const;  ///< of the session
   const SavedText& text() const;
   int last_id() const;  ///< of tokens and pending ids; -1 where there are none. Only restoring checks ids.
 
