@@ -202,9 +202,7 @@ void add_evaluate(CLI::App& program) {
       ->check(CLI::IsMember({"quick", "study"}))
       ->type_name("NAME")
       ->capture_default_str();
-  command
-      ->add_option("--text", options->text,
-                   "Text to compare on (default: the bundled text); - is standard input")
+  command->add_option("--text", options->text, "Text to compare on (default: the bundled text); - is standard input")
       ->type_name("FILE");
   command->add_option("--output", options->output, "JSON file, written after every backend")->type_name("FILE");
   command->add_flag("--resume", options->resume, "Go on with the file of --output: skip the backends it has");
