@@ -11,6 +11,7 @@
 #include <random>
 #include <system_error>
 
+#include "base/numbers.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -195,6 +196,17 @@ void AtomicFile::commit() {
   // The name is durable once the folder is synced; a file system that cannot do that is no error.
   const Descriptor folder(open_retrying(path_.has_parent_path() ? path_.parent_path() : fs::path("."), O_RDONLY));
   if (folder.value >= 0) (void)::fsync(folder.value);
+}
+
+void require_room(const fs::path& path, std::uint64_t bytes, std::string_view what, std::string_view remedy) {
+  const fs::path place = behind_links(path);
+  std::error_code error;
+  const fs::file_status status = fs::status(place, error);
+  if (fs::exists(status) && !fs::is_regular_file(status)) return;
+  const std::optional<std::uint64_t> free = free_space(place);
+  if (free && *free < bytes)
+    throw Error(ErrorKind::io, fmt::format("{}: {} takes {} bytes, but the disk has {} free: {}", path.string(), what,
+                                           grouped(bytes), grouped(*free), remedy));
 }
 
 std::optional<std::uint64_t> free_space(fs::path path) {

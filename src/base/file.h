@@ -58,6 +58,11 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+/// Throws Error(io) when `path`, to be written anew, has less than `bytes` of free disk: "PATH: WHAT takes …". A device
+/// or a pipe needs no room.
+void require_room(const std::filesystem::path& path, std::uint64_t bytes, std::string_view what,
+                  std::string_view remedy);
+
 /// Bytes that a user may write to the disk of `path`, which need not exist yet. Nothing where the system does not say.
 std::optional<std::uint64_t> free_space(std::filesystem::path path);
 

@@ -1,7 +1,11 @@
 #include "base/thread_pool.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <chrono>
+#include <system_error>
+
+#include "tqkv/error.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -46,20 +50,26 @@ ThreadPool::ThreadPool(int threads)
   workers_.reserve(static_cast<std::size_t>(std::max(threads, 1) - 1));
   try {
     for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
-  } catch (...) {  // the system refuses another thread: a vector of joinable threads must not be destroyed
-    stop_.store(true, std::memory_order_relaxed);
-    region_.fetch_add(1, std::memory_order_release);
-    region_.notify_all();
-    for (auto& thread : workers_) thread.join();
-    throw;
+  } catch (const std::system_error& error) {  // a vector of joinable threads must not be destroyed
+    const std::size_t started = workers_.size() + 1;
+    end_workers();
+    throw Error(ErrorKind::memory,
+                fmt::format("threads: the system started {} of {} and refuses more: {}: use --threads "
+                            "{}, or raise the limit (ulimit -u)",
+                            started, threads, error.code().message(), started));
   }
 }
 
 ThreadPool::~ThreadPool() {
+  end_workers();
+}
+
+void ThreadPool::end_workers() {
   stop_.store(true, std::memory_order_relaxed);
   region_.fetch_add(1, std::memory_order_release);
   region_.notify_all();
   for (auto& thread : workers_) thread.join();
+  workers_.clear();
 }
 
 void ThreadPool::run_erased(int count, Call call, const void* task) {

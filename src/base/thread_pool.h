@@ -35,6 +35,7 @@ class ThreadPool {
   void run_erased(int count, Call call, const void* task);
   void work(int worker);
   void drain(int worker);
+  void end_workers();
 
   /// The tasks of one worker that are left.
   struct alignas(64) Part {

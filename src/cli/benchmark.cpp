@@ -14,8 +14,10 @@
 #include "fetching.h"
 #include "input.h"
 #include "loading.h"
+#include "number_checks.h"
 #include "options.h"
 #include "output.h"
+#include "output_file.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
 
@@ -57,7 +59,7 @@ void benchmark(Options& options) {
   });
   const Announcement announcement = admit(*largest, options.model, checkpoint.directory());
   const std::vector<int> ids = ids_of(options, checkpoint, config.vocab_size, benchmark.ids);
-  std::optional<AtomicFile> file;  // opened first: a folder that cannot be written is known before the work
+  std::optional<OutputFile> file;  // opened first: a folder that cannot be written is known before the work
   if (!options.output.empty()) file.emplace(options.output);
 
   const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
@@ -66,6 +68,7 @@ void benchmark(Options& options) {
   if (file) {
     file->write(to_json(report));
     file->commit();
+    return file->print_beside(to_table(report));
   }
   print(to_table(report));
 }
@@ -81,7 +84,7 @@ void add_benchmark(CLI::App& program) {
   const auto lengths = [&](const char* flag, std::vector<int>& values, int least, const char* help,
                            const char* preset) {
     command->add_option(flag, values, help)
-        ->check(CLI::Range(least, 1 << 24))
+        ->transform(whole_number(least, 1 << 24))
         ->delimiter(',')
         ->type_name("N,...")
         ->default_str(preset);
@@ -91,18 +94,19 @@ void add_benchmark(CLI::App& program) {
           "Generated tokens; 128 or more for a decode figure", "128");
   lengths("--depth", benchmark_options.depths, 0, "Tokens in the cache before the prompt", "0");
   command->add_option("--trials", benchmark_options.trials, "Timed passes of each backend, after one warm-up")
-      ->check(CLI::Range(1, 10'000))
+      ->transform(whole_number(1, 10'000))
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Seed of the random ids")
-      ->check(CLI::NonNegativeNumber)
+      ->transform(whole_number(0, UINT64_MAX))
       ->type_name("N")
       ->capture_default_str();
   command
       ->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
       ->type_name("FILE");
   command->add_flag("--check", benchmark_options.check, "Compare with baseline although it is not among the backends");
-  command->add_option("--output", options->output, "JSON file to write with every sample")->type_name("FILE");
+  command->add_option("--output", options->output, "JSON file to write with every sample; - is standard output")
+      ->type_name("FILE");
   add_cache_options(*command, options->cache, true);
   command->footer(
       "Examples:\n"

@@ -20,6 +20,7 @@
 #include "line_editor.h"
 #include "loading.h"
 #include "measure/stopwatch.h"
+#include "number_checks.h"
 #include "options.h"
 #include "output.h"
 #include "program.h"
@@ -436,13 +437,13 @@ void add_chat(CLI::App& program) {
       ->type_name("HOW")
       ->capture_default_str();
   command->add_option("--max-tokens", options->max_tokens, "Most tokens of an answer, thinking included")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
   command
       ->add_option("--snapshots", options->snapshots_mb,
                    "Memory for copies of the recurrent state, so that /undo need not compute anew")
-      ->check(CLI::Range(0, 1 << 20))
+      ->transform(whole_number(0, 1 << 20))
       ->type_name("MB")
       ->capture_default_str();
   command->add_flag("--no-history", options->no_history,

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "input.h"
 #include "output.h"
+#include "output_file.h"
 #include "tqkv/benchmark.h"
 
 namespace tqkv::cli {
@@ -22,9 +23,10 @@ void compare_files(const Options& options) {
   for (const std::string& path : options.files) files.push_back({path, read_json_input(path)});
   const Comparison comparison = compare(files);
   if (!options.output.empty()) {
-    AtomicFile file(options.output);
+    OutputFile file(options.output);
     file.write(comparison.json);
     file.commit();
+    return file.print_beside(comparison.table);
   }
   print(comparison.table);
 }
@@ -36,7 +38,8 @@ void add_compare(CLI::App& program) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = program.add_subcommand("compare", "Put the files of several benchmark runs side by side");
   command->add_option("FILES", options->files, "Files that 'tqkv benchmark --output' wrote")->required()->type_name("");
-  command->add_option("--output", options->output, "JSON file to write with the comparison")->type_name("FILE");
+  command->add_option("--output", options->output, "JSON file to write with the comparison; - is standard output")
+      ->type_name("FILE");
   command->footer("Example:\n  tqkv compare baseline.json turboquant.json --output summary.json");
   command->callback([options] { compare_files(*options); });
 }

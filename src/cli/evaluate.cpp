@@ -18,8 +18,10 @@
 #include "fetching.h"
 #include "input.h"
 #include "loading.h"
+#include "number_checks.h"
 #include "options.h"
 #include "output.h"
+#include "output_file.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
@@ -130,13 +132,13 @@ class Engines {
 };
 
 void write(const std::string& path, const Evaluation& evaluation) {
-  AtomicFile file(path);
+  OutputFile file(path);
   file.write(to_json(evaluation));
   file.commit();
 }
 
 void evaluate(const Options& options) {
-  if (options.resume && options.output.empty())
+  if (options.resume && (options.output.empty() || options.output == "-"))
     throw Error(ErrorKind::usage, "--resume goes on with the file of --output: name it");
   const std::filesystem::path directory = find_model(options.model.model);
   const Checkpoint checkpoint = Checkpoint::open(directory);
@@ -160,7 +162,7 @@ void evaluate(const Options& options) {
   });
   const Announcement announcement = admit(*largest, options.model, checkpoint.directory());
   if (!options.output.empty()) {
-    const AtomicFile probe(options.output);  // what cannot be written is known before the work
+    const OutputFile probe(options.output);  // what cannot be written is known before the work
   }
   if (!options.capture.empty()) const AtomicFile probe(options.capture);
 
@@ -180,13 +182,17 @@ void evaluate(const Options& options) {
   callbacks.finished = [&](const Evaluation& so_far, const EvaluationRun& run) {
     clear_status();
     note(summary_line(run));
-    if (!options.output.empty()) write(options.output, so_far);
+    if (!options.output.empty() && options.output != "-") write(options.output, so_far);
   };
   const Evaluation& evaluation =
       evaluator.run([&](Precision precision) -> const Engine& { return engines(precision); }, callbacks);
   clear_status();
-  if (!options.output.empty()) write(options.output, evaluation);
-  print(to_table(evaluation));
+  const std::string table = to_table(evaluation);
+  if (options.output.empty()) return print(table);
+  OutputFile file(options.output);
+  file.write(to_json(evaluation));
+  file.commit();
+  file.print_beside(table);
 }
 
 }  // namespace
@@ -204,10 +210,11 @@ void add_evaluate(CLI::App& program) {
       ->capture_default_str();
   command->add_option("--text", options->text, "Text to compare on (default: the bundled text); - is standard input")
       ->type_name("FILE");
-  command->add_option("--output", options->output, "JSON file, written after every backend")->type_name("FILE");
+  command->add_option("--output", options->output, "JSON file, written after every backend; - is standard output")
+      ->type_name("FILE");
   command->add_flag("--resume", options->resume, "Go on with the file of --output: skip the backends it has");
   command->add_option("--seed", options->seed, "Seed of the recall questions")
-      ->check(CLI::NonNegativeNumber)
+      ->transform(whole_number(0, UINT64_MAX))
       ->type_name("N")
       ->capture_default_str();
 
@@ -219,13 +226,13 @@ void add_evaluate(CLI::App& program) {
             ->default_str("f32"),
         agreement_group);
   group(command->add_option("--tokens", options->tokens, "Tokens of the text (default: 4096, study 8192)")
-            ->check(CLI::Range(2, max_count))
+            ->transform(whole_number(2, max_count))
             ->type_name("N"),
         agreement_group);
   group(command
             ->add_option("--decode-from", options->decode_from,
                          "Tokens fed in chunks, the others one by one (default: all but a sixteenth)")
-            ->check(CLI::Range(1, max_count))
+            ->transform(whole_number(1, max_count))
             ->type_name("N"),
         agreement_group);
   group(command->add_option("--logits", options->logits, "File for the reference logits (default: a temporary one)")
@@ -238,13 +245,13 @@ void add_evaluate(CLI::App& program) {
   std::vector<std::string> task_names;
   for (const RecallTask task : all_recall_tasks()) task_names.emplace_back(name(task));
   group(command->add_option("--lengths", options->lengths, "Tokens up to the question (default: 1024,2048,4096)")
-            ->check(CLI::Range(16, max_count))
+            ->transform(whole_number(16, max_count))
             ->delimiter(',')
             ->type_name("N,..."),
         recall_group);
   group(command
             ->add_option("--depths", options->depths, "Shares of the text before a needle (default: 0,0.25,0.5,0.75,1)")
-            ->check(CLI::Range(0.0, 1.0))
+            ->transform(real_number(0, 1))
             ->delimiter(',')
             ->type_name("X,..."),
         recall_group);
@@ -255,11 +262,11 @@ void add_evaluate(CLI::App& program) {
           ->type_name("NAME,..."),
       recall_group);
   group(command->add_option("--answers", options->answers, "Answers at least (default: 64, study 500)")
-            ->check(CLI::Range(1, 100'000))
+            ->transform(whole_number(1, 100'000))
             ->type_name("N"),
         recall_group);
   group(command->add_option("--questions", options->questions, "Questions a context, needles apart (default: 8)")
-            ->check(CLI::Range(1, 1000))
+            ->transform(whole_number(1, 1000))
             ->type_name("N"),
         recall_group);
   group(

@@ -13,6 +13,7 @@
 #include "generate_report.h"
 #include "interrupt.h"
 #include "loading.h"
+#include "number_checks.h"
 #include "options.h"
 #include "output.h"
 #include "program.h"
@@ -100,7 +101,9 @@ void generate(Options options) {
   const int restored = saved ? saved->tokens() : 0;
   const int tokens = static_cast<int>(ids.size());
   const int context = context_for(options.model, config, restored + tokens, options.max_tokens);
-  if (!options.save_session.empty()) require_writable(options.save_session);
+  if (!options.save_session.empty())
+    require_savable(options.save_session, config, options.model, format,
+                    std::min(context, restored + tokens + options.max_tokens - 1));
 
   const std::uint64_t weights = checkpoint.tensor_bytes();
   const Loaded loaded =
@@ -125,11 +128,12 @@ void generate(Options options) {
   }
   Stream stream;
   TextSink sink;
-  if (!options.json) sink = [&](Part part, std::string_view text) { stream(part, text); };
+  DeferredFailure output(!options.save_session.empty());
+  if (!options.json) sink = [&](Part part, std::string_view text) { output.guard([&] { stream(part, text); }); };
   if (tokens > options.model.prefill_chunk) show_progress("prefill", 0, tokens);
   const double startup = seconds_since_start();
   const GenerateResult result = tqkv::generate(*loaded.session, tokenizer, ids, generation, sink);
-  if (!options.json) stream.finish();
+  if (!options.json) output.guard([&] { stream.finish(); });
 
   const GenerateReport report{options.model.model,
                               loaded.engine->device(),
@@ -140,12 +144,13 @@ void generate(Options options) {
                               restored,
                               startup,
                               &result};
-  if (options.json) print(report_json(report));
+  if (options.json) output.guard([&] { print(report_json(report)); });
   say_how_it_ended(result, options);
   const bool cancelled = result.reason == FinishReason::cancelled;
   if (options.stats) print_error(describe(loaded.plan));
   if (options.stats || cancelled) print_error(statistics_text(report));
   save_result(options, *loaded.session, result, raw);
+  output.rethrow();
   if (cancelled) throw CLI::RuntimeError(interrupted_exit_code);
   if (result.reason == FinishReason::memory) throw CLI::RuntimeError(1);
 }
@@ -159,7 +164,7 @@ void add_generate(CLI::App& program) {
   add_model_options(*command, options->model);
   add_prompt_options(*command, options->prompt);
   command->add_option("--max-tokens", options->max_tokens, "Most tokens to generate, thinking included")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
   command->add_flag("--stats", options->stats, "Print speed, cache bytes and the memory plan to standard error");

@@ -10,8 +10,10 @@
 #include "commands.h"
 #include "fetching.h"
 #include "loading.h"
+#include "number_checks.h"
 #include "options.h"
 #include "output.h"
+#include "output_file.h"
 #include "tqkv/checkpoint.h"
 
 namespace tqkv::cli {
@@ -26,7 +28,8 @@ struct Options {
 
 // A file is a config.json without its model.
 measure::Inspection look_at(const Options& options) {
-  if (std::filesystem::is_regular_file(options.model)) {
+  std::error_code error;
+  if (std::filesystem::is_regular_file(options.model, error)) {
     const ModelConfig config = ModelConfig::parse(read_text(options.model), options.model);
     return measure::inspect(config, options.model, nullptr, options.inspect);
   }
@@ -37,13 +40,11 @@ measure::Inspection look_at(const Options& options) {
 void inspect(Options& options) {
   options.inspect.precision = options.precision == "f32" ? Precision::f32 : Precision::fast;
   if (options.memory_gb) options.inspect.available = static_cast<std::uint64_t>(*options.memory_gb * 1e9);
-  std::optional<AtomicFile> file;
-  if (!options.output.empty()) file.emplace(options.output);
+  OutputFile file(options.output.empty() ? "-" : options.output);
   const measure::Inspection inspection = look_at(options);
   const std::string text = options.json ? to_json(inspection) : to_text(inspection);
-  if (!file) return print(text);
-  file->write(text);
-  file->commit();
+  file.write(text);
+  file.commit();
 }
 
 }  // namespace
@@ -60,30 +61,30 @@ void add_inspect(CLI::App& program) {
   command
       ->add_option("--prompt-tokens", options->inspect.prompt_tokens,
                    "Lengths of the prompt to show; several with commas")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->delimiter(',')
       ->type_name("N,...")
       ->default_str("2048,128");
   command
       ->add_option("--generation-tokens", options->inspect.generation_tokens,
                    "Generated tokens; every prompt with every one")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->delimiter(',')
       ->type_name("N,...")
       ->default_str("8");
   command->add_option("--memory", options->memory_gb, "Plan for a machine with so many GB free, instead of this one")
-      ->check(CLI::Range(0.001, 1e9))
+      ->transform(real_number(0.001, 1e9))
       ->type_name("GB");
   command->add_option("--precision", options->precision, "Plan for fast or f32")
       ->check(CLI::IsMember({"fast", "f32"}))
       ->type_name("KIND")
       ->capture_default_str();
   command->add_option("--prefill-chunk", options->inspect.prefill_chunk, "Prompt tokens of one forward pass")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--threads", options->inspect.threads, "Threads (default: every core)")
-      ->check(CLI::Range(1, max_threads))
+      ->transform(whole_number(1, max_threads))
       ->type_name("N");
   command->add_flag("--json", options->json, "Every figure as JSON");
   command->add_option("--output", options->output, "File to write instead of standard output")->type_name("FILE");

@@ -1,4 +1,4 @@
-// Ctrl-C as a request to end at the next good place.
+// Signals that end the program, and Ctrl-C as a request to end at the next good place.
 #pragma once
 #include <atomic>
 #include <csignal>
@@ -7,7 +7,13 @@ namespace tqkv::cli {
 
 inline constexpr int interrupted_exit_code = 130;
 
-/// While one lives, the first SIGINT sets the flag and a second one kills the program as usual, or does nothing more.
+/// From here on SIGINT, SIGTERM and SIGHUP end the program at once, wherever it is: temporary files are removed, the
+/// terminal is as it was, and the parent sees the signal. As process 1 of a container, which the system does not end by
+/// a signal, the program exits with 128 + signal. A signal that is ignored at the start stays ignored.
+/// A file that grows past its limit (SIGXFSZ) is a failed write, and so is a pipe without a reader (SIGPIPE).
+void end_on_signals();
+
+/// While one lives, the first SIGINT sets the flag and a second one ends the program, or does nothing more.
 /// One within another's life takes over and gives back; the flag is common to all.
 class Interrupt {
  public:

@@ -13,8 +13,10 @@
 #include "interrupt.h"
 #include "loaders/safetensors.h"
 #include "loading.h"
+#include "number_checks.h"
 #include "options.h"
 #include "output.h"
+#include "output_file.h"
 #include "tqkv/error.h"
 #include "tqkv/version.h"
 
@@ -74,7 +76,7 @@ void logits(const Options& options) {
   const std::size_t rows = ids.size() - first;
   const auto vocabulary = static_cast<std::size_t>(config.vocab_size);
 
-  AtomicFile file(options.output);
+  OutputFile file(options.output);
   file.write(header(session, *loaded.engine, rows, first));
   const Interrupt interrupt;
   std::size_t written = 0;
@@ -110,11 +112,13 @@ void add_logits(CLI::App& program) {
   command->add_option("--ids", options->ids, "JSON array of ids; - reads standard input")
       ->required()
       ->type_name("FILE");
-  command->add_option("--output", options->output, "File to write: tensor logits, f32 [tokens, vocab]")
+  command
+      ->add_option("--output", options->output,
+                   "File to write: tensor logits, f32 [tokens, vocab]; - is standard output")
       ->required()
       ->type_name("FILE");
   command->add_option("--last", options->last, "Only the last N rows (default: all)")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->type_name("N");
   add_cache_options(*command, options->cache, false);
   command->footer(

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "number_checks.h"
 #include "tqkv/error.h"
 #include "tqkv/memory_plan.h"
 
@@ -41,7 +42,7 @@ void add_model_argument(CLI::App& command, std::string& model) {
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add_model_argument(command, options.model);
   command.add_option("--threads", options.threads, "Threads (default: every core)")
-      ->check(CLI::Range(1, max_threads))
+      ->transform(whole_number(1, max_threads))
       ->type_name("N")
       ->group(model_group);
   command.add_option("--precision", options.precision, "fast (integer dot products) or f32 (exact, slow)")
@@ -59,11 +60,11 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->capture_default_str()
       ->group(model_group);
   command.add_option("--context", options.context, "Most tokens to hold (default: what this run needs)")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->group(model_group);
   command.add_option("--prefill-chunk", options.prefill_chunk, "Prompt tokens of one forward pass")
-      ->check(CLI::Range(1, max_count))
+      ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str()
       ->group(model_group);

@@ -1,5 +1,6 @@
 // Standard output, where results go and every failed write is an error, and standard error, where everything else goes.
 #pragma once
+#include <exception>
 #include <string_view>
 
 namespace tqkv::cli {
@@ -22,6 +23,31 @@ void clear_status();
 /// What standard error is to show from here on, where it has colours.
 enum class Style { plain, dim };
 void set_style(Style style);
+
+/// Lets a run that still has something to save come to its end although standard output fails: the first failure is
+/// kept, and nothing more is written.
+class DeferredFailure {
+ public:
+  /// Without `deferred` a failure is thrown where it happens.
+  explicit DeferredFailure(bool deferred) : deferred_(deferred) {}
+  template <class Write>
+  void guard(const Write& write) {
+    if (failure_) return;
+    if (!deferred_) return write();
+    try {
+      write();
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  bool deferred_;
+  std::exception_ptr failure_;
+};
 
 bool output_is_terminal();
 bool error_is_terminal();

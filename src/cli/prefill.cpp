@@ -50,9 +50,9 @@ void prefill(Options options) {
   const std::vector<int> ids = ids_behind(saved, encode(tokenizer, prompt.pieces));
   const int restored = saved ? saved->tokens() : 0;
   const int tokens = static_cast<int>(ids.size());
-  require_writable(options.save_session);
 
   const int context = context_for(options.model, config, restored + tokens, 0);
+  require_savable(options.save_session, config, options.model, format, restored + tokens);
   const Loaded loaded =
       load(std::move(checkpoint), options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
   if (saved) tell_restored(*saved, *loaded.engine, loaded.restore_s);

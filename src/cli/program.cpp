@@ -12,10 +12,12 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/descriptor.h"
 #include "commands.h"
+#include "interrupt.h"
 #include "output.h"
 #include "tqkv/error.h"
 #include "tqkv/version.h"
@@ -35,7 +37,8 @@ constexpr const char* examples = R"(Examples:
 
 MODEL is a directory, org/name[@revision] of the Hugging Face hub, fetched when the local cache lacks it, or pocket,
 the bundled model.
-'tqkv COMMAND --help' lists the options of a command. Exit codes: 0, 1 failed, 2 usage, 130 interrupted.)";
+'tqkv COMMAND --help' lists the options of a command. Exit codes: 0, 1 failed, 2 usage, 130 interrupted,
+128 + N ended by signal N.)";
 
 // A program started with a closed standard stream would hand its number to the next file it opens. The stand-ins refuse
 // what the closed stream would have refused.
@@ -55,9 +58,17 @@ extern "C" void on_lost_page(int) {
   ::_exit(1);
 }
 
+/// On one line, and of a length that can be read: what a name of thousands of bytes takes is left out in the middle,
+/// with whole characters around it.
 std::string one_line(std::string text) {
+  constexpr std::size_t longest = 1000, kept = 400;
   std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
+  if (text.size() <= longest) return text;
+  const auto inside_character = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xc0u) == 0x80u; };
+  std::size_t first = kept, last = text.size() - kept;
+  while (first > 0 && inside_character(first)) --first;
+  while (last < text.size() && inside_character(last)) ++last;
+  return text.substr(0, first) + " ... " + text.substr(last);
 }
 
 /// Options with their argument and default, without ranges and choices: those stand in the description where they
@@ -136,7 +147,7 @@ double seconds_since_start() {
 
 int run(int argc, const char* const* argv) {
   occupy_standard_streams();
-  std::signal(SIGPIPE, SIG_IGN);
+  end_on_signals();
   std::signal(SIGBUS, on_lost_page);
   try {
     return execute(argc, argv);
@@ -147,6 +158,9 @@ int run(int argc, const char* const* argv) {
     return error.exit_code();
   } catch (const std::bad_alloc&) {
     note("[memory] the system gave no more memory: use a smaller --context or close other programs");
+    return 1;
+  } catch (const std::system_error& error) {  // what the system refuses, those of std::filesystem among them
+    note(one_line(fmt::format("[io] {}", error.what())));
     return 1;
   } catch (const std::exception& error) {
     note(one_line(fmt::format("[internal] {}: this is a defect of tqkv, please report it", error.what())));

@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "input.h"
 #include "output.h"
+#include "output_file.h"
 #include "tqkv/error.h"
 #include "tqkv/report.h"
 
@@ -62,11 +63,13 @@ void write_report(const Options& options) {
       throw Error(ErrorKind::usage,
                   fmt::format("--output: {} is one of the files to read: name another", options.output));
   }
-  AtomicFile page(options.output);  // opened first: a folder that cannot be written is known before the work
+  OutputFile page(options.output);  // opened first: a folder that cannot be written is known before the work
   const fs::path folder = figures_folder(options);
+  std::error_code ignored;
   // A device or a pipe has no folder of figures beside it.
-  const bool with_figures =
-      !options.figures.empty() || !fs::exists(options.output) || fs::is_regular_file(options.output);
+  const bool with_figures = !options.figures.empty() ||
+                            (!page.is_standard_output() &&
+                             (!fs::exists(options.output, ignored) || fs::is_regular_file(options.output, ignored)));
   if (std::error_code error; fs::exists(folder, error) && !fs::is_directory(folder, error))
     throw Error(ErrorKind::io,
                 fmt::format("{}: is no folder, the figures need one: name another with --figures", folder.string()));
@@ -82,8 +85,11 @@ void write_report(const Options& options) {
       figures.back()->write(figure.svg);
     }
   }
+  if (page.is_standard_output())
+    for (const auto& figure : figures) figure->commit();
   page.write(report.page);
-  for (const auto& figure : figures) figure->commit();
+  if (!page.is_standard_output())
+    for (const auto& figure : figures) figure->commit();
   page.commit();
 
   std::string said =
@@ -91,7 +97,7 @@ void write_report(const Options& options) {
   if (!figures.empty()) said += fmt::format(", as SVG in {}", folder.string());
   said += "\n";
   for (const std::string& part : report.left_out) said += "left out: " + part + "\n";
-  print(said);
+  page.print_beside(said);
 }
 
 }  // namespace
@@ -105,7 +111,9 @@ void add_report(CLI::App& program) {
                    "Files that 'tqkv evaluate', 'tqkv benchmark' and 'tqkv compare' wrote with --output")
       ->required()
       ->type_name("");
-  command->add_option("--output", options->output, "HTML file to write")->required()->type_name("FILE");
+  command->add_option("--output", options->output, "HTML file to write; - is standard output")
+      ->required()
+      ->type_name("FILE");
   command
       ->add_option("--figures", options->figures,
                    "Folder for the figures as SVG files (default: the output's name without its ending)")

@@ -1,6 +1,10 @@
 #include "sampling_options.h"
 
+#include <limits>
 #include <random>
+#include <type_traits>
+
+#include "number_checks.h"
 
 namespace tqkv::cli {
 
@@ -12,7 +16,14 @@ constexpr const char* sampling_group = "Sampling";
 
 void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   const auto add = [&](const char* flag, auto& target, const char* type, const char* help) {
-    return command.add_option(flag, target, help)->type_name(type)->group(sampling_group);
+    CLI::Option* option = command.add_option(flag, target, help)->type_name(type)->group(sampling_group);
+    using Number = typename std::decay_t<decltype(target)>::value_type;
+    if constexpr (std::is_floating_point_v<Number>)
+      option->transform(real_number());
+    else
+      option->transform(whole_number(std::is_signed_v<Number> ? std::numeric_limits<int>::min() : 0,
+                                     std::uint64_t{std::numeric_limits<Number>::max()}));
+    return option;
   };
   CLI::Option* greedy =
       command.add_flag("--greedy", options.greedy, "Always the most likely token")->group(sampling_group);
@@ -22,8 +33,7 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   add("--min-p", options.min_p, "P", "Tokens this likely next to the most likely one; 0 is off")->excludes(greedy);
   add("--repetition-penalty", options.repetition_penalty, "X", "Against every token seen; 1 is off");
   add("--presence-penalty", options.presence_penalty, "X", "Against every token generated; 0 is off");
-  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)")
-      ->check(CLI::NonNegativeNumber);
+  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)");
 }
 
 Sampling combine(Sampling sampling, const SamplingOptions& options) {

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/numbers.h"
+#include "cache/session/layout.h"
 #include "output.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
@@ -69,8 +70,19 @@ void tell_restored(const SavedSession& saved, const Engine& engine, double secon
                      engine.device().isa));
 }
 
-void require_writable(const std::filesystem::path& path) {
+void require_savable(const std::filesystem::path& path, const ModelConfig& config, const ModelOptions& model,
+                     const KvFormat& format, int tokens) {
   const AtomicFile probe(path);
+  cache::SessionSize size;
+  size.precision = model.device().precision;
+  size.format = size.precision == Precision::f32 ? format.in_f32() : format;
+  size.state = model.session().state;
+  size.tokens = tokens;
+  size.pending = 1;
+  size.logits = true;
+  require_room(path, cache::session_bytes(cache::session_layout(config, size)),
+               fmt::format("a session of up to {} tokens", grouped(static_cast<std::uint64_t>(tokens))),
+               "make room, name a file on another disk, or ask for fewer tokens");
 }
 
 void save(const Session& session, const std::string& path, const SavedText& text) {

@@ -39,8 +39,10 @@ std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vecto
 /// Says what was restored, and when the instruction set is not that of the session.
 void tell_restored(const SavedSession& saved, const Engine& engine, double seconds);
 
-/// Throws Error(io) when no file can be written there: before a long run, not after it.
-void require_writable(const std::filesystem::path& path);
+/// Throws Error(io) when no session of `tokens` tokens can be saved there, for want of permission or of room on the
+/// disk: before a long run, not after it.
+void require_savable(const std::filesystem::path& path, const ModelConfig& config, const ModelOptions& model,
+                     const KvFormat& format, int tokens);
 
 /// Saves and says so.
 void save(const Session& session, const std::string& path, const SavedText& text);

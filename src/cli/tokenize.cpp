@@ -60,7 +60,7 @@ void detokenize(const Options& options) {
   for (std::string line; lines.next(line);) {
     const json array = json::parse(line, nullptr, false);
     if (!array.is_array()) refuse(lines, "one JSON array of ids");
-    print(json(tokenizer.decode(ids_of(lines, array))).dump() + "\n");
+    print(json(tokenizer.decode(ids_of(lines, array))).dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
   }
 }
 

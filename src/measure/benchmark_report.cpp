@@ -228,7 +228,7 @@ std::string to_json(const BenchmarkReport& report) {
     for (const char* key : {"backend", "trials", "summary"}) json[key] = runs[0][key];
   }
   json["runs"] = std::move(runs);
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 std::string to_table(const BenchmarkReport& report) {

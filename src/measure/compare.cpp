@@ -371,7 +371,7 @@ Comparison compare(std::span<const BenchmarkFile> sources) {
                         {"files", std::move(names)},
                         {"unpaired", unpaired},
                         {"lengths", std::move(lengths)}};
-  comparison.json = summary.dump(2) + "\n";
+  comparison.json = summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   return comparison;
 }
 

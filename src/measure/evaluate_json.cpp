@@ -405,7 +405,7 @@ std::string to_json(const Evaluation& evaluation) {
       {"noise_floor", list_of(evaluation.noise, [](const NoiseFloor& noise) { return json_of(noise); })},
       {"codec_level", list_of(evaluation.codec, [](const CodecFigures& figures) { return json_of(figures); })},
       {"runs", list_of(evaluation.runs, [](const EvaluationRun& run) { return json_of(run); })}};
-  return json.dump(1) + "\n";
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace tqkv

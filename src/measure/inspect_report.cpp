@@ -271,7 +271,7 @@ std::string to_json(const Inspection& inspection) {
                      {"available", inspection.plans.front().front().available},
                      {"formats", std::move(formats)},
                      {"stored", std::move(stored)}};
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace tqkv::measure

@@ -116,6 +116,7 @@ Announcement::Announcement(const std::string& model, const fs::path& directory, 
                     ::rename(fresh.c_str(), path.c_str()) == 0;
   if (said) {
     path_ = path;
+    listed_ = TemporaryName(path);
     return;
   }
   ::unlink(fresh.c_str());
@@ -133,10 +134,13 @@ Announcement::~Announcement() {
 }
 
 Announcement::Announcement(Announcement&& other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+    : path_(std::move(other.path_)),
+      listed_(std::move(other.listed_)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 Announcement& Announcement::operator=(Announcement&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(listed_, other.listed_);
   std::swap(descriptor_, other.descriptor_);
   return *this;
 }

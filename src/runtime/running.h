@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/temporaries.h"
 #include "tqkv/memory_plan.h"
 
 namespace tqkv {
@@ -40,7 +41,8 @@ class Announcement {
 
  private:
   std::filesystem::path path_;
-  int descriptor_ = -1;  // holds the lock
+  TemporaryName listed_;  // a signal that ends the process takes the file away too
+  int descriptor_ = -1;   // holds the lock
 };
 
 /// One line about the large ones among `others` for a user who starts `plan` with the weights of `directory`; empty

@@ -172,6 +172,48 @@ TEST_CASE("a raw session goes on in the middle of its text, with a prompt or wit
   CHECK(generate_json({" there was", "--session", session, "--max-tokens", "1"})["prompt_tokens"].get<int>() > 1);
 }
 
+TEST_CASE("a session is saved all the same when nobody reads the answer to its end") {
+  const TemporaryDirectory folder;
+  const std::string whole = (folder / "whole").string(), cut = (folder / "cut").string();
+  REQUIRE(generate({question, "--save-session", whole}).exit_code == 0);
+  ProcessOptions options;
+  for (const auto output : {ProcessOptions::Output::pipe_without_reader, ProcessOptions::Output::full_device}) {
+    options.output = output;
+    for (const char* flag : {"--greedy", "--json"}) {
+      CAPTURE(flag);
+      const ProcessResult result = run_tqkv({"generate", "pocket", question, flag, "--save-session", cut}, options);
+      CAPTURE(result.error);
+      CHECK(result.exit_code == 1);
+      CHECK(contains(result.error, "tokens saved"));
+      CHECK(contains(result.error, "standard output: cannot be written") ==
+            (output == ProcessOptions::Output::full_device));
+      CHECK(read_text(cut) == read_text(whole));
+      std::filesystem::remove(cut);
+    }
+  }
+}
+
+TEST_CASE("a saved session is for its owner alone, and one that is written again keeps its permissions and its link") {
+  namespace fs = std::filesystem;
+  const TemporaryDirectory folder;
+  const auto mode = [&](const char* name) { return static_cast<unsigned>(fs::status(folder / name).permissions()); };
+  prefill({"Hi", "--save-session", (folder / "s").string()});
+  CHECK(mode("s") == 0600);
+  generate_json({"Hi", "--max-tokens", "2", "--save-session", (folder / "answer").string()});
+  CHECK(mode("answer") == 0600);
+  ProcessOptions chat;
+  chat.input = "Hi\n/save " + (folder / "chat").string() + "\n";
+  CHECK(run_tqkv({"chat", "pocket", "--max-tokens", "2"}, chat).exit_code == 0);
+  CHECK(mode("chat") == 0600);
+  fs::permissions(folder / "s", fs::perms(0640));
+  prefill({"Hi", "--save-session", (folder / "s").string()});
+  CHECK(mode("s") == 0640);
+  fs::create_symlink("target", folder / "link");
+  prefill({"Hi", "--save-session", (folder / "link").string()});
+  CHECK(fs::is_symlink(folder / "link"));
+  CHECK(mode("target") == 0600);
+}
+
 TEST_CASE("format, precision and state come from the session, and other ones are refused") {
   const TemporaryDirectory folder;
   const std::string session = (folder / "s").string();

@@ -46,12 +46,11 @@ struct Pipe {
   for (const auto& [key, value] : options.environment) ::setenv(key.c_str(), value.c_str(), 1);
   if (!options.directory.empty() && ::chdir(options.directory.c_str()) != 0) ::_exit(126);
   if (options.largest_file > 0) {  // a write past the limit comes back short, then fails
-    ::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{options.largest_file, options.largest_file};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
   ::signal(SIGPIPE, SIG_DFL);
-  ::signal(SIGINT, SIG_DFL);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGXFSZ}) ::signal(signal, SIG_DFL);
   if (options.non_blocking)
     for (const int stream : {in, out, err}) ::fcntl(stream, F_SETFL, ::fcntl(stream, F_GETFL) | O_NONBLOCK);
   ::dup2(in, 0);

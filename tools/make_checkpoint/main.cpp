@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <exception>
 #include <filesystem>
@@ -14,6 +13,7 @@
 
 #include "base/file.h"
 #include "interrupt.h"
+#include "number_checks.h"
 #include "output.h"
 #include "random_tensor.h"
 #include "shards.h"
@@ -120,11 +120,14 @@ int execute(int argc, const char* const* argv) {
   program.add_option("CONFIG", options.config, "A config.json")->required()->type_name("");
   program.add_option("DIR", options.folder, "Where to: a new folder or an empty one")->required()->type_name("");
   program.add_option("--layers", options.layers, "Only the first N layers (default: all)")
-      ->check(CLI::Range(1, 1 << 20))
+      ->transform(whole_number(1, 1 << 20))
       ->type_name("N");
-  program.add_option("--seed", options.seed, "Of the weights")->type_name("N")->capture_default_str();
+  program.add_option("--seed", options.seed, "Of the weights")
+      ->transform(whole_number(0, UINT64_MAX))
+      ->type_name("N")
+      ->capture_default_str();
   program.add_option("--shard-bytes", options.shard_bytes, "Most bytes of tensors in one file, if it has several")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 50))
+      ->transform(whole_number(1, std::uint64_t{1} << 50))
       ->type_name("N")
       ->capture_default_str();
   try {
@@ -145,8 +148,7 @@ void report(std::string message) {
 }
 
 int run(int argc, const char* const* argv) {
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then a failed write, after which the folder is cleared
+  cli::end_on_signals();
   try {
     return execute(argc, argv);
   } catch (const cli::ClosedPipe&) {

@@ -106,6 +106,10 @@ class Layout {
 
 }  // namespace
 
+std::uint64_t session_bytes(const std::vector<SessionTensor>& layout) {
+  return layout.empty() ? 0 : layout.back().offset + layout.back().bytes;
+}
+
 std::vector<SessionTensor> session_layout(const ModelConfig& config, const SessionSize& size) {
   return Layout(config, size).take();
 }

@@ -2,6 +2,7 @@
 // what a writer would have written and nothing else.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,9 @@ struct SessionSize {
   int pending = 0;
   bool logits = false;
 };
+
+/// Bytes of the data of a file with these tensors: all but its header.
+std::uint64_t session_bytes(const std::vector<SessionTensor>& layout);
 
 /// In the order of the file: checksums first, larger elements before smaller ones, so that all are aligned.
 std::vector<SessionTensor> session_layout(const ModelConfig& config, const SessionSize& size);

@@ -1,0 +1,33 @@
+#include "output_file.h"
+
+#include "output.h"
+
+namespace tqkv::cli {
+
+OutputFile::OutputFile(const std::string& path) {
+  if (path != "-") file_.emplace(path);
+}
+
+void OutputFile::write(std::string_view text) {
+  if (file_)
+    file_->write(text);
+  else
+    print(text);
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  write(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
+
+void OutputFile::commit() {
+  if (file_) file_->commit();
+}
+
+void OutputFile::print_beside(std::string_view text) const {
+  if (file_)
+    print(text);
+  else
+    print_error(text);
+}
+
+}  // namespace tqkv::cli
