@@ -15,6 +15,7 @@ void add_inspect(CLI::App& program);
 void add_logits(CLI::App& program);
 void add_pull(CLI::App& program);
 void add_verify(CLI::App& program);
+void add_models(CLI::App& program);
 void add_tokenize(CLI::App& program);  // tokenize and detokenize
 void add_completion(CLI::App& program);
 void add_manual(CLI::App& program);

@@ -126,12 +126,11 @@ fs::path find_model(const std::string& model, Needs needs) {
     absent = std::current_exception();
   }
   const hub::Settings settings = hub::settings_from_environment();
-  if (settings.offline && absent) std::rethrow_exception(absent);
-  if (settings.offline)
-    throw Error(
-        ErrorKind::checkpoint,
-        fmt::format("{}: has no {}: the download is incomplete, and HF_HUB_OFFLINE is set: unset it to fetch the rest",
-                    name->text(), missing));
+  if (!settings.offline.empty() && absent) std::rethrow_exception(absent);
+  if (!settings.offline.empty())
+    throw Error(ErrorKind::checkpoint,
+                fmt::format("{}: has no {}: the download is incomplete, and {} is set: unset it to fetch the rest",
+                            name->text(), missing, settings.offline));
   note(fmt::format("{}: not whole in the cache {}: asking {}", name->text(), settings.cache.string(),
                    settings.endpoint));
   return fetch(settings, *name);

@@ -119,6 +119,7 @@ int execute(int argc, const char* const* argv) {
   add_inspect(program);
   add_pull(program);
   add_verify(program);
+  add_models(program);
   add_logits(program);
   add_tokenize(program);
   add_completion(program);

@@ -10,6 +10,7 @@
 #include "hub/pull.h"
 #include "interrupt.h"
 #include "measure/text_table.h"
+#include "number_checks.h"
 #include "output.h"
 #include "tqkv/error.h"
 
@@ -60,7 +61,7 @@ void pull(const Options& options) {
   settings.connections = options.connections;
   if (options.dry_run) return dry_run(settings, *name);
   // Without a network, what is here is what there is.
-  print((settings.offline ? find_model(options.model) : fetch(settings, *name)).string() + "\n");
+  print((!settings.offline.empty() ? find_model(options.model) : fetch(settings, *name)).string() + "\n");
 }
 
 }  // namespace
@@ -73,7 +74,7 @@ void add_pull(CLI::App& program) {
       ->required()
       ->type_name("");
   command->add_option("--connections", options->connections, "Files to fetch at once")
-      ->check(CLI::Range(1, 16))
+      ->transform(whole_number(1, 16))
       ->type_name("N")
       ->capture_default_str();
   command->add_flag("--dry-run", options->dry_run, "Say what would be fetched and what is free, and stop");

@@ -43,6 +43,11 @@ bool are_one_file(int descriptor, const fs::path& path) {
          held.st_ino == named.st_ino;
 }
 
+/// Whether flock() fails because the file system has no locks, as some network and user-space ones.
+bool has_no_locks(int reason) {
+  return reason == ENOSYS || reason == ENOTSUP || reason == EOPNOTSUPP || reason == ENOLCK || reason == EINVAL;
+}
+
 }  // namespace
 
 RepositoryCache::RepositoryCache(const fs::path& cache, const HubName& name)
@@ -66,6 +71,22 @@ fs::path RepositoryCache::snapshot(const std::string& commit) const {
 
 bool RepositoryCache::has_blob(const std::string& etag, std::uint64_t bytes) const {
   return size_of_file(blob(etag)) == bytes;
+}
+
+bool RepositoryCache::has_links() const {
+  const fs::path probe = repository_ / "blobs" / fmt::format(".link-{}", ::getpid());
+  std::error_code error;
+  fs::remove(probe, error);
+  fs::create_symlink("nothing", probe, error);
+  const bool has = !error;
+  fs::remove(probe, error);
+  return has;
+}
+
+bool RepositoryCache::has_copy(const std::string& commit, const std::string& path, std::uint64_t bytes) const {
+  std::error_code error;
+  const fs::path place = snapshot(commit) / path;
+  return fs::is_regular_file(fs::symlink_status(place, error)) && size_of_file(place) == bytes;
 }
 
 std::uint64_t RepositoryCache::bytes_kept(const std::string& etag, std::uint64_t bytes) const {
@@ -93,8 +114,19 @@ void RepositoryCache::link(const std::string& commit, const std::string& path, c
   fs::remove(temporary, error);
   fs::create_symlink(target, temporary, error);
   if (error) {
+    // A copy of the right size that is there already, huggingface_hub's perhaps, is as good as another one.
+    const std::optional<std::uint64_t> copied = size_of_file(place);
+    if (copied && copied == size_of_file(blob(etag)) && !fs::is_symlink(fs::symlink_status(place, error))) return;
+    const TemporaryName listed(temporary);
     fs::copy_file(blob(etag), temporary, fs::copy_options::overwrite_existing, error);
-    if (error) fail(place, "can be neither a link nor a copy", error);
+    if (error) {
+      const std::error_code reason = error;
+      fs::remove(temporary, error);
+      fail(place, "can be neither a link nor a copy", reason);
+    }
+    fs::rename(temporary, place, error);
+    if (error) fail(place, "cannot be put in place", error);
+    return;
   }
   fs::rename(temporary, place, error);
   if (error) fail(place, "cannot be put in place", error);
@@ -119,6 +151,7 @@ FileLock::FileLock(const fs::path& path, const Stop& stop, const std::function<v
     ::close(descriptor_);
     descriptor_ = -1;
     if (held) continue;
+    if (has_no_locks(reason)) return;
     if (reason != EWOULDBLOCK && reason != EINTR)
       fail(path, "cannot be locked", std::error_code(reason, std::generic_category()));
     if (!told && waiting) waiting();

@@ -29,6 +29,10 @@ class RepositoryCache {
   /// Bytes of the blob that are here: all of them when it is complete, else what came so far.
   std::uint64_t bytes_kept(const std::string& etag, std::uint64_t bytes) const;
   bool has_blob(const std::string& etag, std::uint64_t bytes) const;
+  /// Whether the snapshot has the file itself, as where there are no links, of that size.
+  bool has_copy(const std::string& commit, const std::string& path, std::uint64_t bytes) const;
+  /// Whether the file system has symbolic links: tried out in a prepared cache.
+  bool has_links() const;
 
   /// The folders that writing needs. Throws Error(io).
   void prepare(const std::string& commit) const;
@@ -45,7 +49,9 @@ class RepositoryCache {
 /// does.
 class FileLock {
  public:
-  /// Waits for it; `waiting` is called once, when another process has it. Throws Error(io), and Stopped.
+  /// Waits for it; `waiting` is called once, when another process has it. Where the file system has no locks it goes on
+  /// without: a blob gets its name only when it is whole, and every process writes the same bytes to the same places.
+  /// Throws Error(io), and Stopped.
   FileLock(const std::filesystem::path& path, const Stop& stop, const std::function<void()>& waiting);
   ~FileLock();
   FileLock(const FileLock&) = delete;

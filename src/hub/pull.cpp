@@ -50,6 +50,19 @@ void require_space(const PullPlan& plan, const fs::path& cache) {
                   cache.string(), grouped(plan.missing_bytes()), plan.name.text(), grouped(plan.free_bytes)));
 }
 
+/// Without links every file is there twice: as a blob, and as a copy in the snapshot.
+void require_space_for_copies(const PullPlan& plan, const fs::path& cache) {
+  std::uint64_t needed = plan.missing_bytes();
+  for (const PlannedFile& file : plan.files)
+    if (!file.copied && __builtin_add_overflow(needed, file.file.bytes, &needed)) needed = UINT64_MAX;
+  if (needed <= plan.free_bytes) return;
+  throw Error(
+      ErrorKind::io,
+      fmt::format("{}: the file system has no links, so that {} takes {} bytes with the copies, but the disk has "
+                  "{} free: make room, or set HF_HUB_CACHE to a folder on another disk",
+                  cache.string(), plan.name.text(), grouped(needed), grouped(plan.free_bytes)));
+}
+
 /// A connection a worker, made when it is first needed.
 class Clients {
  public:
@@ -102,8 +115,8 @@ bool is_needed(std::string_view path) {
 
 PullPlan plan_pull(const Settings& settings, const HubName& name, const std::atomic<bool>* cancel) {
   require_cache(settings, name);
-  if (settings.offline)
-    fail(fmt::format("{} is not asked for {}: HF_HUB_OFFLINE is set", settings.endpoint, name.text()));
+  if (!settings.offline.empty())
+    fail(fmt::format("{} is not asked for {}: {} is set: unset it", settings.endpoint, name.text(), settings.offline));
   Stop stop(cancel);
   try {
     Clients clients(settings, stop, workers_of(settings));
@@ -124,7 +137,11 @@ PullPlan plan_pull(const Settings& settings, const HubName& name, const std::ato
         [] {});
     require_sum(fmt::format("{}: {}", settings.endpoint, name.text()), plan.files);
     const RepositoryCache cache(settings.cache, name);
-    for (PlannedFile& planned : plan.files) planned.kept = cache.bytes_kept(planned.file.etag, planned.file.bytes);
+    for (PlannedFile& planned : plan.files) {
+      const FileMetadata& file = planned.file;
+      planned.copied = cache.has_copy(plan.commit, file.path, file.bytes);
+      planned.kept = planned.copied ? file.bytes : cache.bytes_kept(file.etag, file.bytes);
+    }
     return plan;
   } catch (const Stopped&) {
     fail(fmt::format("{}: {}: interrupted", settings.endpoint, name.text()));
@@ -145,6 +162,7 @@ PullPlan plan_pull(const Settings& settings, const PublishedCheckpoint& publishe
     // The blobs of small files have names of another kind: the snapshot has them under their own.
     const fs::path place = cache.snapshot(plan.commit) / file.path;
     if (fs::is_regular_file(place, error) && fs::file_size(place, error) == file.bytes) planned.kept = file.bytes;
+    planned.copied = cache.has_copy(plan.commit, planned.file.path, file.bytes);
     plan.files.push_back(std::move(planned));
   }
   return plan;
@@ -155,6 +173,7 @@ PullResult pull(const Settings& settings, const PullPlan& plan, const std::atomi
   require_space(plan, settings.cache);
   const RepositoryCache cache(settings.cache, plan.name);
   cache.prepare(plan.commit);
+  if (!cache.has_links()) require_space_for_copies(plan, settings.cache);
 
   Transfer transfer;
   transfer.kept = plan.bytes() - plan.missing_bytes();
@@ -190,6 +209,7 @@ PullResult pull(const Settings& settings, const PullPlan& plan, const std::atomi
         [&](std::size_t worker, std::size_t i) {
           const PlannedFile& planned = plan.files[order[i]];
           const FileMetadata& file = planned.file;
+          if (planned.copied) return;  // where there are no links: huggingface_hub keeps no blob there
           download(clients[worker], settings, stop, plan.name, plan.commit, file, planned.kept, cache, transfer, [&] {
             if (events.waiting) tell([&events, &file] { events.waiting(file); });
           });

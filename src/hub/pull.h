@@ -18,6 +18,7 @@ namespace tqkv::hub {
 struct PlannedFile {
   FileMetadata file;
   std::uint64_t kept = 0;  ///< bytes of it that are in the cache
+  bool copied = false;     ///< the snapshot has the file itself, not a link to a blob
 };
 
 struct PullPlan {

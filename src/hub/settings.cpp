@@ -19,13 +19,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t longest_token = 4096;
 
-bool is_on(const char* variable) {
-  std::string value = environment(variable);
-  for (char& c : value)
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
-  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
-}
-
 std::string trimmed(std::string_view text) {
   constexpr std::string_view blank = " \t\r\n";
   const std::size_t first = text.find_first_not_of(blank);
@@ -78,7 +71,7 @@ Settings settings_from_environment() {
   Settings settings;
   settings.endpoint = find_endpoint(settings.endpoint);
   settings.token = find_token();
-  settings.offline = is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE");
+  settings.offline = offline_variable();
   settings.cache = hub_cache();
   for (const char* variable : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
     if (settings.certificates.empty()) settings.certificates = environment(variable);

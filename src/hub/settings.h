@@ -10,7 +10,7 @@ namespace tqkv::hub {
 struct Settings {
   std::string endpoint = "https://huggingface.co";  ///< scheme, host and path, without a slash at the end
   std::string token;                                ///< sent to the endpoint's host only; empty: none
-  bool offline = false;
+  std::string offline;                              ///< the variable that forbids the network; empty: none does
   std::filesystem::path cache;
   std::string certificates;                    ///< file of certificate authorities; empty: the system's
   std::chrono::seconds answer_timeout{10};     ///< for a connection, and for the answer to begin

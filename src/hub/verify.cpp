@@ -52,6 +52,31 @@ class Reader {
   std::vector<std::byte> buffer_ = std::vector<std::byte>(std::size_t{1} << 20);
 };
 
+/// The name of the blob that a file of a snapshot is a copy of, as where there are no links; empty when there is none.
+/// Of several with its size it is the one with its hash.
+std::string blob_like(const fs::path& copy) {
+  std::error_code error;
+  const fs::path blobs = copy.parent_path().parent_path().parent_path() / "blobs";
+  const std::uint64_t bytes = fs::file_size(copy, error);
+  std::vector<std::string> candidates;
+  fs::directory_iterator entry(blobs, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    std::error_code failed;
+    if (is_digest(entry->path().filename().string()) && entry->is_regular_file(failed) &&
+        entry->file_size(failed) == bytes)
+      candidates.push_back(entry->path().filename().string());
+  }
+  if (candidates.size() < 2) return candidates.empty() ? "" : candidates.front();
+  const Stop never;
+  const std::function<void(std::size_t)> nothing = [](std::size_t) {};
+  Reader reader(never, nothing);
+  for (const std::string& candidate : candidates) {
+    std::string fault;
+    if (reader.digest(copy, candidate, bytes, fault) == candidate) return candidate;
+  }
+  return candidates.front();
+}
+
 /// What can be said without reading the file.
 std::string fault_of_size(const fs::path& path, const ExpectedFile& expected, std::uint64_t& bytes) {
   std::error_code error;
@@ -80,9 +105,9 @@ ExpectedFiles expected_files(const PublishedCheckpoint& published) {
 }
 
 ExpectedFiles expected_files(const Settings& settings, const HubName& name, const std::atomic<bool>* cancel) {
-  if (settings.offline)
-    throw Error(ErrorKind::hub,
-                fmt::format("{} is not asked for {}: HF_HUB_OFFLINE is set", settings.endpoint, name.text()));
+  if (!settings.offline.empty())
+    throw Error(ErrorKind::hub, fmt::format("{} is not asked for {}: {} is set: unset it", settings.endpoint,
+                                            name.text(), settings.offline));
   const Stop stop(cancel);
   try {
     const Listing listing = Client(settings, stop).list(name);
@@ -103,15 +128,25 @@ ExpectedFiles expected_files(const Settings& settings, const HubName& name, cons
 
 std::optional<ExpectedFiles> expected_files(const fs::path& directory) {
   ExpectedFiles expected;
+  std::vector<ExpectedFile> without_blob;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
-    if (!entry.is_symlink(error)) continue;
-    const fs::path target = fs::read_symlink(entry.path(), error);
-    const std::string name = target.filename().string();
-    if (target.parent_path().filename() != "blobs" || !is_digest(name)) continue;
-    expected.files.push_back({entry.path().filename().string(), std::nullopt, name});
+  fs::directory_iterator entry(directory, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    std::error_code failed;
+    std::string name;
+    if (entry->is_symlink(failed)) {
+      const fs::path target = fs::read_symlink(entry->path(), failed);
+      if (target.parent_path().filename() == "blobs") name = target.filename().string();
+    } else if (entry->is_regular_file(failed) && is_needed(entry->path().filename().string())) {
+      name = blob_like(entry->path());
+    }
+    if (is_digest(name))
+      expected.files.push_back({entry->path().filename().string(), std::nullopt, name});
+    else if (entry->is_regular_file(failed) && is_needed(entry->path().filename().string()))
+      without_blob.push_back({entry->path().filename().string(), std::nullopt, ""});
   }
   if (expected.files.empty()) return std::nullopt;
+  expected.files.insert(expected.files.end(), without_blob.begin(), without_blob.end());
   std::sort(expected.files.begin(), expected.files.end(),
             [](const ExpectedFile& a, const ExpectedFile& b) { return a.path < b.path; });
   // A file without a link has no name that tells its hash, but a checkpoint needs some.
@@ -136,6 +171,7 @@ Verification verify(const fs::path& directory, const ExpectedFiles& expected, co
   for (const ExpectedFile& file : expected.files) {
     CheckedFile check{file, 0, ""};
     check.fault = fault_of_size(directory / file.path, file, check.bytes);
+    if (check.fault.empty() && file.digest.empty()) check.fault = "is neither a link to a blob nor a copy of one";
     if (check.fault.empty()) total += check.bytes;
     result.files.push_back(std::move(check));
   }

@@ -1,15 +1,20 @@
 // Several things at once, watched from the thread that asked for them.
 #pragma once
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <system_error>
 #include <vector>
 
 #include "base/joined_thread.h"
 #include "hub/settings.h"
+#include "tqkv/error.h"
 
 namespace tqkv::hub {
 
@@ -52,9 +57,18 @@ inline void for_all(std::size_t items, std::size_t workers, Stop& stop,
   std::vector<JoinedThread> threads;
   {
     const std::unique_lock lock(mutex);
-    for (std::size_t worker = 0; worker < workers && worker < items; ++worker) {
-      threads.emplace_back(loop, worker);
-      ++running;
+    threads.reserve(std::min(workers, items));
+    try {
+      for (std::size_t worker = 0; worker < workers && worker < items; ++worker) {
+        threads.emplace_back(loop, worker);
+        ++running;
+      }
+    } catch (const std::system_error& error) {  // those that started do the work of all
+      if (threads.empty())
+        throw Error(ErrorKind::io,
+                    fmt::format("downloads: the system starts no thread for them: {}: end other programs, "
+                                "or raise the limit (ulimit -u)",
+                                error.code().message()));
     }
   }
   {

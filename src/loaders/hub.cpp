@@ -56,7 +56,45 @@ std::string fetch_command(const HubName& name) {
   const PublishedCheckpoint* published = published_checkpoint(name.id);
   const std::string size =
       published ? fmt::format(" ({:.1f} GB needed)", static_cast<double>(published->bytes()) / 1e9) : "";
-  return fmt::format("fetch it{} with: tqkv pull {}", size, name.text());
+  const std::string offline = offline_variable();
+  const std::string first = offline.empty() ? "" : fmt::format("{} is set: unset it, then ", offline);
+  return fmt::format("{}fetch it{} with: tqkv pull {}", first, size, name.text());
+}
+
+/// The path of an address on the hub, without what stands behind "?" and "#"; nothing for another address or a name.
+std::optional<std::string_view> path_on_hub(std::string_view text) {
+  for (const std::string_view scheme : {"https://", "http://"})
+    if (text.starts_with(scheme)) {
+      text.remove_prefix(scheme.size());
+      break;
+    }
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  const std::string_view host = text.substr(0, slash);
+  if (host != "huggingface.co" && host != "www.huggingface.co" && host != "hf.co") return std::nullopt;
+  text.remove_prefix(slash + 1);
+  text = text.substr(0, text.find_first_of("?#"));
+  while (text.ends_with('/')) text.remove_suffix(1);
+  return text;
+}
+
+/// "org/name", and behind "/tree/" a revision; behind "/blob/" and "/resolve/" a revision and a file.
+std::string name_of_page(std::string_view path) {
+  const std::size_t org = path.find('/');
+  const std::size_t name = org == std::string_view::npos ? org : path.find('/', org + 1);
+  if (name == std::string_view::npos) return std::string(path);
+  const std::string id(path.substr(0, name));
+  const std::string_view rest = path.substr(name + 1);
+  if (rest == "tree/main" || rest == "tree") return id;
+  for (const std::string_view page : {"tree/", "blob/", "resolve/"}) {
+    if (!rest.starts_with(page)) continue;
+    std::string_view revision = rest.substr(page.size());
+    if (!revision.starts_with("refs/")) revision = revision.substr(0, revision.find('/'));
+    std::string decoded(revision);
+    for (std::size_t at; (at = decoded.find("%2F")) != std::string::npos;) decoded.replace(at, 3, "/");
+    return id + "@" + decoded;
+  }
+  return std::string(path);
 }
 
 }  // namespace
@@ -67,6 +105,8 @@ std::string HubName::text() const {
 
 std::optional<HubName> parse_hub_name(std::string_view text) {
   HubName name;
+  std::string page;
+  if (const auto path = path_on_hub(text)) text = page = name_of_page(*path);
   const std::size_t at = text.find('@');
   name.id = text.substr(0, at);
   if (at != std::string_view::npos) name.revision = text.substr(at + 1);
@@ -83,6 +123,19 @@ std::string hub_folder(const HubName& name) {
   std::string folder = "models--" + name.id;
   folder.replace(folder.find('/'), 1, "--");
   return folder;
+}
+
+bool is_on(const char* variable) {
+  std::string value = environment(variable);
+  for (char& c : value)
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
+}
+
+std::string offline_variable() {
+  for (const char* variable : {"HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"})
+    if (is_on(variable)) return variable;
+  return "";
 }
 
 std::string environment(const char* variable) {

@@ -15,12 +15,19 @@ struct HubName {
   std::string text() const;  ///< as it is written on a command line; "@main" is left out
 };
 
-/// Nothing when `text` cannot be the name of a repository. What it returns is safe in paths below the cache.
+/// "org/name[@revision]", or the address of a model's page as it is copied from a browser:
+/// "https://huggingface.co/org/name", with or without scheme and "/tree/revision". Nothing when `text` cannot be the
+/// name of a repository. What it returns is safe in paths below the cache.
 std::optional<HubName> parse_hub_name(std::string_view text);
 /// Whether `text` is a whole commit: 40 lower-case hexadecimal digits.
 bool is_commit(std::string_view text);
 /// The folder of a repository inside the cache: "models--org--name".
 std::string hub_folder(const HubName& name);
+
+/// The variable that forbids the network, HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE; empty when none does.
+std::string offline_variable();
+/// Whether a variable is 1, on, yes or true.
+bool is_on(const char* variable);
 
 /// An environment variable; empty when it is not set.
 std::string environment(const char* variable);

@@ -37,8 +37,8 @@ TEST_CASE("tqkv --help names every command and ends with examples") {
   const ProcessResult result = run_tqkv({"--help"});
   CHECK(result.exit_code == 0);
   CHECK(result.error.empty());
-  for (const char* word : {"generate", "prefill", "benchmark", "compare", "inspect", "pull", "verify", "logits",
-                           "tokenize", "detokenize", "Examples:", "pocket"})
+  for (const char* word : {"generate", "prefill", "benchmark", "compare", "inspect", "pull", "verify", "models",
+                           "logits", "tokenize", "detokenize", "Examples:", "pocket"})
     CHECK(contains(result.output, word));
 }
 

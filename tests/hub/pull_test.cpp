@@ -453,7 +453,7 @@ TEST_CASE("a hub that is not there is named") {
     settings.endpoint = hub.endpoint();
   }  // nobody listens there any more
   CHECK(contains(refusal(settings), settings.endpoint + " cannot be reached: "));
-  settings.offline = true;
+  settings.offline = "HF_HUB_OFFLINE";
   CHECK(contains(refusal(settings), "HF_HUB_OFFLINE is set"));
 }
 

@@ -171,6 +171,43 @@ TEST_CASE("a snapshot lacks what a checkpoint has and it does not") {
   CHECK(missing_from(directory.path()) == "two.safetensors");
 }
 
+TEST_CASE("the address of a model's page, as it is copied from a browser, is its name") {
+  for (const char* page :
+       {"https://huggingface.co/org/name", "https://huggingface.co/org/name/", "http://huggingface.co/org/name",
+        "huggingface.co/org/name", "https://hf.co/org/name", "https://www.huggingface.co/org/name",
+        "https://huggingface.co/org/name/tree/main", "https://huggingface.co/org/name/tree/main/",
+        "https://huggingface.co/org/name?library=mlx", "https://huggingface.co/org/name#usage"})
+    CHECK_MESSAGE(parse_hub_name(page).value_or(HubName{}).text() == "org/name", page);
+  const auto text = [](const char* page) { return parse_hub_name(page).value_or(HubName{}).text(); };
+  CHECK(text("https://huggingface.co/org/name/tree/v1.0") == "org/name@v1.0");
+  CHECK(text("https://huggingface.co/org/name/tree/v1.0/folder") == "org/name@v1.0");
+  CHECK(text("https://huggingface.co/org/name/blob/main/config.json") == "org/name");
+  CHECK(text("https://huggingface.co/org/name/resolve/v2/config.json?download=true") == "org/name@v2");
+  CHECK(text("https://huggingface.co/org/name/tree/refs%2Fpr%2F1") == "org/name@refs/pr/1");
+  CHECK(text("https://huggingface.co/org/name@v1") == "org/name@v1");
+  for (const char* page : {"https://huggingface.co", "https://huggingface.co/", "https://huggingface.co/org",
+                           "https://huggingface.co/datasets/org/name", "https://example.org/org/name",
+                           "https://huggingface.co.example.org/org/name", "https://huggingface.co/org/name/tree/..",
+                           "https://huggingface.co/../name", "https://huggingface.co/org/name/discussions/1",
+                           "ftp://huggingface.co/org/name"})
+    CHECK_MESSAGE(!parse_hub_name(page), page);
+}
+
+TEST_CASE("offline mode is named where it keeps a model from being fetched") {
+  const TemporaryDirectory cache;
+  const auto refusal = [&] {
+    return failure(ErrorKind::checkpoint, [&] { find_in_hub_cache(*parse_hub_name("org/name"), cache.path()); });
+  };
+  const Environment none("HF_HUB_OFFLINE", ""), neither("TRANSFORMERS_OFFLINE", "");
+  CHECK(contains(refusal(), "; fetch it with: tqkv pull org/name"));
+  {
+    const Environment offline("TRANSFORMERS_OFFLINE", "yes");
+    CHECK(contains(refusal(), "TRANSFORMERS_OFFLINE is set: unset it, then fetch it with: tqkv pull org/name"));
+  }
+  const Environment offline("HF_HUB_OFFLINE", "1");
+  CHECK(contains(refusal(), "HF_HUB_OFFLINE is set: unset it, then fetch it"));
+}
+
 TEST_CASE("names of hub repositories") {
   CHECK(parse_hub_name("mlx-community/Qwen3.5-35B-A3B-4bit")->id == "mlx-community/Qwen3.5-35B-A3B-4bit");
   CHECK(parse_hub_name("a/b")->revision == "main");
