@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,17 @@ struct Quantization {
   int group_size = 64;
 };
 
+/// YaRN (arXiv 2309.00071): rotary angles for a context longer than the one that the model was trained on. Names as in
+/// `rope_parameters` of transformers.
+struct Yarn {
+  double factor = 1;            // at least 1
+  int original_context = 0;     // original_max_position_embeddings, tokens
+  double beta_fast = 32;        // channels that turn more often than this in the original context keep their frequency
+  double beta_slow = 1;         // those that turn less often have it divided by `factor`
+  bool truncate = true;         // the two bounds are whole channels
+  double attention_factor = 1;  // of cosines and sines; what the config leaves out is computed from `factor`
+};
+
 /// Names and meaning as in the checkpoint's `text_config`; H = hidden_size.
 struct ModelConfig {
   std::string model_type;         // qwen3_5 (dense) or qwen3_5_moe
@@ -25,7 +37,7 @@ struct ModelConfig {
   std::vector<LayerKind> layers;  // one entry a layer
   float rms_norm_eps = 1e-6f;
   bool tie_word_embeddings = false;  // logits use the embedding matrix
-  int max_position_embeddings = 0;   // tokens of native context
+  int max_position_embeddings = 0;   // tokens of context; with YaRN those of the scaled one
   std::vector<int> eos_token_ids;
 
   int num_attention_heads = 0;  // full attention: query heads
@@ -33,6 +45,7 @@ struct ModelConfig {
   int head_dim = 0;
   int rotary_dim = 0;  // head_dim * partial_rotary_factor, the first channels of a head
   double rope_theta = 0;
+  std::optional<Yarn> yarn;  // of the full-attention layers
 
   int linear_num_key_heads = 0;    // gated delta net
   int linear_num_value_heads = 0;  // a multiple of the key heads

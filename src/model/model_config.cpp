@@ -4,14 +4,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "loaders/json.h"
 #include "loaders/tensor_names.h"
+#include "model/config_keys.h"
+#include "model/config_reader.h"
 #include "model/quantization.h"
+#include "model/rope.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -22,60 +23,7 @@ using nlohmann::json;
 // Bounds far above any model of this architecture: no product of two or three of these overflows 64 bits, and none of
 // the derived widths (conv_dim and its like) overflows an int.
 constexpr int most_layers = 1024, most_heads = 1024, most_head_dim = 1024, most_experts = 4096, most_width = 1 << 18;
-constexpr int most_vocab = 1 << 22, most_context = 1 << 24, most_taps = 16;
-
-/// One object of config.json, read key by key.
-class Reader {
- public:
-  Reader(const json& object, std::string where) : object_(object), where_(std::move(where)) {}
-
-  const json* find(const char* key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  const json& need(const char* key) const {
-    if (const json* value = find(key)) return *value;
-    fail(fmt::format("{} is missing", key));
-  }
-  int integer(const char* key, int least, int most) const { return checked_integer(need(key), key, least, most); }
-  int integer_or(const char* key, int least, int most, int fallback) const {
-    const json* value = find(key);
-    return value ? checked_integer(*value, key, least, most) : fallback;
-  }
-  double number(const json& value, const char* key) const {
-    if (!value.is_number()) fail(fmt::format("{} is {}, expected a number", key, shown(value.dump())));
-    return value.get<double>();
-  }
-  bool boolean_or(const char* key, bool fallback) const {
-    const json* value = find(key);
-    if (!value) return fallback;
-    if (!value->is_boolean()) fail(fmt::format("{} is {}, expected true or false", key, shown(value->dump())));
-    return value->get<bool>();
-  }
-  std::string string_or(const char* key, const char* fallback) const {
-    const json* value = find(key);
-    if (!value) return fallback;
-    if (!value->is_string()) fail(fmt::format("{} is {}, expected a string", key, shown(value->dump())));
-    return value->get<std::string>();
-  }
-  int checked_integer(const json& value, const char* key, int least, int most) const {
-    // A number beyond 64 bits is a double in nlohmann's eyes and is refused with the fractions.
-    const bool integral = value.is_number_unsigned() || value.is_number_integer();
-    const bool fits = integral &&
-                      (!value.is_number_unsigned() || value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most)) &&
-                      value.get<std::int64_t>() >= least && value.get<std::int64_t>() <= most;
-    if (!fits) fail(fmt::format("{} is {}, expected an integer from {} to {}", key, shown(value.dump()), least, most));
-    return value.get<int>();
-  }
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorKind::config, fmt::format("{}: {}", where_, what));
-  }
-  const std::string& where() const { return where_; }
-
- private:
-  const json& object_;
-  std::string where_;
-};
+constexpr int most_vocab = 1 << 22, most_taps = 16;
 
 struct Architecture {
   std::string model_type;  // without "_text"
@@ -84,7 +32,7 @@ struct Architecture {
 
 constexpr const char* supported = "tqkv runs qwen3_5_moe and qwen3_5 (Qwen3.5 and Qwen3.6)";
 
-Architecture architecture_of(const Reader& top, const json& document) {
+Architecture architecture_of(const ConfigReader& top, const json& document) {
   const std::string type = top.string_or("model_type", "");
   if (type.empty()) top.fail(fmt::format("model_type is missing; {}", supported));
   if (type == "qwen3_5_moe_text" || type == "qwen3_5_text") return {type.substr(0, type.size() - 5), &document};
@@ -93,28 +41,14 @@ Architecture architecture_of(const Reader& top, const json& document) {
   const json* text = top.find("text_config");
   if (!text) return {type, &document};
   if (!text->is_object()) top.fail("text_config is not an object");
-  const std::string text_type = Reader(*text, top.where() + ": text_config").string_or("model_type", type.c_str());
+  const std::string text_type =
+      ConfigReader(*text, top.where() + ": text_config").string_or("model_type", type.c_str());
   if (text_type != type && text_type != type + "_text")
     top.fail(fmt::format("text_config.model_type is \"{}\" inside \"{}\"; {}", shown(text_type), type, supported));
   return {type, text};
 }
 
-void refuse_other_variants(const Reader& text) {
-  if (const std::string act = text.string_or("hidden_act", "silu"); act != "silu")
-    text.fail(fmt::format("hidden_act is \"{}\", only silu is supported", shown(act)));
-  if (text.boolean_or("attention_bias", false))
-    text.fail("attention_bias is true, only attention without biases is supported");
-  if (!text.boolean_or("attn_output_gate", true))
-    text.fail("attn_output_gate is false, only gated attention is supported");
-  if (const std::string gate = text.string_or("output_gate_type", "swish"); gate != "swish" && gate != "silu")
-    text.fail(fmt::format("output_gate_type is \"{}\", only swish is supported", shown(gate)));
-  if (const json* dense = text.find("mlp_only_layers"); dense && !(dense->is_array() && dense->empty()))
-    text.fail("mlp_only_layers is not empty, only models with the same kind of MLP in every layer are supported");
-  if (const int step = text.integer_or("decoder_sparse_step", 0, most_layers, 1); step != 1)
-    text.fail(fmt::format("decoder_sparse_step is {}, only 1 is supported", step));
-}
-
-std::vector<LayerKind> layers_of(const Reader& text) {
+std::vector<LayerKind> layers_of(const ConfigReader& text) {
   const int count = text.integer("num_hidden_layers", 1, most_layers);
   const json* types = text.find("layer_types");
   const json* interval = text.find("full_attention_interval");
@@ -146,40 +80,9 @@ std::vector<LayerKind> layers_of(const Reader& text) {
   return layers;
 }
 
-void read_rope(const Reader& text, ModelConfig& config) {
-  const json none = json::object();
-  const json* found = text.find("rope_parameters");
-  if (!found) found = text.find("rope_scaling");
-  if (found && !found->is_object()) text.fail("rope_parameters is not an object");
-  const Reader rope(found ? *found : none, text.where() + ": rope_parameters");
-  const std::string type = rope.string_or("rope_type", rope.string_or("type", "default").c_str());
-  if (type != "default" && type != "mrope")
-    rope.fail(
-        fmt::format("rope_type is \"{}\", only \"default\" is supported: contexts beyond max_position_embeddings ({}) "
-                    "cannot be run",
-                    shown(type), config.max_position_embeddings));
-  const json* theta = rope.find("rope_theta") ? rope.find("rope_theta") : text.find("rope_theta");
-  if (!theta) rope.fail("rope_theta is missing");
-  config.rope_theta = rope.number(*theta, "rope_theta");
-  if (!(config.rope_theta > 1 && config.rope_theta <= 1e15))
-    rope.fail(fmt::format("rope_theta is {}, expected a number above 1", theta->dump()));
-
-  const json *inner = rope.find("partial_rotary_factor"), *outer = text.find("partial_rotary_factor");
-  const double factor = inner   ? rope.number(*inner, "partial_rotary_factor")
-                        : outer ? text.number(*outer, "partial_rotary_factor")
-                                : 0.25;
-  if (inner && outer && text.number(*outer, "partial_rotary_factor") != factor)
-    text.fail(fmt::format("partial_rotary_factor is {} here and {} in rope_parameters", outer->dump(), inner->dump()));
-  if (!(factor > 0 && factor <= 1)) rope.fail(fmt::format("partial_rotary_factor is {}, expected 0 to 1", factor));
-  config.rotary_dim = static_cast<int>(std::floor(config.head_dim * factor + 1e-6));
-  if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0)
-    rope.fail(fmt::format("partial_rotary_factor {} of head_dim {} gives {} rotary channels, expected an even number",
-                          factor, config.head_dim, config.rotary_dim));
-}
-
-std::vector<int> eos_of(const Reader& top, const Reader& text, int vocab) {
+std::vector<int> eos_of(const ConfigReader& top, const ConfigReader& text, int vocab) {
   const bool outer = top.find("eos_token_id") != nullptr;
-  const Reader& reader = outer ? top : text;
+  const ConfigReader& reader = outer ? top : text;
   const json* value = reader.find("eos_token_id");
   std::vector<int> ids;
   if (!value) return ids;
@@ -189,7 +92,7 @@ std::vector<int> eos_of(const Reader& top, const Reader& text, int vocab) {
   return ids;
 }
 
-void check_multiple(const Reader& text, const char* name, int value, const char* of_name, int of) {
+void check_multiple(const ConfigReader& text, const char* name, int value, const char* of_name, int of) {
   if (value % of != 0) text.fail(fmt::format("{} is {}, expected a multiple of {} ({})", name, value, of_name, of));
 }
 
@@ -205,10 +108,12 @@ int ModelConfig::linear_layers() const {
 
 ModelConfig ModelConfig::parse(std::string_view json_text, std::string_view where) {
   const json document = parse_json(json_text, where, ErrorKind::config);
-  const Reader top(document, std::string(where));
+  const ConfigReader top(document, std::string(where));
   const Architecture architecture = architecture_of(top, document);
-  const Reader text(*architecture.text, architecture.text == &document ? top.where() : top.where() + ": text_config");
-  refuse_other_variants(text);
+  const ConfigReader text(*architecture.text,
+                          architecture.text == &document ? top.where() : top.where() + ": text_config");
+  check_text_keys(text);
+  if (architecture.text != &document) check_top_keys(top, *architecture.text);
 
   ModelConfig config;
   config.model_type = architecture.model_type;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "loaders/tensor_names.h"
+#include "model/config_keys.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -52,19 +53,22 @@ void read_quantization(const json& document, const std::string& where, ModelConf
     found = &*entry;
   }
   if (!found) return;  // not quantized: bits stay 0
-  if (const auto method = found->find("quant_method"); method != found->end())
+  if (const auto method = found->find("quant_method"); method != found->end() && !method->is_null())
     fail(place, fmt::format("quant_method is {}, only MLX affine quantization is supported", shown(method->dump())));
   if (!found->contains("bits") || !found->contains("group_size")) fail(place, "has no bits or no group_size");
   config.quantization = read_entry(*found, place);
   for (const auto& [key, value] : found->items()) {
-    if (key == "bits" || key == "group_size" || key == "mode") continue;
+    if (key == "bits" || key == "group_size" || key == "mode" || value.is_null()) continue;
     const std::string module_place = fmt::format("{}: {}", place, shown(key));
     if (!value.is_object() && !value.is_boolean())
       fail(module_place, fmt::format("is {}, expected an object or false", shown(value.dump())));
     const auto module = canonical_name(key);
     if (!module) continue;
     Quantization own = config.quantization;
-    if (value.is_object()) own = read_entry(value, module_place);
+    if (value.is_object()) {
+      check_quantization_keys(ConfigReader(value, module_place));
+      own = read_entry(value, module_place);
+    }
     if (value == false) own.bits = 0;
     if (!config.overrides.emplace(*module, own).second) fail(module_place, "names a module twice");
   }

@@ -2,10 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "support/checkpoint_writer.h"
+#include "support/environment.h"
 #include "support/failure.h"
 
 using namespace tqkv;
@@ -160,14 +162,91 @@ TEST_CASE("another architecture is refused with its name and what is supported")
 }
 
 TEST_CASE("variants of the architecture that tqkv does not run are refused") {
-  CHECK(contains(refusal(moe(), "hidden_act", "gelu"), "hidden_act is \"gelu\", only silu"));
-  CHECK(contains(refusal(moe(), "attention_bias", true), "attention_bias is true"));
+  CHECK(contains(refusal(moe(), "hidden_act", "gelu"),
+                 "config.json: text_config: hidden_act is \"gelu\", only \"silu\" or \"swish\" is supported"));
+  CHECK(contains(refusal(moe(), "attention_bias", true), "attention_bias is true, only false is supported"));
   CHECK(contains(refusal(moe(), "attn_output_gate", false), "attn_output_gate is false"));
-  CHECK(contains(refusal(moe(), "mlp_only_layers", json::array({0})), "mlp_only_layers is not empty"));
+  CHECK(contains(refusal(moe(), "mlp_only_layers", json::array({0})), "mlp_only_layers is [0], only [] is supported"));
   CHECK(contains(refusal(moe(), "decoder_sparse_step", 2), "decoder_sparse_step is 2"));
   CHECK(contains(refusal(moe(), "output_gate_type", "tanh"), "output_gate_type is \"tanh\""));
-  CHECK(contains(refusal(moe(), "rope_parameters", {{"rope_type", "yarn"}, {"rope_theta", 1e7}}),
-                 "rope_type is \"yarn\""));
+  CHECK(contains(refusal(moe(), "use_sliding_window", true), "use_sliding_window is true, only false is supported"));
+  CHECK(
+      contains(refusal(moe(), "sliding_window", 4096), "sliding_window is 4096, only attention to the whole context"));
+  CHECK(contains(refusal(moe(), "final_logit_softcapping", 30.0),
+                 "final_logit_softcapping is 30.0, only a model without it is supported"));
+  CHECK(contains(refusal(moe(), "routed_scaling_factor", 2.5), "routed_scaling_factor is 2.5, only 1 is supported"));
+  CHECK(contains(top_refusal(moe(), "attention_bias", true), "config.json: attention_bias is true"));
+}
+
+TEST_CASE("a key that tqkv does not know is refused with its place, and the user may vouch for it") {
+  CHECK(contains(refusal(moe(), "attention_temperature", 0.5),
+                 "config.json: text_config: attention_temperature is 0.5, but tqkv does not know this key, and it may "
+                 "change what the model computes; set TQKV_IGNORE_CONFIG_KEYS=attention_temperature if it changes "
+                 "nothing"));
+  CHECK(contains(top_refusal(moe(), "compression_config", {{"bits", 2}}), "config.json: compression_config is {"));
+  json config = moe();
+  config["quantization"]["lm_head"] = {{"bits", 4}, {"group_size", 64}, {"zero_point", 8}};
+  config.erase("quantization_config");
+  CHECK(contains(failure(ErrorKind::config, [&] { parse(config); }), "lm_head: zero_point is 8, but tqkv does not"));
+  config = moe();
+  config["text_config"]["attention_temperature"] = 0.5;
+  config["text_config"]["rope_parameters"]["wavelength"] = 3;
+  const Environment vouched("TQKV_IGNORE_CONFIG_KEYS", "attention_temperature,wavelength");
+  CHECK(parse(config).moe());
+}
+
+TEST_CASE("keys that switch something off, and keys that say nothing about text, change nothing") {
+  json config = moe();
+  json& text = config["text_config"];
+  const json plain = {{"use_sliding_window", false},  {"sliding_window", 4096},
+                      {"max_window_layers", 28},      {"attention_dropout", 0.0},
+                      {"mamba_ssm_dtype", "float32"}, {"use_cache", true},
+                      {"mtp_num_hidden_layers", 1},   {"unknown_feature", false},
+                      {"another", nullptr},           {"bos_token_id", 7},
+                      {"pad_token_id", nullptr},      {"router_aux_loss_coef", 0.001},
+                      {"output_gate_type", "swish"},  {"partial_rotary_factor", 0.25},
+                      {"dtype", "bfloat16"},          {"mlp_only_layers", json::array()}};
+  text.update(plain);
+  text["rope_parameters"].update({{"mrope_section", {11, 11, 10}}, {"mrope_interleaved", true}});
+  config.update({{"architectures", {"Qwen3_5MoeForConditionalGeneration"}},
+                 {"transformers_version", "5.2.0"},
+                 {"vision_config", {{"depth", 27}, {"hidden_act", "gelu"}}},
+                 {"image_token_id", 1},
+                 {"language_model_only", false},
+                 {"unsloth_fixed", true},
+                 {"unsloth_version", "2026.3"},
+                 {"_name_or_path", "somewhere"},
+                 {"torch_dtype", "bfloat16"},
+                 {"hidden_size", text["hidden_size"]},
+                 {"rope_scaling", nullptr}});
+  CHECK(parse(config).hidden_size == text["hidden_size"]);
+}
+
+TEST_CASE("what belongs into text_config and stands beside it is refused unless both say the same") {
+  CHECK(contains(top_refusal(moe(), "hidden_size", 4096),
+                 "config.json: hidden_size is 4096 beside text_config, but 128 inside: move it into text_config"));
+  CHECK(contains(top_refusal(moe(), "norm_topk_prob", false),
+                 "norm_topk_prob is false beside text_config, which does not have it"));
+  json config = moe();
+  config["rope_theta"] = 1e7;  // as in rope_parameters
+  CHECK(parse(config).rope_theta == 1e7);
+}
+
+TEST_CASE("the configs that are published with the model are read") {
+  const char* data = std::getenv("TQKV_TEST_DATA");
+  std::vector<fs::path> configs = {fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json",
+                                   fs::path(TQKV_SOURCE_DIR) / "tests/fuzz/corpus/config/moe.json",
+                                   fs::path(TQKV_SOURCE_DIR) / "tests/fuzz/corpus/config/dense.json"};
+  if (data)
+    for (const char* name : {"config.mlx-4bit.json", "config.upstream-bf16.json"})
+      configs.push_back(fs::path(data) / name);
+  for (const fs::path& path : configs) {
+    CAPTURE(path.string());
+    CHECK(ModelConfig::parse(read_text(path), path.string()).max_position_embeddings == 262144);
+  }
+  const auto yarn =
+      ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "tests/fuzz/corpus/config/yarn.json"), "y");
+  CHECK(yarn.max_position_embeddings == 4 * 262144);
 }
 
 TEST_CASE("layers must be described once and without contradiction") {

@@ -117,10 +117,7 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
     }
     vectors_.push_back(std::move(vectors));
   }
-  // In f32, as the model was trained: at position 32,768 the rounding of the angle is visible.
-  for (int i = 0; i < config_.rotary_dim / 2; ++i)
-    inverse_frequency_.push_back(1.0f / std::pow(static_cast<float>(config_.rope_theta),
-                                                 static_cast<float>(2 * i) / static_cast<float>(config_.rotary_dim)));
+  rotary_ = rotary_angles(config_);
   read_ahead_ = std::make_unique<ReadAhead>(in_order_of_use(weights_));
   pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
 }

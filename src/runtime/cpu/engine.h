@@ -7,6 +7,7 @@
 
 #include "base/read_ahead.h"
 #include "base/thread_pool.h"
+#include "model/rope.h"
 #include "model/weights.h"
 #include "runtime/cpu/kernels.h"
 #include "tqkv/engine.h"
@@ -37,7 +38,7 @@ class CpuEngine final : public Engine {
   const Weights& weights() const { return weights_; }
   const LayerVectors& vectors(int layer) const { return vectors_[static_cast<std::size_t>(layer)]; }
   const std::vector<float>& final_norm() const { return final_norm_; }
-  const std::vector<float>& inverse_frequency() const { return inverse_frequency_; }
+  const RotaryAngles& rotary() const { return rotary_; }
   const Kernels& kernels() const { return *kernels_; }
   Precision precision() const { return precision_; }
   ThreadPool& pool() const { return *pool_; }
@@ -49,8 +50,8 @@ class CpuEngine final : public Engine {
   ModelConfig config_;
   Weights weights_;
   std::vector<LayerVectors> vectors_;
-  std::vector<float> final_norm_;         // [H]
-  std::vector<float> inverse_frequency_;  // [rotary/2]
+  std::vector<float> final_norm_;  // [H]
+  RotaryAngles rotary_;
   const Kernels* kernels_;
   Precision precision_;
   MemoryGuard guard_;

@@ -1,10 +1,8 @@
 #include "runtime/cpu/forward.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace tqkv::cpu {
-
 Forward::Forward(CpuSession& session)
     : session_(session),
       engine_(session.engine_),
@@ -61,15 +59,11 @@ void Forward::embed(std::span<const int> ids) {
 }
 
 void Forward::rope_angles() {
-  const auto& frequency = engine_.inverse_frequency();
-  const auto half = static_cast<std::ptrdiff_t>(frequency.size());
+  const RotaryAngles& rotary = engine_.rotary();
+  const auto half = static_cast<std::ptrdiff_t>(rotary.inverse_frequency.size());
   for_rows(tokens_, [&](int first, int count) {
     for (int t = first; t < first + count; ++t)
-      for (std::ptrdiff_t i = 0; i < half; ++i) {
-        const float angle = static_cast<float>(session_.position_ + t) * frequency[static_cast<std::size_t>(i)];
-        work_.cosine[t * half + i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-        work_.sine[t * half + i] = static_cast<float>(std::sin(static_cast<double>(angle)));
-      }
+      rotary.at(session_.position_ + t, work_.cosine + t * half, work_.sine + t * half);
   });
 }
 
