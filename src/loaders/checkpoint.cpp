@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
 #include <set>
 #include <utility>
 
 #include "base/file.h"
-#include "loaders/json.h"
 #include "loaders/safetensors.h"
 #include "loaders/shards.h"
 #include "loaders/tensor_names.h"
@@ -17,10 +16,7 @@ namespace tqkv {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
-constexpr std::string_view index_file = "model.safetensors.index.json";
-constexpr std::string_view single_file = "model.safetensors";
 constexpr std::size_t longest_text = std::size_t{1} << 28;
 
 [[noreturn]] void fail(const std::string& message) {
@@ -32,39 +28,13 @@ bool present(const fs::path& path) {
   return fs::exists(path, error);  // false for a link to a file that was never fetched
 }
 
-/// Shard -> names (as in the file) that the index says it holds.
-using Shards = std::map<std::string, std::set<std::string>>;
-
-Shards shards_of_index(const fs::path& path) {
-  const std::string where = path.string();
-  const json index = parse_json(read_text(path, longest_text), where, ErrorKind::checkpoint, 8);
-  const auto map = index.find("weight_map");
-  if (map == index.end() || !map->is_object() || map->empty())
-    fail(fmt::format("{}: has no weight_map, expected an object of tensor names and shards", where));
-  Shards shards;
-  for (const auto& [tensor, shard] : map->items()) {
-    if (!shard.is_string() || !plain_file_name(shard.get_ref<const std::string&>()))
-      fail(fmt::format("{}: the shard of tensor {} is {}, expected a file name", where, shown(tensor),
-                       shown(shard.dump())));
-    shards[shard.get<std::string>()].insert(tensor);
-  }
-  return shards;
-}
-
-Shards shards_of(const fs::path& directory) {
-  if (present(directory / index_file)) return shards_of_index(directory / index_file);
-  if (present(directory / single_file)) return {{std::string(single_file), {}}};
-  fail(fmt::format("{}: has neither {} nor {}: it is not a checkpoint, or the download is incomplete",
-                   directory.string(), index_file, single_file));
+/// Whether every tensor of the index stands in one of the shards.
+bool satisfied(const WeightMap& index, const std::set<std::string, std::less<>>& found) {
+  return !index.empty() &&
+         std::all_of(index.begin(), index.end(), [&](const auto& entry) { return found.count(entry.first) != 0; });
 }
 
 }  // namespace
-
-std::vector<std::string> shard_files(const fs::path& directory) {
-  std::vector<std::string> files;
-  for (const auto& [shard, tensors] : shards_of(directory)) files.push_back(shard);
-  return files;
-}
 
 Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
@@ -85,25 +55,39 @@ Checkpoint Checkpoint::open_without_weights(const fs::path& directory) {
 
 Checkpoint Checkpoint::open(const fs::path& directory) {
   Checkpoint checkpoint = open_without_weights(directory);
-  for (const auto& [shard, expected] : shards_of(directory)) {
+  const WeightMap index = read_index(directory);
+  struct Place {
+    std::string name, shard;  // as in the file
+  };
+  std::set<std::string, std::less<>> found;          // names as in the files
+  std::map<std::string, Place, std::less<>> places;  // of canonical names
+  for (const std::string& shard : shard_files(directory, index)) {
     const fs::path path = directory / shard;
-    if (!present(path))
-      fail(fmt::format("{}: {} names it, but it is not there: the download is incomplete", path.string(), index_file));
     checkpoint.shards_.push_back(std::make_unique<MappedFile>(path));
     const std::span<const std::byte> bytes = checkpoint.shards_.back()->bytes();
-    std::set<std::string> missing = expected;
     for (SafetensorsEntry& entry : parse_safetensors(bytes, path.string())) {
-      missing.erase(entry.name);
       const auto name = canonical_name(entry.name);
+      found.insert(entry.name);
       if (!name) continue;
-      Tensor tensor{entry.dtype, std::move(entry.shape), bytes.subspan(entry.begin, entry.end - entry.begin)};
-      if (!checkpoint.tensors_.emplace(*name, std::move(tensor)).second)
+      const Tensor tensor{entry.dtype, std::move(entry.shape), bytes.subspan(entry.begin, entry.end - entry.begin)};
+      const auto [place, first] = places.emplace(*name, Place{entry.name, shard});
+      if (first) {
+        checkpoint.tensors_.emplace(*name, tensor);
+        continue;
+      }
+      // In two shards under one name: the index says which of them counts.
+      const auto named = index.find(entry.name);
+      if (named == index.end() || place->second.name != entry.name ||
+          (named->second != shard && named->second != place->second.shard))
         fail(fmt::format("{}: tensor {} stands in the checkpoint twice", path.string(), shown(entry.name)));
+      if (named->second != shard) continue;
+      place->second.shard = shard;
+      checkpoint.tensors_.insert_or_assign(*name, tensor);
     }
-    if (!missing.empty())
-      fail(fmt::format("{}: tensor {} is not in it, but {} says so: index and shards are of different checkpoints",
-                       path.string(), shown(*missing.begin()), index_file));
   }
+  if (const auto missing = missing_shard(files_of(directory), index); missing && !satisfied(index, found))
+    fail(fmt::format("{}: is not there, but other parts of the checkpoint are: the download is incomplete",
+                     (directory / *missing).string()));
   return checkpoint;
 }
 

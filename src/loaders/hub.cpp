@@ -195,8 +195,9 @@ std::string missing_from(const fs::path& snapshot) {
   for (const char* file : {"config.json", "tokenizer.json"})
     if (!fs::exists(snapshot / file, error)) return file;
   try {
-    for (const std::string& shard : shard_files(snapshot))
-      if (!fs::exists(snapshot / shard, error)) return shard;
+    const WeightMap index = read_index(snapshot);
+    if (const auto missing = missing_shard(files_of(snapshot), index)) return *missing;
+    shard_files(snapshot, index);
   } catch (const Error&) {
     return "a readable index of its weights, or model.safetensors";
   }

@@ -13,10 +13,24 @@ bool unprintable(char c) {
 
 }  // namespace
 
+bool unused_tensor(std::string_view name) {
+  // Parts of a model that answers with text alone: pictures and sound, prediction of several tokens, and tables that
+  // follow from the config.
+  constexpr std::string_view parts[] = {"vision_tower", "vision_model", "visual",     "multi_modal_projector",
+                                        "audio_tower",  "mtp",          "rotary_emb", "inv_freq"};
+  for (std::string_view rest = name; !rest.empty();) {
+    const std::size_t dot = rest.find('.');
+    const std::string_view segment = rest.substr(0, dot);
+    for (const std::string_view part : parts)
+      if (segment == part) return true;
+    if (dot == std::string_view::npos) break;
+    rest.remove_prefix(dot + 1);
+  }
+  return false;
+}
+
 std::optional<std::string> canonical_name(std::string_view name) {
-  for (const std::string_view skipped : {"vision_tower", "model.vision_tower", "model.visual", "visual."})
-    if (starts_with(name, skipped)) return std::nullopt;
-  if (name.find("mtp.") != std::string_view::npos) return std::nullopt;
+  if (unused_tensor(name)) return std::nullopt;
   const auto renamed = [&](std::string_view prefix, std::string_view replacement) {
     return std::string(replacement).append(name.substr(prefix.size()));
   };

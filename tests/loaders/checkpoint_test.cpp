@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+#include <span>
 
 #include "base/file.h"
 #include "loaders/tensor_names.h"
@@ -83,16 +83,41 @@ TEST_CASE("three spellings of names give the same tensors, and vision and predic
   }));
 }
 
-TEST_CASE("a missing shard is named") {
-  const TemporaryDirectory directory;
-  write_checkpoint(two_layers(3), directory.path());
-  fs::remove(directory / second_shard);
-  const auto message = refusal(directory.path());
-  CHECK(contains(message, std::string(second_shard) + ": model.safetensors.index.json names it, but it is not there"));
-  CHECK(contains(message, "the download is incomplete"));
-  fs::create_symlink("../../blobs/never-fetched",
-                     directory / second_shard);  // as an interrupted hub download leaves it
-  CHECK(contains(refusal(directory.path()), "the download is incomplete"));
+TEST_CASE("a missing shard is named, with an index and without") {
+  for (const bool index : {true, false}) {
+    const TemporaryDirectory directory;
+    write_checkpoint(two_layers(3), directory.path());
+    fs::remove(directory / second_shard);
+    if (!index) fs::remove(directory / index_file);
+    const std::string expected = std::string(second_shard) +
+                                 ": is not there, but other parts of the checkpoint are: "
+                                 "the download is incomplete";
+    CHECK(contains(refusal(directory.path()), expected));
+    fs::create_symlink("../../blobs/never-fetched",
+                       directory / second_shard);  // as an interrupted hub download leaves it
+    CHECK(contains(refusal(directory.path()), expected));
+  }
+  const TemporaryDirectory none;
+  write_checkpoint(two_layers(3), none.path());
+  for (const char* shard : {"model-00001-of-00003.safetensors", second_shard, "model-00003-of-00003.safetensors"})
+    fs::remove(none / shard);
+  CHECK(contains(refusal(none.path()), "model-00001-of-00003.safetensors: model.safetensors.index.json names it, but"));
+}
+
+TEST_CASE("a whole model opens whatever its index says: none, of other shards, of fewer shards, of other tensors") {
+  const auto opens = [](const std::string& index, int shards) {
+    const TemporaryDirectory directory;
+    write_checkpoint(two_layers(shards), directory.path());
+    fs::remove(directory / index_file);
+    if (!index.empty()) write_file(directory / index_file, R"({"weight_map":)" + index + "}");
+    return Checkpoint::open(directory.path()).tensors().size() == make_tensors(two_layers(shards)).size();
+  };
+  for (const int shards : {1, 3}) {
+    CHECK(opens("", shards));
+    CHECK(opens(R"({"language_model.model.norm.weight":"model-00001-of-00007.safetensors"})", shards));
+    CHECK(opens(R"({"t":"model-00001-of-00003.safetensors","u":"model-00002-of-00003.safetensors"})", shards));
+    CHECK(opens(R"({"t":"weights.safetensors"})", shards));
+  }
 }
 
 TEST_CASE("a truncated shard is named with the tensor that is cut") {
@@ -110,14 +135,18 @@ TEST_CASE("a truncated shard is named with the tensor that is cut") {
   CHECK(contains(refusal(directory.path()), "has 0 bytes"));
 }
 
-TEST_CASE("a tensor that the index names must be in its shard") {
+TEST_CASE("where a tensor stands in two shards, the index says which counts") {
   const TemporaryDirectory directory;
   write_checkpoint(two_layers(3), directory.path());
-  auto index = nlohmann::json::parse(read_text(directory / index_file));
-  index["weight_map"]["language_model.model.layers.9.extra"] = second_shard;
-  write_file(directory / index_file, index.dump());
-  CHECK(contains(refusal(directory.path()),
-                 std::string(second_shard) + ": tensor language_model.model.layers.9.extra is not in it"));
+  auto tensors = make_tensors(two_layers(3));
+  RawTensor other = tensors.front();
+  other.bytes.assign(other.bytes.size(), std::byte{1});
+  write_safetensors(directory / "model-old.safetensors", std::span(&other, 1));
+  const auto checkpoint = Checkpoint::open(directory.path());
+  const Tensor& tensor = checkpoint.tensor(other.name);
+  CHECK(std::equal(tensor.bytes.begin(), tensor.bytes.end(), tensors.front().bytes.begin()));
+  fs::remove(directory / index_file);
+  CHECK(contains(refusal(directory.path()), "stands in the checkpoint twice"));
 }
 
 TEST_CASE("a tensor that stands in two shards, or under two spellings, is refused") {
@@ -127,6 +156,7 @@ TEST_CASE("a tensor that stands in two shards, or under two spellings, is refuse
   auto tensors = make_tensors(model);
   tensors.push_back(tensors.front());
   write_shards(directory.path(), tensors, 3);
+  fs::remove(directory / index_file);
   CHECK(contains(refusal(directory.path()), "embed_tokens.weight stands in the checkpoint twice"));
   tensors.back().name = "model.embed_tokens.weight";
   write_shards(directory.path(), tensors, 3);
@@ -156,7 +186,7 @@ TEST_CASE("a directory that is no checkpoint says what is missing") {
   const TemporaryDirectory directory;
   CHECK(contains(refusal(directory.path()), "has no config.json"));
   write_file(directory / "config.json", "{}");
-  CHECK(contains(refusal(directory.path()), "has neither model.safetensors.index.json nor model.safetensors"));
+  CHECK(contains(refusal(directory.path()), "has no model.safetensors and no other model*.safetensors"));
   CHECK(contains(refusal(directory / "config.json"), "is not a directory"));
   CHECK(contains(refusal(directory / "nowhere"), "is not a directory"));
   const auto checkpoint = Checkpoint::open_without_weights(directory.path());
@@ -176,4 +206,7 @@ TEST_CASE("canonical names") {
   CHECK(!canonical_name("model.visual.merger.norm.weight"));
   CHECK(!canonical_name("mtp.norm.weight"));
   CHECK(!canonical_name("model.mtp.layers.0.input_layernorm.weight"));
+  CHECK(!canonical_name("language_model.model.layers.3.self_attn.rotary_emb.inv_freq"));
+  CHECK(canonical_name("model.layers.0.vision_towers.weight"));
+  CHECK(canonical_name("model.layers.0.smtp.weight"));
 }

@@ -163,6 +163,13 @@ TEST_CASE("a snapshot lacks what a checkpoint has and it does not") {
   CHECK(contains(missing_from(directory.path()), "model.safetensors"));
   directory.write("model.safetensors", "");
   CHECK(missing_from(directory.path()).empty());
+  fs::remove(directory / "model.safetensors");
+  directory.write("model-00001-of-00002.safetensors", "");
+  CHECK(missing_from(directory.path()) == "model-00002-of-00002.safetensors");
+  directory.write("model-00002-of-00002.safetensors", "");
+  CHECK(missing_from(directory.path()).empty());
+  for (const char* shard : {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"})
+    fs::remove(directory / shard);
   directory.write("model.safetensors.index.json",
                   R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
   directory.write("one.safetensors", "");
