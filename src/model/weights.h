@@ -78,8 +78,8 @@ struct Weights {
   std::vector<LayerWeights> layers;
 };
 
-/// Finds every tensor of `config` in `checkpoint` and checks dtype and shape. Throws Error(checkpoint) that names the
-/// tensor, what was found and what was expected; Error(config) when the bits of `config` contradict the shapes.
+/// Finds the tensors of `config` in `checkpoint`, which must hold no other, and checks dtype and shape. Throws
+/// Error(checkpoint) that names those that do not fit; Error(config) when the bits of `config` contradict the shapes.
 Weights bind_weights(const Checkpoint& checkpoint, const ModelConfig& config);
 
 /// A tensor that a checkpoint of `config` holds, with its bytes as stored.

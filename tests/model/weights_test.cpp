@@ -214,6 +214,63 @@ TEST_CASE("a missing tensor is named") {
                  "tensor language_model.lm_head.weight is missing"));
 }
 
+TEST_CASE("tensors that are not the model's are named: a bias, an adapter, a layer too many, a second head") {
+  const auto with = [](const char* name, TinyModel model = two_layers()) {
+    return refusal(model, [&](auto& t) { t.push_back({name, "BF16", {128}, std::vector<std::byte>(256)}); });
+  };
+  CHECK(contains(with("language_model.model.layers.1.self_attn.q_proj.bias"),
+                 "tensor language_model.model.layers.1.self_attn.q_proj.bias is not one of this model's"));
+  CHECK(
+      contains(with("model.layers.1.self_attn.q_proj.lora_a"), "q_proj.lora_a is not one of this model's: merge the"));
+  CHECK(contains(with("model.layers.2.input_layernorm.weight"),
+                 "config.json has num_hidden_layers 2, but the tensors are those of 3 layers"));
+  CHECK(contains(with("something.else"), "tensor something.else is not one of this model's"));
+  TinyModel tied = two_layers();
+  tied.tied = true;
+  CHECK(contains(with("language_model.lm_head.weight", tied), "tie_word_embeddings true, but the head is another"));
+}
+
+TEST_CASE("fewer layers than the config has are counted, and a shard that is not there is named") {
+  TinyModel more = two_layers();
+  more.layers = 4;
+  const auto message = refusal(more, [](auto& t) { t = make_tensors(two_layers()); });
+  CHECK(contains(message, " tensors are missing: language_model.model.layers.2.input_layernorm.weight, "));
+  CHECK(contains(message, " more: config.json has num_hidden_layers 4, but the tensors are those of 2 layers"));
+}
+
+TEST_CASE("what is missing, left over and of another shape is told in one line") {
+  const auto message = refusal(two_layers(), [](auto& t) {
+    drop(t, "layers.1.self_attn.k_norm.weight");
+    drop(t, "layers.1.self_attn.q_norm.weight");
+    become(named(t, "model.norm.weight"), "BF16", {64}, 2);
+    t.push_back({"a.bias", "BF16", {1}, std::vector<std::byte>(2)});
+    t.push_back({"b.bias", "BF16", {1}, std::vector<std::byte>(2)});
+  });
+  CHECK(contains(message,
+                 ": 2 tensors are missing: language_model.model.layers.1.self_attn.q_norm.weight, "
+                 "language_model.model.layers.1.self_attn.k_norm.weight; tensor language_model.model.norm.weight is "
+                 "BF16 [64], expected BF16 [128]; 2 tensors are not this model's: a.bias, b.bias"));
+}
+
+TEST_CASE("rotary tables, and a head that is the tied embedding once more, are no tensors too many") {
+  TinyModel model = two_layers();
+  model.tied = true;
+  model.extra_tensors = true;
+  const TemporaryDirectory directory;
+  auto tensors = make_tensors(model);
+  for (const char* part : {".weight", ".scales", ".biases"}) {
+    RawTensor copy = named(tensors, std::string("embed_tokens") + part);
+    copy.name = std::string("language_model.lm_head") + part;
+    tensors.push_back(copy);
+  }
+  tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {2}, std::vector<std::byte>(8)});
+  write_file(directory / "config.json", config_json(model));
+  write_shards(directory.path(), tensors, 1);
+  const auto checkpoint = Checkpoint::open(directory.path());
+  const auto weights = bind_weights(checkpoint, ModelConfig::parse(*checkpoint.text("config.json"), "config.json"));
+  CHECK(weights.lm_head.weight == weights.embed_tokens.weight);
+}
+
 TEST_CASE("a tensor of another dtype or shape is named with both") {
   CHECK(contains(refusal(two_layers(), [](auto& t) { become(named(t, "model.norm.weight"), "BF16", {64}, 2); }),
                  "tensor language_model.model.norm.weight is BF16 [64], expected BF16 [128]"));
