@@ -120,6 +120,8 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
   rotary_ = rotary_angles(config_);
   read_ahead_ = std::make_unique<ReadAhead>(in_order_of_use(weights_));
   pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
+  weight_check_ = std::make_unique<WeightCheck>(checkpoint_, weights_, *pool_);
+  weight_check_->at_load();
 }
 
 std::unique_ptr<Session> CpuEngine::open(const KvFormat& format, const SessionOptions& options) const {

@@ -10,6 +10,7 @@
 #include "model/rope.h"
 #include "model/weights.h"
 #include "runtime/cpu/kernels.h"
+#include "runtime/cpu/weight_check.h"
 #include "tqkv/engine.h"
 
 namespace tqkv::cpu {
@@ -42,6 +43,7 @@ class CpuEngine final : public Engine {
   const Kernels& kernels() const { return *kernels_; }
   Precision precision() const { return precision_; }
   ThreadPool& pool() const { return *pool_; }
+  WeightCheck& weight_check() const { return *weight_check_; }
   const MemoryGuard& guard() const { return guard_; }
 
  private:
@@ -56,6 +58,7 @@ class CpuEngine final : public Engine {
   Precision precision_;
   MemoryGuard guard_;
   std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<WeightCheck> weight_check_;
   std::unique_ptr<ReadAhead> read_ahead_;
   mutable std::once_flag fingerprinted_;
   mutable std::string fingerprint_;

@@ -1,8 +1,21 @@
 #include "runtime/cpu/forward.h"
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstdint>
 
 namespace tqkv::cpu {
+namespace {
+
+bool all_finite(const float* x, int size) {
+  std::uint32_t largest = 0;  // without the sign, infinities and NaN are above all numbers
+  for (int i = 0; i < size; ++i) largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu);
+  return largest < 0x7f800000u;
+}
+
+}  // namespace
+
 Forward::Forward(CpuSession& session)
     : session_(session),
       engine_(session.engine_),
@@ -25,6 +38,7 @@ void Forward::run(std::span<const int> ids) {
   for (int i = 0; i < config_.num_layers(); ++i) {
     const auto& layer = engine_.weights().layers[static_cast<std::size_t>(i)];
     const auto& vectors = engine_.vectors(i);
+    engine_.weight_check().layer(i);
     norm_rows(work_.hidden, vectors.input_layernorm, work_.normed);
     if (layer.kind == LayerKind::full_attention)
       attention(session_.caches_[attention_layer++], layer.attention, vectors);
@@ -51,6 +65,7 @@ void Forward::observe(int layer, const float* values) {
 }
 
 void Forward::embed(std::span<const int> ids) {
+  engine_.weight_check().embedding_rows(ids);
   for_rows(tokens_, [&](int first, int count) {
     for (int t = first; t < first + count; ++t)
       kernels_.matrix.dequantize_row(engine_.weights().embed_tokens, ids[static_cast<std::size_t>(t)],
@@ -99,6 +114,8 @@ void Forward::logit_rows_from(int first, int count, float* out) {
       kernels_.matrix.quantize16(rows + static_cast<std::ptrdiff_t>(row) * dim, &quantized);
     }
   const int block = rows_per_task(head, 1);
+  engine_.weight_check().head();
+  std::atomic<bool> finite{true};
   pool_.run(ceil_div(vocab, block), [&](int task, int worker) {
     const int begin = task * block, end = std::min(begin + block, vocab);
     for (int row = 0; row < count; ++row) {
@@ -108,8 +125,10 @@ void Forward::logit_rows_from(int first, int count, float* out) {
       else
         kernels_.matrix.multiply_f32(head, begin, end, rows + static_cast<std::ptrdiff_t>(row) * dim, dim, nullptr, 1,
                                      y, vocab, work_.workers[static_cast<std::size_t>(worker)].matrix);
+      if (!all_finite(y, end - begin)) finite.store(false, std::memory_order_relaxed);
     }
   });
+  if (!finite.load()) engine_.weight_check().overflow();
 }
 
 void Forward::logits(int first, int last, const std::function<void(int, std::span<const float>)>& sink) {

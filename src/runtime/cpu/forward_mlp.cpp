@@ -47,6 +47,9 @@ void Forward::dense(const MlpWeights& weights) {
 
 void Forward::experts(const LayerWeights& layer) {
   route(layer);
+  const auto index = static_cast<int>(&layer - engine_.weights().layers.data());
+  const auto pairs = static_cast<std::size_t>(tokens_) * static_cast<std::size_t>(config_.num_experts_per_tok);
+  engine_.weight_check().experts(index, {work_.pair_expert, pairs});
   if (tokens_ == 1)
     experts_of_one(layer);
   else
