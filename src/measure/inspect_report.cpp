@@ -60,9 +60,12 @@ std::string architecture_text(const Inspection& inspection) {
   };
   row("architecture", fmt::format("{}, {} layers: {} full attention, {} gated delta net", c.model_type, c.num_layers(),
                                   c.attention_layers(), c.linear_layers()));
-  row("sizes", fmt::format("hidden {}, vocabulary {}{}, native context {} tokens", c.hidden_size,
+  row("sizes", fmt::format("hidden {}, vocabulary {}{}, {}context {} tokens", c.hidden_size,
                            grouped(static_cast<std::uint64_t>(c.vocab_size)), c.tie_word_embeddings ? " (tied)" : "",
-                           grouped(static_cast<std::uint64_t>(c.max_position_embeddings))));
+                           c.yarn ? "" : "native ", grouped(static_cast<std::uint64_t>(c.max_position_embeddings))));
+  if (c.yarn)
+    row("context", fmt::format("YaRN, factor {} of {} native tokens", c.yarn->factor,
+                               grouped(static_cast<std::uint64_t>(c.yarn->original_context))));
   row("attention", fmt::format("{} query heads, {} key-value heads of {} channels, {} of them rotary",
                                c.num_attention_heads, c.num_key_value_heads, c.head_dim, c.rotary_dim));
   row("delta net",
@@ -183,29 +186,36 @@ Json json_of(const CacheBytes& bytes) {
 }
 
 Json json_of(const ModelConfig& c) {
-  return {{"model_type", c.model_type},
-          {"layers", c.num_layers()},
-          {"attention_layers", c.attention_layers()},
-          {"linear_layers", c.linear_layers()},
-          {"hidden_size", c.hidden_size},
-          {"vocab_size", c.vocab_size},
-          {"tie_word_embeddings", c.tie_word_embeddings},
-          {"max_position_embeddings", c.max_position_embeddings},
-          {"num_attention_heads", c.num_attention_heads},
-          {"num_key_value_heads", c.num_key_value_heads},
-          {"head_dim", c.head_dim},
-          {"rotary_dim", c.rotary_dim},
-          {"linear_num_key_heads", c.linear_num_key_heads},
-          {"linear_num_value_heads", c.linear_num_value_heads},
-          {"linear_key_head_dim", c.linear_key_head_dim},
-          {"linear_value_head_dim", c.linear_value_head_dim},
-          {"linear_conv_kernel_dim", c.linear_conv_kernel_dim},
-          {"num_experts", c.num_experts},
-          {"num_experts_per_tok", c.num_experts_per_tok},
-          {"moe_intermediate_size", c.moe_intermediate_size},
-          {"shared_expert_intermediate_size", c.shared_expert_intermediate_size},
-          {"intermediate_size", c.intermediate_size},
-          {"quantization", quantization_text(c)}};
+  Json out = {{"model_type", c.model_type},
+              {"layers", c.num_layers()},
+              {"attention_layers", c.attention_layers()},
+              {"linear_layers", c.linear_layers()},
+              {"hidden_size", c.hidden_size},
+              {"vocab_size", c.vocab_size},
+              {"tie_word_embeddings", c.tie_word_embeddings},
+              {"max_position_embeddings", c.max_position_embeddings},
+              {"num_attention_heads", c.num_attention_heads},
+              {"num_key_value_heads", c.num_key_value_heads},
+              {"head_dim", c.head_dim},
+              {"rotary_dim", c.rotary_dim},
+              {"linear_num_key_heads", c.linear_num_key_heads},
+              {"linear_num_value_heads", c.linear_num_value_heads},
+              {"linear_key_head_dim", c.linear_key_head_dim},
+              {"linear_value_head_dim", c.linear_value_head_dim},
+              {"linear_conv_kernel_dim", c.linear_conv_kernel_dim},
+              {"num_experts", c.num_experts},
+              {"num_experts_per_tok", c.num_experts_per_tok},
+              {"moe_intermediate_size", c.moe_intermediate_size},
+              {"shared_expert_intermediate_size", c.shared_expert_intermediate_size},
+              {"intermediate_size", c.intermediate_size},
+              {"quantization", quantization_text(c)}};
+  if (c.yarn)
+    out["yarn"] = {{"factor", c.yarn->factor},
+                   {"original_max_position_embeddings", c.yarn->original_context},
+                   {"beta_fast", c.yarn->beta_fast},
+                   {"beta_slow", c.yarn->beta_slow},
+                   {"attention_factor", c.yarn->attention_factor}};
+  return out;
 }
 
 Json json_of(const MemoryPlan& plan) {

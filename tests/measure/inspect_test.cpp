@@ -90,6 +90,16 @@ TEST_CASE("contexts go in powers of two up to the native one, and what does not 
   CHECK(text.find("3.000 GB are free") != std::string::npos);
 }
 
+TEST_CASE("with YaRN the context and its plans are those of the scaled model, and the native one is named") {
+  const ModelConfig config =
+      ModelConfig::parse(read_text(std::string(TQKV_SOURCE_DIR) + "/tests/fuzz/corpus/config/yarn.json"), "yarn.json");
+  const Inspection inspection = inspect(config, "yarn", nullptr, {});
+  CHECK(inspection.contexts.back() == 4 * 262144);
+  const std::string text = to_text(inspection);
+  CHECK(text.find("context 1,048,576 tokens") != std::string::npos);
+  CHECK(text.find("YaRN, factor 4 of 262,144 native tokens") != std::string::npos);
+}
+
 TEST_CASE("no line of the text is wider than 120 columns") {
   for (const char* file : {"configs/qwen3.5-35b-a3b-4bit.json", "pocket/config.json"}) {
     const std::string text = to_text(of_config(file));
