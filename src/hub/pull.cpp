@@ -12,6 +12,7 @@
 #include "hub/cache.h"
 #include "hub/download.h"
 #include "hub/workers.h"
+#include "loaders/shards.h"
 #include "loaders/tensor_names.h"
 #include "tqkv/error.h"
 
@@ -31,6 +32,15 @@ void require_cache(const Settings& settings, const HubName& name) {
         fmt::format("{}: there is no place for it: neither HF_HUB_CACHE nor HF_HOME nor HOME is set", name.text()));
 }
 
+/// A repository that lacks a part of its weights: by the names of the others, or by its index.
+void require_shards(const Settings& settings, const HubName& name, const std::vector<std::string>& paths,
+                    const WeightMap& index) {
+  if (const auto missing = missing_shard(paths, index))
+    fail(fmt::format("{}: {}: {} is one of its weights{}, but the repository does not have it: none were fetched",
+                     settings.endpoint, name.text(), shown(*missing),
+                     index.empty() ? "" : fmt::format(" according to {}", index_file)));
+}
+
 /// What a checkpoint cannot do without, so that nobody waits for gigabytes of something else.
 void require_checkpoint(const Settings& settings, const HubName& name, const std::vector<std::string>& paths) {
   const auto has = [&](auto matches) { return std::any_of(paths.begin(), paths.end(), matches); };
@@ -39,6 +49,7 @@ void require_checkpoint(const Settings& settings, const HubName& name, const std
       fail(fmt::format("{}: {}: has no {}: it is no checkpoint that tqkv runs", settings.endpoint, name.text(), file));
   if (!has([](const std::string& path) { return path.ends_with(".safetensors"); }))
     fail(fmt::format("{}: {}: has no weights in safetensors format", settings.endpoint, name.text()));
+  require_shards(settings, name, paths, {});
 }
 
 void require_space(const PullPlan& plan, const fs::path& cache) {
@@ -194,29 +205,40 @@ PullResult pull(const Settings& settings, const PullPlan& plan, const std::atomi
     if (events.progress) events.progress(progress());
   };
 
-  // Small files first: what is wrong with a repository shows soon.
+  // Small files first: what is wrong with a repository shows soon. Weights only when the index agrees with the list.
   std::vector<std::size_t> order(plan.files.size());
+  std::vector<std::string> paths;
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return plan.files[a].file.bytes < plan.files[b].file.bytes; });
+  for (const PlannedFile& planned : plan.files) paths.push_back(planned.file.path);
+  const auto is_weights = [&](std::size_t i) { return paths[i].ends_with(".safetensors"); };
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::pair(is_weights(a), plan.files[a].file.bytes) < std::pair(is_weights(b), plan.files[b].file.bytes);
+  });
+  const auto others = static_cast<std::size_t>(
+      std::count_if(order.begin(), order.end(), [&](std::size_t i) { return !is_weights(i); }));
   Stop stop(cancel);
   Clients clients(settings, stop, workers_of(settings));
   PullResult result;
   result.snapshot = cache.snapshot(plan.commit);
   try {
-    for_all(
-        order.size(), workers_of(settings), stop,
-        [&](std::size_t worker, std::size_t i) {
-          const PlannedFile& planned = plan.files[order[i]];
-          const FileMetadata& file = planned.file;
-          if (planned.copied) return;  // where there are no links: huggingface_hub keeps no blob there
-          download(clients[worker], settings, stop, plan.name, plan.commit, file, planned.kept, cache, transfer, [&] {
-            if (events.waiting) tell([&events, &file] { events.waiting(file); });
-          });
-          cache.link(plan.commit, file.path, file.etag);
-          if (events.complete) tell([&events, &planned] { events.complete(planned); });
-        },
-        watch);
+    const auto fetch = [&](std::size_t first, std::size_t last) {
+      for_all(
+          last - first, workers_of(settings), stop,
+          [&](std::size_t worker, std::size_t i) {
+            const PlannedFile& planned = plan.files[order[first + i]];
+            const FileMetadata& file = planned.file;
+            if (planned.copied) return;  // where there are no links: huggingface_hub keeps no blob there
+            download(clients[worker], settings, stop, plan.name, plan.commit, file, planned.kept, cache, transfer, [&] {
+              if (events.waiting) tell([&events, &file] { events.waiting(file); });
+            });
+            cache.link(plan.commit, file.path, file.etag);
+            if (events.complete) tell([&events, &planned] { events.complete(planned); });
+          },
+          watch);
+    };
+    fetch(0, others);
+    require_shards(settings, plan.name, paths, read_index(result.snapshot));
+    fetch(others, order.size());
   } catch (const Stopped&) {
     result.interrupted = true;
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/joined_thread.h"
+#include "support/checkpoint_writer.h"
 #include "support/failure.h"
 #include "test_hub.h"
 
@@ -411,13 +412,39 @@ TEST_CASE("a repository without weights, config or tokenizer is refused before a
   }
 }
 
-TEST_CASE("an index that names a shard which the hub lacks leaves no reference") {
+TEST_CASE("a repository that lacks a part of its weights is refused before any of them is fetched") {
+  const TemporaryDirectory cache;
+  {
+    const TestRepository repository;  // the names of the others say so
+    fs::remove(repository.folder() / second_shard);
+    const TestHub hub(repository.scenario());
+    CHECK(contains(refusal(settings_for(hub, cache.path())),
+                   fmt::format("{} is one of its weights, but the repository does not have it", second_shard)));
+    CHECK(hub.requests("resolve").empty());
+  }
+  const TestRepository repository;  // the index says so
+  for (const char* shard : {first_shard, second_shard}) fs::remove(repository.folder() / shard);
+  write_file(repository.folder() / "one.safetensors", "weights");
+  write_file(repository.folder() / "model.safetensors.index.json",
+             R"({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
+  const TestHub hub(repository.scenario());
+  CHECK(contains(refusal(settings_for(hub, cache.path())),
+                 "two.safetensors is one of its weights according to model.safetensors.index.json, but the repository "
+                 "does not have it: none were fetched"));
+  for (const json& request : hub.requests("resolve")) CHECK(request["path"] != "one.safetensors");
+  CHECK(hub.requests("data").empty());
+  CHECK(!fs::exists(cache / "models--org--name/refs"));
+}
+
+TEST_CASE("a stale index beside whole weights is no obstacle: they are fetched and found") {
   const TestRepository repository;
-  fs::remove(repository.folder() / second_shard);
+  write_file(repository.folder() / "model.safetensors.index.json",
+             R"({"weight_map": {"a": "model-00001-of-00009.safetensors"}})");
   const TestHub hub(repository.scenario());
   const TemporaryDirectory cache;
-  CHECK(contains(refusal(settings_for(hub, cache.path())), fmt::format("has no {}", second_shard)));
-  CHECK(!fs::exists(cache / "models--org--name/refs"));
+  const hub::PullResult result = pull(settings_for(hub, cache.path()));
+  CHECK(missing_from(result.snapshot).empty());
+  CHECK(fs::exists(result.snapshot / second_shard));
 }
 
 TEST_CASE("too little room on the disk is said before the first byte") {
