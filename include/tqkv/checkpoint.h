@@ -33,10 +33,10 @@ std::filesystem::path locate_model(std::string_view model);
 
 class MappedFile;
 
-/// An opened checkpoint; move-only. Tensors of the vision tower and of multi-token prediction are left out.
+/// An opened checkpoint; move-only. Tensors of the vision tower, of multi-token prediction and of rotary tables are left out.
 class Checkpoint {
  public:
-  /// Maps every shard that the index names (or model.safetensors) and checks every offset, size and count.
+  /// Maps model*.safetensors and what the index names besides, and checks every offset, size and count.
   static Checkpoint open(const std::filesystem::path& directory);
   /// Config and tokenizer files only, no weights: enough for `inspect`, `tokenize` and `--print-prompt`.
   static Checkpoint open_without_weights(const std::filesystem::path& directory);
