@@ -89,11 +89,12 @@ void add_benchmark(CLI::App& program) {
         ->type_name("N,...")
         ->default_str(preset);
   };
-  lengths("--prompt-tokens", benchmark_options.prompt_tokens, 1, "Lengths of the prompt, with commas", "2048");
+  lengths("--prompt-tokens", benchmark_options.prompt_tokens, 1, "Prompt lengths in tokens, separated by commas",
+          "2048");
   lengths("--generation-tokens", benchmark_options.generation_tokens, 1,
-          "Generated tokens; 128 or more for a decode figure", "128");
-  lengths("--depth", benchmark_options.depths, 0, "Tokens in the cache before the prompt", "0");
-  command->add_option("--trials", benchmark_options.trials, "Timed passes of each backend, after one warm-up")
+          "Tokens to generate; use 128 or more to measure decode speed", "128");
+  lengths("--depth", benchmark_options.depths, 0, "Tokens already in the cache before the prompt", "0");
+  command->add_option("--trials", benchmark_options.trials, "Timed runs of each backend, after one warm-up")
       ->transform(whole_number(1, 10'000))
       ->type_name("N")
       ->capture_default_str();
@@ -102,10 +103,12 @@ void add_benchmark(CLI::App& program) {
       ->type_name("N")
       ->capture_default_str();
   command
-      ->add_option("--text", options->text, "Text to take the ids from instead of random ones; - reads standard input")
+      ->add_option("--text", options->text,
+                   "Take the tokens from this text instead of random ids; - reads standard input")
       ->type_name("FILE");
-  command->add_flag("--check", benchmark_options.check, "Compare with baseline although it is not among the backends");
-  command->add_option("--output", options->output, "JSON file to write with every sample; - is standard output")
+  command->add_flag("--check", benchmark_options.check,
+                    "Measure agreement with baseline even if it is not among the backends");
+  command->add_option("--output", options->output, "Write every sample to this JSON file; - is standard output")
       ->type_name("FILE");
   add_cache_options(*command, options->cache, true);
   command->footer(

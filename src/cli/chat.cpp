@@ -50,16 +50,17 @@ struct Options {
   const CLI::App* command = nullptr;
 };
 
-constexpr const char* help = R"(/system TEXT     set the system message; without TEXT: take it away
-/backend FORMAT  compute the conversation anew with another cache format
+constexpr const char* help = R"(/system TEXT     set the system message; without TEXT, remove it
+/backend FORMAT  compute the conversation again with another cache format
 /undo            take back the last question and its answer
-/reset           begin anew, with the same system message
+/reset           start again with the same system message
 /save FILE       save the conversation, for /load and generate --session
-/load FILE       go on from a saved conversation
-/stats           speed, bytes of the cache and of what /undo keeps
-/help            this list
-/quit            end; so does Ctrl-D
-Ctrl-C stops an answer. Lines that are pasted at once are one text. A line that ends with \ goes on in the next one; """ begins and ends a text of several lines.
+/load FILE       resume a saved conversation
+/stats           show speed, bytes of the cache and of what /undo keeps
+/help            show this list
+/quit            end the chat, as Ctrl-D does
+Ctrl-C stops an answer. Lines that are pasted together are one question. A line that ends with \ continues on the
+next line. """ begins and ends a text of several lines.
 )";
 
 /// A command that cannot be obeyed.
@@ -129,7 +130,7 @@ class Chat {
   }
 
   void undo() {
-    if (!dialogue_->undo()) refuse("/undo: there is nothing to take back");
+    if (!dialogue_->undo()) refuse("/undo: there is nothing to undo");
     texts_.pop_back();
     result_.reset();
     note(fmt::format("took back the last question and its answer: {} left", dialogue_->turns()));
@@ -157,7 +158,7 @@ class Chat {
     const KvFormat format = KvFormat::parse(text);
     const MemoryPlan plan = fitting(format, false);
     if (const int held = dialogue_->position(); held > 0)
-      note(fmt::format("computing {} tokens anew", grouped(static_cast<std::uint64_t>(held))));
+      note(fmt::format("computing {} tokens again", grouped(static_cast<std::uint64_t>(held))));
     if (!rebuild(format, std::nullopt)) return;
     change_to(plan);
     note(describe_cache(dialogue_->cache()));
@@ -430,33 +431,31 @@ void add_chat(CLI::App& program) {
   CLI::App* command = program.add_subcommand("chat", "Talk with a model");
   add_model_options(*command, options->model);
   command->add_option("--system", options->system, "System message")->type_name("TEXT");
-  command->add_flag("--think", options->think, "Let the model think first (default: as its template says)");
-  command->add_flag("--no-think", options->no_think, "Answer at once");
-  command->add_option("--thinking", options->thinking, "How thinking is shown: dim, or hidden")
+  command->add_flag("--think", options->think, "Let the model think first (default: what its template does)");
+  command->add_flag("--no-think", options->no_think, "Answer without thinking");
+  command->add_option("--thinking", options->thinking, "Show thinking dim, or hide it")
       ->check(CLI::IsMember({"dim", "hidden"}))
       ->type_name("HOW")
       ->capture_default_str();
-  command->add_option("--max-tokens", options->max_tokens, "Most tokens of an answer, thinking included")
+  command->add_option("--max-tokens", options->max_tokens, "Maximum number of tokens per answer, including thinking")
       ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
-  command
-      ->add_option("--snapshots", options->snapshots_mb,
-                   "Memory for copies of the recurrent state, so that /undo need not compute anew")
+  command->add_option("--snapshots", options->snapshots_mb, "Memory in MB for snapshots, which make /undo fast")
       ->transform(whole_number(0, 1 << 20))
       ->type_name("MB")
       ->capture_default_str();
   command->add_flag("--no-history", options->no_history,
-                    "Neither read nor keep what was entered at a terminal ($XDG_STATE_HOME/tqkv/history)");
-  command->add_option("--session", options->session, "Go on from a saved conversation")
+                    "Do not read or write the input history ($XDG_STATE_HOME/tqkv/history)");
+  command->add_option("--session", options->session, "Resume a saved conversation")
       ->type_name("FILE")
       ->group(session_group);
   options->command = command;
   add_sampling_options(*command, options->sampling);
   add_cache_options(*command, options->cache, false);
   command->footer(
-      "Each turn computes its new tokens alone. Answers go to standard output, everything else to standard error.\n"
-      "The context is 32,768 tokens where --context names no other.\n\n" +
+      "Each turn computes only its new tokens. Answers go to standard output, everything else to standard error.\n"
+      "The context is 32,768 tokens, or what --context says.\n\n" +
       std::string(help) +
       "\nExamples:\n"
       "  tqkv chat pocket\n"

@@ -36,9 +36,9 @@ void compare_files(const Options& options) {
 void add_compare(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("compare", "Put the files of several benchmark runs side by side");
-  command->add_option("FILES", options->files, "Files that 'tqkv benchmark --output' wrote")->required()->type_name("");
-  command->add_option("--output", options->output, "JSON file to write with the comparison; - is standard output")
+  CLI::App* command = program.add_subcommand("compare", "Compare the files of several benchmark runs");
+  command->add_option("FILES", options->files, "Files written by 'tqkv benchmark --output'")->required()->type_name("");
+  command->add_option("--output", options->output, "Write the comparison to this JSON file; - is standard output")
       ->type_name("FILE");
   command->footer("Example:\n  tqkv compare baseline.json turboquant.json --output summary.json");
   command->callback([options] { compare_files(*options); });

@@ -139,7 +139,7 @@ void write(const std::string& path, const Evaluation& evaluation) {
 
 void evaluate(const Options& options) {
   if (options.resume && (options.output.empty() || options.output == "-"))
-    throw Error(ErrorKind::usage, "--resume goes on with the file of --output: name it");
+    throw Error(ErrorKind::usage, "--resume continues the file of --output: give --output too");
   const std::filesystem::path directory = find_model(options.model.model);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   EvaluationModel model;
@@ -171,7 +171,7 @@ void evaluate(const Options& options) {
   if (options.resume && std::filesystem::exists(options.output, error)) {
     const Precision first = precision_of(options.no_agreement ? options.recall_precision : options.precisions.front());
     evaluator.resume(options.output, read_text(options.output), engines(first).device());
-    note(fmt::format("{}: goes on behind {} runs", options.output, evaluator.evaluation().runs.size()));
+    note(fmt::format("{}: continues after {} runs", options.output, evaluator.evaluation().runs.size()));
   }
   if (const auto storage = evaluator.storage())
     note(fmt::format("reference logits: {} bytes in {}, removed at the end", grouped(storage->bytes),
@@ -201,7 +201,7 @@ void add_evaluate(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
   CLI::App* command =
-      program.add_subcommand("evaluate", "Measure what cache formats do to the model: agreement and recall");
+      program.add_subcommand("evaluate", "Measure what cache formats cost in quality: agreement and recall");
   add_model_options(*command, options->model);
   for (const char* other : {"--precision", "--context"}) command->remove_option(command->get_option(other));
   command->add_option("--preset", options->preset, "quick, or study: longer texts, 500 answers")
@@ -210,9 +210,9 @@ void add_evaluate(CLI::App& program) {
       ->capture_default_str();
   command->add_option("--text", options->text, "Text to compare on (default: the bundled text); - is standard input")
       ->type_name("FILE");
-  command->add_option("--output", options->output, "JSON file, written after every backend; - is standard output")
+  command->add_option("--output", options->output, "JSON file, updated after each backend; - is standard output")
       ->type_name("FILE");
-  command->add_flag("--resume", options->resume, "Go on with the file of --output: skip the backends it has");
+  command->add_flag("--resume", options->resume, "Continue the file of --output: skip the backends that it has");
   command->add_option("--seed", options->seed, "Seed of the recall questions")
       ->transform(whole_number(0, UINT64_MAX))
       ->type_name("N")
@@ -231,26 +231,28 @@ void add_evaluate(CLI::App& program) {
         agreement_group);
   group(command
             ->add_option("--decode-from", options->decode_from,
-                         "Tokens fed in chunks, the others one by one (default: all but a sixteenth)")
+                         "Tokens to feed in chunks; the rest are fed one by one (default: 15/16 of them)")
             ->transform(whole_number(1, max_count))
             ->type_name("N"),
         agreement_group);
-  group(command->add_option("--logits", options->logits, "File for the reference logits (default: a temporary one)")
+  group(command->add_option("--logits", options->logits, "File for the reference logits (default: a temporary file)")
             ->type_name("FILE"),
         agreement_group);
-  group(command->add_flag("--no-agreement", options->no_agreement, "Leave out agreement"), agreement_group);
-  group(command->add_flag("--no-noise-floor", options->no_noise_floor, "Leave out what rounding alone does"),
+  group(command->add_flag("--no-agreement", options->no_agreement, "Skip agreement"), agreement_group);
+  group(command->add_flag("--no-noise-floor", options->no_noise_floor,
+                          "Skip the noise floor, which is what rounding alone does"),
         agreement_group);
 
   std::vector<std::string> task_names;
   for (const RecallTask task : all_recall_tasks()) task_names.emplace_back(name(task));
-  group(command->add_option("--lengths", options->lengths, "Tokens up to the question (default: 1024,2048,4096)")
+  group(command->add_option("--lengths", options->lengths, "Context lengths in tokens (default: 1024,2048,4096)")
             ->transform(whole_number(16, max_count))
             ->delimiter(',')
             ->type_name("N,..."),
         recall_group);
   group(command
-            ->add_option("--depths", options->depths, "Shares of the text before a needle (default: 0,0.25,0.5,0.75,1)")
+            ->add_option("--depths", options->depths,
+                         "Where needles are placed, as a share of the text (default: 0,0.25,0.5,0.75,1)")
             ->transform(real_number(0, 1))
             ->delimiter(',')
             ->type_name("X,..."),
@@ -261,11 +263,11 @@ void add_evaluate(CLI::App& program) {
           ->delimiter(',')
           ->type_name("NAME,..."),
       recall_group);
-  group(command->add_option("--answers", options->answers, "Answers at least (default: 64, study 500)")
+  group(command->add_option("--answers", options->answers, "Minimum number of answers (default: 64, study 500)")
             ->transform(whole_number(1, 100'000))
             ->type_name("N"),
         recall_group);
-  group(command->add_option("--questions", options->questions, "Questions a context, needles apart (default: 8)")
+  group(command->add_option("--questions", options->questions, "Questions per context, except needles (default: 8)")
             ->transform(whole_number(1, 1000))
             ->type_name("N"),
         recall_group);
@@ -281,13 +283,13 @@ void add_evaluate(CLI::App& program) {
             ->type_name("KIND")
             ->capture_default_str(),
         recall_group);
-  group(command->add_flag("--no-recall", options->no_recall, "Leave out recall"), recall_group);
+  group(command->add_flag("--no-recall", options->no_recall, "Skip recall"), recall_group);
   group(command
             ->add_option("--capture", options->capture,
-                         "safetensors file for the keys and values of the text, uncompressed")
+                         "Write the uncompressed keys and values of the text to this safetensors file")
             ->type_name("FILE"),
         codec_group);
-  group(command->add_flag("--no-codec-level", options->no_codec_level, "Leave out what codecs do to single vectors"),
+  group(command->add_flag("--no-codec-level", options->no_codec_level, "Skip the distortion of single vectors"),
         codec_group);
   add_cache_options(*command, options->cache, true);
   command->footer(

@@ -106,7 +106,7 @@ fs::path fetch(const hub::Settings& settings, const HubName& name) {
     result = hub::pull(settings, planned, interrupt.flag(), display.events());
   }
   if (result.interrupted)
-    end_interrupted(fmt::format("interrupted: {} of {} bytes are kept; 'tqkv pull {}' goes on from there",
+    end_interrupted(fmt::format("interrupted: {} of {} bytes are saved; 'tqkv pull {}' resumes from there",
                                 grouped(result.progress.kept), grouped(result.progress.bytes), name.text()));
   if (missing > 0) note(fmt::format("{}: complete: {} bytes", name.text(), grouped(planned.bytes())));
   return result.snapshot;

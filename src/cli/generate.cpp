@@ -163,38 +163,37 @@ void add_generate(CLI::App& program) {
   CLI::App* command = program.add_subcommand("generate", "Answer a prompt");
   add_model_options(*command, options->model);
   add_prompt_options(*command, options->prompt);
-  command->add_option("--max-tokens", options->max_tokens, "Most tokens to generate, thinking included")
+  command->add_option("--max-tokens", options->max_tokens, "Maximum number of tokens to generate, including thinking")
       ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
   command->add_flag("--stats", options->stats, "Print speed, cache bytes and the memory plan to standard error");
   command->add_flag("--json", options->json, "Print one JSON object instead of the answer");
-  command->add_flag("--print-prompt", options->print_prompt, "Print the rendered prompt and stop; needs no weights")
+  command
+      ->add_flag("--print-prompt", options->print_prompt, "Print the prompt with its markup and stop; needs no weights")
       ->excludes("--stats")
       ->excludes("--json");
-  command
-      ->add_option("--session", options->session,
-                   "Go on from a saved session: PROMPT is the rest of its user's turn, a new turn, or raw")
+  command->add_option("--session", options->session, "Resume a saved session; PROMPT continues it")
       ->type_name("FILE")
       ->group(session_group);
-  command->add_option("--save-session", options->save_session, "Save the session with the answer, for --session")
+  command->add_option("--save-session", options->save_session, "Save the session, including the answer, for --session")
       ->type_name("FILE")
       ->group(session_group);
   options->command = command;
   add_sampling_options(*command, options->sampling);
   add_cache_options(*command, options->cache, false);
   command->footer(
-      "The answer goes to standard output, thinking and everything else to standard error. Sampling starts from the\n"
-      "model's generation_config.json. A PROMPT that begins with - goes after --.\n\n"
-      "Text that is piped or redirected to standard input stands before PROMPT, with a blank line between them, "
-      "unless\n"
-      "--file or --messages is given. An open pipe that stays silent for 5 seconds is left out; --file - waits for "
-      "its\n"
-      "end. In a loop that reads standard input itself, add < /dev/null.\n\n"
-      "With --session, tokens that were saved are not computed again. Of a text that `prefill` stored, PROMPT is the\n"
-      "question, after a blank line; of a conversation it is the next turn of the user; of a raw session, or with "
-      "--raw,\n"
-      "it continues the text and may be left out. Format, precision and state are those of the session.\n\n"
+      "The answer goes to standard output. Thinking and everything else goes to standard error. Sampling starts from\n"
+      "the model's generation_config.json; options override it. Put -- before a PROMPT that begins with -.\n\n"
+      "Text from a pipe or a redirected file goes before PROMPT, followed by a blank line, unless --file or "
+      "--messages\n"
+      "is given. A pipe that stays silent for 5 seconds is ignored; --file - waits for its end. In a loop that reads\n"
+      "standard input itself, add < /dev/null.\n\n"
+      "--session resumes where you left off; nothing is recomputed. PROMPT is\n"
+      "  - the question, after a text that `prefill` stored\n"
+      "  - the next turn, in a conversation\n"
+      "  - the next text, in a raw session or with --raw; it may be left out\n"
+      "The session decides cache format, precision and type of the state.\n\n"
       "Examples:\n"
       "  tqkv generate pocket 'Hi, what can you help me with?' --backend baseline\n"
       "  tqkv generate pocket --file notes.txt 'What does it say?' --backend turboquant --kv-bits 3.5 --stats\n"

@@ -52,42 +52,41 @@ void inspect(Options& options) {
 void add_inspect(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("inspect", "Show a model, its bytes by kind and what fits this machine");
+  CLI::App* command =
+      program.add_subcommand("inspect", "Show a model, what it takes in bytes and what fits on this machine");
   command
       ->add_option("MODEL", options->model,
                    "A directory, org/name[@revision] of the hub, pocket, or a config.json alone")
       ->required()
       ->type_name("");
-  command
-      ->add_option("--prompt-tokens", options->inspect.prompt_tokens,
-                   "Lengths of the prompt to show; several with commas")
+  command->add_option("--prompt-tokens", options->inspect.prompt_tokens, "Prompt lengths to show, separated by commas")
       ->transform(whole_number(1, max_count))
       ->delimiter(',')
       ->type_name("N,...")
       ->default_str("2048,128");
   command
       ->add_option("--generation-tokens", options->inspect.generation_tokens,
-                   "Generated tokens; every prompt with every one")
+                   "Generated tokens, combined with each prompt length")
       ->transform(whole_number(1, max_count))
       ->delimiter(',')
       ->type_name("N,...")
       ->default_str("8");
-  command->add_option("--memory", options->memory_gb, "Plan for a machine with so many GB free, instead of this one")
+  command->add_option("--memory", options->memory_gb, "Plan for a machine with this many GB free instead of this one")
       ->transform(real_number(0.001, 1e9))
       ->type_name("GB");
   command->add_option("--precision", options->precision, "Plan for fast or f32")
       ->check(CLI::IsMember({"fast", "f32"}))
       ->type_name("KIND")
       ->capture_default_str();
-  command->add_option("--prefill-chunk", options->inspect.prefill_chunk, "Prompt tokens of one forward pass")
+  command->add_option("--prefill-chunk", options->inspect.prefill_chunk, "Prompt tokens per forward pass")
       ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
-  command->add_option("--threads", options->inspect.threads, "Threads (default: every core)")
+  command->add_option("--threads", options->inspect.threads, "Number of threads (default: all cores)")
       ->transform(whole_number(1, max_threads))
       ->type_name("N");
-  command->add_flag("--json", options->json, "Every figure as JSON");
-  command->add_option("--output", options->output, "File to write instead of standard output")->type_name("FILE");
+  command->add_flag("--json", options->json, "Print every figure as JSON");
+  command->add_option("--output", options->output, "Write to this file instead of standard output")->type_name("FILE");
   command->footer(
       "Examples:\n"
       "  tqkv inspect pocket\n"

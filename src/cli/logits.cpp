@@ -107,17 +107,17 @@ void logits(const Options& options) {
 void add_logits(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("logits", "Logits of a list of ids, written as safetensors");
+  CLI::App* command = program.add_subcommand("logits", "Write the logits of a list of token ids to a safetensors file");
   add_model_options(*command, options->model);
   command->add_option("--ids", options->ids, "JSON array of ids; - reads standard input")
       ->required()
       ->type_name("FILE");
   command
       ->add_option("--output", options->output,
-                   "File to write: tensor logits, f32 [tokens, vocab]; - is standard output")
+                   "File to write: one tensor, logits, f32 [tokens, vocab]; - is standard output")
       ->required()
       ->type_name("FILE");
-  command->add_option("--last", options->last, "Only the last N rows (default: all)")
+  command->add_option("--last", options->last, "Write only the last N rows (default: all)")
       ->transform(whole_number(1, max_count))
       ->type_name("N");
   add_cache_options(*command, options->cache, false);

@@ -72,7 +72,7 @@ std::string table(const std::vector<hub::StoredModel>& models, const fs::path& c
     if (model.revisions.empty()) table.add({model.id, short_size(model.bytes), "", "partial" + unfinished});
     for (const hub::StoredRevision& revision : model.revisions) {
       const bool first = &revision == &model.revisions.front();
-      const std::string state = revision.missing.empty() ? "whole" : "partial: lacks " + revision.missing;
+      const std::string state = revision.missing.empty() ? "whole" : "partial: no " + revision.missing;
       table.add({first ? model.id : "", first ? short_size(model.bytes) : "", revision_text(revision),
                  first ? state + unfinished : state});
     }

@@ -34,14 +34,14 @@ SessionOptions ModelOptions::session() const {
 }
 
 void add_model_argument(CLI::App& command, std::string& model) {
-  command.add_option("MODEL", model, "A directory, org/name[@revision] of the Hugging Face hub, or pocket")
+  command.add_option("MODEL", model, "A directory, org/name[@revision] on the Hugging Face hub, or pocket")
       ->required()
       ->type_name("");
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add_model_argument(command, options.model);
-  command.add_option("--threads", options.threads, "Threads (default: every core)")
+  command.add_option("--threads", options.threads, "Number of threads (default: all cores)")
       ->transform(whole_number(1, max_threads))
       ->type_name("N")
       ->group(model_group);
@@ -50,7 +50,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("KIND")
       ->capture_default_str()
       ->group(model_group);
-  command.add_option("--isa", options.isa, "avx512, avx2, neon or portable (default: the best there is)")
+  command.add_option("--isa", options.isa, "avx512, avx2, neon or portable (default: the fastest available)")
       ->check(CLI::IsMember({"avx512", "avx2", "neon", "portable"}))
       ->type_name("NAME")
       ->group(model_group);
@@ -59,18 +59,18 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->type_name("TYPE")
       ->capture_default_str()
       ->group(model_group);
-  command.add_option("--context", options.context, "Most tokens to hold (default: what this run needs)")
+  command.add_option("--context", options.context, "Size of the context in tokens (default: what this run needs)")
       ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->group(model_group);
-  command.add_option("--prefill-chunk", options.prefill_chunk, "Prompt tokens of one forward pass")
+  command.add_option("--prefill-chunk", options.prefill_chunk, "Prompt tokens per forward pass")
       ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str()
       ->group(model_group);
   command
       .add_flag("--force", options.force,
-                "Run although the memory plan does not fit, and do not stop where memory runs out")
+                "Run even if the memory plan does not fit, and keep running when memory runs low")
       ->group(model_group);
 }
 
@@ -92,23 +92,26 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
         ->group(cache_group);
   };
   key("--kv-bits", "bits", "BITS",
-      "Bits a value: turboquant, trellis and turboquant_prod 4, 3.5, 3, 2.5 or 2; mlx_quant and rotated_quant 2 to 6, "
+      "Bits per value: turboquant, trellis and turboquant_prod 4, 3.5, 3, 2.5 or 2; mlx_quant and rotated_quant 2 to "
+      "6, "
       "8");
-  key("--k-bits", "k", "BITS", "Bits of the keys alone; 16 leaves them in bf16");
-  key("--v-bits", "v", "BITS", "Bits of the values alone; 16 leaves them in bf16");
-  key("--kv-group-size", "group", "N", "Channels that share a scale in affine codes: 32, 64 or 128, or K/V");
+  key("--k-bits", "k", "BITS", "Bits for keys only; 16 keeps them in bf16");
+  key("--v-bits", "v", "BITS", "Bits for values only; 16 keeps them in bf16");
+  key("--kv-group-size", "group", "N",
+      "Channels that share a scale in affine codes: 32, 64 or 128, or K/V for each side");
   key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant and trellis: norm, corrected, unbiased or best, or K/V");
   key("--kv-states", "states", "N", "States of trellis: 16, 8, 4 by default at 2, 3, 4 bits; more for larger tables");
   key("--kv-projection", "projection", "KIND", "Signs of turboquant_prod and qjl: gaussian or orthogonal");
-  key("--kv-rows", "rows", "N", "Signs of a key in qjl: multiples of 64 up to 1024");
+  key("--kv-rows", "rows", "N", "Signs per key in qjl: a multiple of 64 up to 1024");
   key("--kv-seed", "seed", "N", "Seed of the rotation's signs");
-  key("--kv-window", "window", "N", "Newest tokens that a query sees in bf16");
-  key("--kv-sink", "sink", "N", "First tokens that are kept in bf16");
-  key("--kv-boundary", "boundary", "N[/BITS]", "First and last N attention layers in bf16, or N/8 in affine 8 bit");
+  key("--kv-window", "window", "N", "Keep the newest N tokens in bf16");
+  key("--kv-sink", "sink", "N", "Keep the first N tokens in bf16");
+  key("--kv-boundary", "boundary", "N[/BITS]",
+      "Keep the first and last N attention layers in bf16, or in affine 8 bit with N/8");
   command
       .add_flag_callback(
           "--kv-split", [&options] { options.keys["split"] = "1"; },
-          "turboquant with one bit more for a quarter of the channels, those that are strongest")
+          "turboquant with one extra bit for the strongest quarter of the channels")
       ->group(cache_group);
 }
 
@@ -134,7 +137,8 @@ std::vector<KvFormat> CacheOptions::formats() const {
 KvFormat CacheOptions::format() const {
   const std::vector<KvFormat> all = formats();
   if (all.size() > 1)
-    throw Error(ErrorKind::usage, fmt::format("--backend: {} formats were given, this command takes one", all.size()));
+    throw Error(ErrorKind::usage,
+                fmt::format("--backend: {} formats were given, this command accepts one", all.size()));
   return all.front();
 }
 

@@ -80,21 +80,22 @@ void add_prefill(CLI::App& program) {
   CLI::App* command = program.add_subcommand("prefill", "Compute a long prompt once and save it for many questions");
   add_model_options(*command, options->model);
   add_stored_prompt_options(*command, options->prompt);
-  command->add_option("--session", options->session, "Go on from a saved session: only the text behind it is computed")
+  command->add_option("--session", options->session, "Resume a saved session; only the new text is computed")
       ->type_name("FILE")
       ->group(session_group);
-  command->add_option("--save-session", options->save_session, "File to write: `generate --session` goes on from it")
+  command->add_option("--save-session", options->save_session, "File to write, for `generate --session`")
       ->required()
       ->type_name("FILE")
       ->group(session_group);
   options->command = command;
   add_cache_options(*command, options->cache, false);
   command->footer(
-      "The text becomes the beginning of a user's turn: the PROMPT of `generate --session` follows it after a blank\n"
-      "line, as with `generate --file`. With --messages the next PROMPT is a turn of its own, with --raw it continues\n"
-      "the text. Piped text stands before PROMPT, as with `generate`.\n"
-      "With --session the text goes on after a stored one, after a blank line, or becomes the next turn of a\n"
-      "conversation; the two files may be the same.\n\n"
+      "The text becomes the start of a user's turn. The PROMPT of `generate --session` follows it after a blank line.\n"
+      "With --messages, the next PROMPT is a turn of its own. With --raw, it continues the text. Text from a pipe "
+      "goes\n"
+      "before PROMPT, as with `generate`.\n"
+      "With --session, the new text is added to the stored text after a blank line, or becomes the next turn of a\n"
+      "conversation. Both files may be the same.\n\n"
       "Examples:\n"
       "  tqkv prefill pocket --file long.txt --save-session long.session\n"
       "  tqkv generate pocket --session long.session 'What does it say about pages?'\n"

@@ -35,10 +35,23 @@ constexpr const char* examples = R"(Examples:
   tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit --dry-run
   tqkv inspect mlx-community/Qwen3.5-35B-A3B-4bit
 
-MODEL is a directory, org/name[@revision] of the Hugging Face hub, fetched when the local cache lacks it, or pocket,
-the bundled model.
-'tqkv COMMAND --help' lists the options of a command. Exit codes: 0, 1 failed, 2 usage, 130 interrupted,
-128 + N ended by signal N.)";
+MODEL is a directory, org/name[@revision] on the Hugging Face hub, or pocket, the bundled model. A model from the hub is
+downloaded if it is not in the local cache.
+'tqkv COMMAND --help' lists the options of a command.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 128 + N ended by signal N.)";
+
+/// What somebody sees who types the program's name alone.
+constexpr const char* first_steps = R"(tqkv runs Qwen3.5 models in MLX format and compresses their key-value cache.
+
+Try the bundled model:
+  tqkv generate pocket 'Hi, what can you help me with?'
+  tqkv chat pocket
+See which models are here, and what a large one needs:
+  tqkv models
+  tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit --dry-run
+List all commands:
+  tqkv --help
+)";
 
 // A program started with a closed standard stream would hand its number to the next file it opens. The stand-ins refuse
 // what the closed stream would have refused.
@@ -101,7 +114,11 @@ std::string usage_message(const CLI::App& program, const CLI::ParseError& error)
 }
 
 int execute(int argc, const char* const* argv) {
-  CLI::App program("tqkv runs Qwen3.5 mixture-of-experts checkpoints with a compressed key-value cache.", "tqkv");
+  if (argc <= 1) {
+    print_error(first_steps);
+    return 2;  // as any other use that is wrong
+  }
+  CLI::App program("tqkv runs Qwen3.5 models in MLX format and compresses their key-value cache.", "tqkv");
   program.set_version_flag("--version", fmt::format("tqkv {}", version), "Print the version and exit");
   program.set_help_flag("-h,--help", "Print this help and exit");
   const auto formatter = std::make_shared<HelpFormatter>();  // shared by CLI11 among the commands

@@ -82,16 +82,17 @@ void add_options(CLI::App& command, PromptOptions& options, const char* prompt_h
   const auto flag = [&](const char* name, bool& target, const char* help) {
     return command.add_flag(name, target, help)->group(prompt_group);
   };
-  add("--file", options.file, "FILE", "Text of a file; with PROMPT: the file, a blank line, PROMPT");
+  add("--file", options.file, "FILE", "Read the prompt from a file; with PROMPT, it follows after a blank line");
   add("--system", options.system, "TEXT", "System message");
-  add("--messages", options.messages, "FILE", "A whole conversation: JSON array of messages with role and content");
-  add("--tools", options.tools, "FILE", "Tools that the model may call: JSON array");
+  add("--messages", options.messages, "FILE", "Read a conversation: a JSON array of messages with role and content");
+  add("--tools", options.tools, "FILE", "Tools that the model may call, as a JSON array");
   if (thinking) {
-    flag("--think", options.think, "Let the model think first (default: as its template says)");
-    flag("--no-think", options.no_think, "Answer at once");
+    flag("--think", options.think, "Let the model think first (default: what its template does)");
+    flag("--no-think", options.no_think, "Answer without thinking");
   }
-  flag("--raw", options.raw, "No chat markup: continue the text; control strings such as <|im_end|> count");
-  flag("--plain", options.plain, "With --raw: control strings are text");
+  flag("--raw", options.raw,
+       "Continue the text without chat markup; control strings such as <|im_end|> keep their meaning");
+  flag("--plain", options.plain, "With --raw, treat control strings as plain text");
 }
 
 void check_options(const PromptOptions& options, const std::string& command) {
@@ -166,7 +167,7 @@ void refuse_beginning(const PromptOptions& options, const std::string& command) 
 }  // namespace
 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
-  add_options(command, options, "What to say to the model; - reads standard input", true);
+  add_options(command, options, "What to ask the model; - reads standard input", true);
 }
 
 void add_stored_prompt_options(CLI::App& command, PromptOptions& options) {

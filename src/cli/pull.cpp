@@ -69,21 +69,20 @@ void pull(const Options& options) {
 void add_pull(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("pull", "Fetch a model of the Hugging Face hub into the local cache");
+  CLI::App* command = program.add_subcommand("pull", "Download a model from the Hugging Face hub");
   command->add_option("MODEL", options->model, "org/name, or org/name@revision: a branch, a tag or a commit")
       ->required()
       ->type_name("");
-  command->add_option("--connections", options->connections, "Files to fetch at once")
+  command->add_option("--connections", options->connections, "Files to download at the same time")
       ->transform(whole_number(1, 16))
       ->type_name("N")
       ->capture_default_str();
-  command->add_flag("--dry-run", options->dry_run, "Say what would be fetched and what is free, and stop");
+  command->add_flag("--dry-run", options->dry_run, "Show what would be downloaded and the free disk space, and stop");
   command->footer(
-      "Only what a checkpoint needs is fetched, from where the last run stopped, and every hash is checked. The cache "
-      "is\n"
-      "that of huggingface_hub, and so are the variables: HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN, "
-      "HF_TOKEN_PATH,\n"
-      "HF_HUB_OFFLINE; proxies are those of curl (https_proxy, no_proxy). Prints the folder of the files.\n\n"
+      "Downloads only the files that are needed, resumes where the last run stopped, and checks every hash. Prints "
+      "the\n"
+      "folder of the files. The cache and the variables are those of huggingface_hub: HF_HUB_CACHE, HF_HOME,\n"
+      "HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE. Proxies are those of curl: https_proxy, no_proxy.\n\n"
       "Examples:\n"
       "  tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit\n"
       "  tqkv pull mlx-community/Qwen3.5-35B-A3B-4bit --dry-run\n"

@@ -105,10 +105,8 @@ void write_report(const Options& options) {
 void add_report(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command = program.add_subcommand("report", "Make one page with tables and figures from measurements");
-  command
-      ->add_option("FILES", options->files,
-                   "Files that 'tqkv evaluate', 'tqkv benchmark' and 'tqkv compare' wrote with --output")
+  CLI::App* command = program.add_subcommand("report", "Make a page with tables and figures from measurements");
+  command->add_option("FILES", options->files, "Files written by the --output of evaluate, benchmark and compare")
       ->required()
       ->type_name("");
   command->add_option("--output", options->output, "HTML file to write; - is standard output")
@@ -116,7 +114,7 @@ void add_report(CLI::App& program) {
       ->type_name("FILE");
   command
       ->add_option("--figures", options->figures,
-                   "Folder for the figures as SVG files (default: the output's name without its ending)")
+                   "Folder for the figures as SVG files (default: the output's name without its extension)")
       ->type_name("DIR");
   command->footer(
       "Example:\n"

@@ -26,14 +26,15 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
     return option;
   };
   CLI::Option* greedy =
-      command.add_flag("--greedy", options.greedy, "Always the most likely token")->group(sampling_group);
+      command.add_flag("--greedy", options.greedy, "Always pick the most likely token")->group(sampling_group);
   add("--temperature", options.temperature, "T", "0 is greedy")->excludes(greedy);
-  add("--top-p", options.top_p, "P", "Most likely tokens that hold this share; 1 is off")->excludes(greedy);
-  add("--top-k", options.top_k, "K", "The K most likely tokens; 0 is off")->excludes(greedy);
-  add("--min-p", options.min_p, "P", "Tokens this likely next to the most likely one; 0 is off")->excludes(greedy);
-  add("--repetition-penalty", options.repetition_penalty, "X", "Against every token seen; 1 is off");
-  add("--presence-penalty", options.presence_penalty, "X", "Against every token generated; 0 is off");
-  add("--seed", options.seed, "N", "Repeats a run (default: a fresh one, shown with --stats)");
+  add("--top-p", options.top_p, "P", "Sample from the most likely tokens that add up to P; 1 is off")->excludes(greedy);
+  add("--top-k", options.top_k, "K", "Sample from the K most likely tokens; 0 is off")->excludes(greedy);
+  add("--min-p", options.min_p, "P", "Drop tokens less likely than P times the most likely one; 0 is off")
+      ->excludes(greedy);
+  add("--repetition-penalty", options.repetition_penalty, "X", "Make tokens that were seen less likely; 1 is off");
+  add("--presence-penalty", options.presence_penalty, "X", "Lower the score of tokens that were generated; 0 is off");
+  add("--seed", options.seed, "N", "Repeat a run (default: a new seed, shown by --stats)");
 }
 
 Sampling combine(Sampling sampling, const SamplingOptions& options) {

@@ -18,7 +18,7 @@ namespace {
                          std::string_view asked) {
   throw Error(ErrorKind::session,
               fmt::format("{}: was computed with {} {}, but the options ask for {}: leave them out, or compute the "
-                          "session anew",
+                          "session again",
                           saved.path().string(), what, held, asked));
 }
 
@@ -66,7 +66,7 @@ void tell_restored(const SavedSession& saved, const Engine& engine, double secon
   note(fmt::format("{}: {} tokens restored in {:.3f} s", saved.path().string(),
                    grouped(static_cast<std::uint64_t>(saved.tokens())), seconds));
   if (isa != engine.device().isa)
-    note(fmt::format("they were computed with {} and go on with {}: what follows may differ in rounding", isa,
+    note(fmt::format("they were computed with {} and continue with {}: what follows may differ in rounding", isa,
                      engine.device().isa));
 }
 

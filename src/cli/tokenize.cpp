@@ -76,14 +76,13 @@ CLI::App* add(CLI::App& program, const char* name, const char* help, Options& op
 void add_tokenize(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command =
-      add(program, "tokenize", "Text to ids: a JSON string a line in, a JSON array a line out", *options);
-  command->add_flag("--plain", options->plain, "Control strings such as <|im_end|> are text");
+  CLI::App* command = add(program, "tokenize", "Convert text to token ids, one JSON string per line", *options);
+  command->add_flag("--plain", options->plain, "Treat control strings such as <|im_end|> as plain text");
   command->footer("Examples:\n  echo '\"Hello world\"' | tqkv tokenize pocket");
   command->callback([options] { tokenize(*options); });
 
   const auto back = std::make_shared<Options>();
-  command = add(program, "detokenize", "Ids to text: a JSON array a line in, a JSON string a line out", *back);
+  command = add(program, "detokenize", "Convert token ids to text, one JSON array per line", *back);
   command->footer("Examples:\n  echo '\"Hello world\"' | tqkv tokenize pocket | tqkv detokenize pocket");
   command->callback([back] { detokenize(*back); });
 }

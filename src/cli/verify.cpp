@@ -114,18 +114,17 @@ void verify(const Options& options) {
 void add_verify(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
   const auto options = std::make_shared<Options>();
-  CLI::App* command =
-      program.add_subcommand("verify", "Compare the files of a model with the hashes published of them");
+  CLI::App* command = program.add_subcommand("verify", "Check the files of a model against their published hashes");
   command->add_option("MODEL", options->model, "A directory, or org/name[@revision] in the local Hugging Face cache")
       ->required()
       ->type_name("");
-  command->add_option("--against", options->against, "The repository whose files it should have: org/name[@revision]")
+  command->add_option("--against", options->against, "Compare with this repository: org/name[@revision]")
       ->type_name("NAME");
-  command->add_flag("--online", options->online, "Ask the hub, also where a list is recorded or the cache tells");
+  command->add_flag("--online", options->online, "Ask the hub even if the hashes are known here");
   command->footer(
-      "Known without a network: the files of mlx-community/Qwen3.5-35B-A3B-4bit, and what the names of the cache's "
-      "blobs\n"
-      "say. Everything else is asked of the hub. Exit code 1 when a file is missing or other than published.\n\n"
+      "Works offline for mlx-community/Qwen3.5-35B-A3B-4bit and for every model in the cache, whose blobs are named "
+      "by\n"
+      "their hashes. For anything else, the hub is asked. The exit code is 1 if a file is missing or differs.\n\n"
       "Examples:\n"
       "  tqkv verify mlx-community/Qwen3.5-35B-A3B-4bit\n"
       "  tqkv verify ./qwen --against mlx-community/Qwen3.5-35B-A3B-4bit\n"

@@ -38,7 +38,7 @@ void read(const json& config, const char* key, std::string_view where, float& ou
 GenerationDefaults GenerationDefaults::parse(std::string_view text, std::string_view where) {
   const json config = json::parse(text, nullptr, false);
   if (config.is_discarded()) throw Error(ErrorKind::config, fmt::format("{}: not valid JSON", where));
-  if (!config.is_object()) throw Error(ErrorKind::config, fmt::format("{}: must hold a JSON object", where));
+  if (!config.is_object()) throw Error(ErrorKind::config, fmt::format("{}: must contain a JSON object", where));
 
   GenerationDefaults defaults;
   Sampling& sampling = defaults.sampling;

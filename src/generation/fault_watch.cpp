@@ -58,7 +58,7 @@ std::optional<std::string> FaultWatch::step(double seconds) {
   return fmt::format(
       "weights do not stay in memory: for each of the last {} tokens {} were read from the disk again, in {} "
       "page "
-      "faults, at {:.2f} s a token; {} of weights have {} of memory: close other programs or take a "
+      "faults, at {:.2f} s per token; {} of weights have {} of memory: close other programs or take a "
       "smaller cache",
       window, short_bytes(static_cast<double>(bytes) / window), grouped(faults / window), a_token,
       short_bytes(static_cast<double>(weights_)), short_bytes(static_cast<double>(available)));

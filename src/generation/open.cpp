@@ -48,7 +48,7 @@ std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokeni
     if (!text) continue;
     const json config = json::parse(*text, nullptr, false);
     if (!config.is_object())
-      throw Error(ErrorKind::chat, fmt::format("{}: must hold a JSON object", where(checkpoint, file)));
+      throw Error(ErrorKind::chat, fmt::format("{}: must contain a JSON object", where(checkpoint, file)));
     const std::string found = template_in(config, where(checkpoint, file));
     if (!found.empty()) return ChatTemplate::detect(found, tokenizer);
   }

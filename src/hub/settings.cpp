@@ -30,7 +30,7 @@ std::string trimmed(std::string_view text) {
 std::string checked_token(std::string token, std::string_view source) {
   const bool plain = std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7f; });
   if (!plain || token.size() > longest_token)
-    throw Error(ErrorKind::hub, fmt::format("{}: holds no token: one word of ASCII was expected", source));
+    throw Error(ErrorKind::hub, fmt::format("{}: contains no token: one word of ASCII was expected", source));
   return token;
 }
 

@@ -43,7 +43,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKi
     throw Error(kind, fmt::format("{}: is not valid JSON: {}", where, detail));
   }
   if (!document.is_object())
-    throw Error(kind, fmt::format("{}: holds {} at the top, expected an object", where, document.type_name()));
+    throw Error(kind, fmt::format("{}: contains {} at the top, expected an object", where, document.type_name()));
   return document;
 }
 

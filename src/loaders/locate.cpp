@@ -61,9 +61,10 @@ std::vector<fs::path> pocket_places() {
 }  // namespace
 
 fs::path locate_model(std::string_view model) {
-  constexpr std::string_view forms = "a model is a directory, org/name[@revision] of the Hugging Face hub, or pocket";
-  if (model.empty()) fail(model, fmt::format("is no model; {}", forms));
-  if (model.find('\0') != std::string_view::npos) fail(model, fmt::format("has a zero byte in it; {}", forms));
+  constexpr std::string_view forms =
+      "give a directory, org/name[@revision] on the Hugging Face hub, or pocket, the bundled model";
+  if (model.empty()) fail(model, fmt::format("no model was named: {}", forms));
+  if (model.find('\0') != std::string_view::npos) fail(model, fmt::format("has a zero byte in it: {}", forms));
   std::error_code error;
   if (model == "pocket") {
     std::vector<std::string> searched;
@@ -71,16 +72,16 @@ fs::path locate_model(std::string_view model) {
       if (fs::is_directory(place, error)) return place;
       searched.push_back(place.string());
     }
-    fail(model, fmt::format(
-                    "the bundled checkpoint is not there; searched {}; set TQKV_MODELS_DIR to the folder that holds it",
-                    fmt::join(searched, ", ")));
+    fail(model,
+         fmt::format("the bundled model is not there; searched {}; set TQKV_MODELS_DIR to the folder that contains it",
+                     fmt::join(searched, ", ")));
   }
   fs::path path(model);
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status)) return path;
   if (fs::exists(status)) fail(model, "is a file, expected the directory of a checkpoint");
   if (const auto name = parse_hub_name(model)) return find_in_hub_cache(*name, hub_cache());
-  fail(model, fmt::format("there is no such directory; {}", forms));
+  fail(model, fmt::format("there is no such directory: {}. 'tqkv models' lists what is in the cache", forms));
 }
 
 fs::path locate_evaluation_text() {

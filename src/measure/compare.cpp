@@ -195,7 +195,7 @@ void require_comparable(const File& first, const File& other) {
                                    lengths_text(*key), first.name));
   }
   if (const Key* key = missing(other, first)) {
-    refuse(other.name, fmt::format("has a run of {}, which {} lacks: only equal lengths can be compared",
+    refuse(other.name, fmt::format("has a run of {}, but {} does not: only equal lengths can be compared",
                                    lengths_text(*key), first.name));
   }
 }
@@ -353,7 +353,7 @@ Comparison compare(std::span<const BenchmarkFile> sources) {
         "\nunpaired: the ratios come from separate runs, so a drift of the machine between them counts as "
         "a difference\n";
   }
-  if (!baseline) comparison.table += "\nno ratios: none of the files holds a run of the baseline backend\n";
+  if (!baseline) comparison.table += "\nno ratios: none of the files contains a run of the baseline backend\n";
 
   Json names = Json::array();
   for (const File& file : files) names.push_back(file.name);

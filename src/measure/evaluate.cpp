@@ -263,7 +263,7 @@ Evaluator::State::State(EvaluationModel of, const EvaluationText& source, Evalua
   if (options.recall) {
     if (!model.chat)
       throw Error(ErrorKind::chat,
-                  "recall: the model's chat template is not Qwen markup, which questions need: go on with --no-recall");
+                  "recall: the model's chat template is not Qwen markup, which the questions need: use --no-recall");
     const measure::Markup markup(*model.tokenizer, *model.chat);
     contexts = measure::make_recall_set(options.recall_options, valid, markup);
     const int longest = measure::longest_session(contexts, options.recall_options.match);

@@ -334,9 +334,10 @@ NoiseFloor read_noise(const JsonObject& json) {
 void require_same(const std::string& file, const std::string& what, const std::string& theirs,
                   const std::string& ours) {
   if (theirs == ours) return;
-  refuse_file(file, what + " was " + theirs + ", now it is " + ours +
-                        ": an evaluation goes on only with all settings equal; write to another file or leave out "
-                        "--resume");
+  refuse_file(file,
+              what + " was " + theirs + ", now it is " + ours +
+                  ": an evaluation can only be continued with the same settings; write to another file or leave out "
+                  "--resume");
 }
 
 }  // namespace

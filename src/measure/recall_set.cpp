@@ -160,8 +160,7 @@ Markup::Markup(const Tokenizer& tokenizer, const ChatTemplate& chat) : tokenizer
       (found ? footer_ : header_).push_back(std::move(piece));
     }
   }
-  if (!found)
-    throw Error(ErrorKind::chat, "recall: the chat template takes the user's text apart: go on with --no-recall");
+  if (!found) throw Error(ErrorKind::chat, "recall: the chat template changes the user's text: use --no-recall");
 }
 
 std::vector<int> Markup::before(const std::string& context) const {

@@ -77,7 +77,7 @@ Drawing draw(const std::vector<Holding>& holdings) {
   drawing.id = "bytes";
   drawing.title = "Bytes of the cache by kind";
   drawing.description = fmt::format(
-      "A bar for each format in four parts: {}, {}, {}, {}. In all: {}. The table beside the figure has every part.",
+      "A bar for each format in four parts: {}, {}, {}, {}. In all: {}. The table next to the figure has every part.",
       kinds[0], kinds[1], kinds[2], kinds[3], listed(described));
   drawing.width = figure_width;
   drawing.height = y;
@@ -148,7 +148,7 @@ void add_bytes(const ReportContext& context) {
     any = true;
     add(context, holdings, "Bytes by kind in the benchmark" + context.of(group));
   }
-  if (!any) context.left_out.push_back("bytes by kind: no file holds them (a comparison has totals alone)");
+  if (!any) context.left_out.push_back("bytes by kind: no file contains them (a comparison has totals alone)");
 }
 
 }  // namespace tqkv::measure

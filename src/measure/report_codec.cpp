@@ -42,7 +42,7 @@ Drawing draw(const Entries& entries, const Styles& styles, const std::string& in
       58, 30, figure_width - 58 - 14, 250, Scale::linear(least - margin, most + margin), Scale::logarithmic(low, high)};
   Canvas canvas;
   draw_up_axis(canvas, panel, "distortion: mean squared error of a unit vector", 8);
-  draw_across_axis(canvas, panel, "stored bits a value", 9);
+  draw_across_axis(canvas, panel, "stored bits per value", 9);
   const auto line = [&](const std::vector<std::pair<double, double>>& bound, std::string_view dash,
                         std::string_view name) {
     std::vector<std::pair<double, double>> points;
@@ -74,8 +74,9 @@ Drawing draw(const Entries& entries, const Styles& styles, const std::string& in
   drawing.id = "codec-" + slug(input);
   drawing.title = "Distortion against bits, input: " + input;
   drawing.description = fmt::format(
-      "A mark for each codec, bits a value across and distortion upwards on a logarithmic axis{}. Distortions: {}. The "
-      "table beside the figure has every number.",
+      "A mark for each codec, bits per value across and distortion upwards on a logarithmic axis{}. Distortions: {}. "
+      "The "
+      "table next to the figure has every number.",
       lower.empty() && upper.empty() ? "" : "; dashed lines are the bounds of theory", listed(described));
   drawing.width = figure_width;
   drawing.height = used + draw_format_legend(canvas, used, styles, formats, names);
@@ -94,12 +95,12 @@ void add_codec(const ReportContext& context) {
     section.id = "codec";
     section.title = "The codecs alone" + context.of(evaluation);
     section.paragraphs.push_back(
-        "Distortion of single vectors without a model, beside the bounds of theory; ± is one standard error.");
+        "Distortion of single vectors without a model, next to the theoretical bounds; ± is one standard error.");
     Table table{"Codecs by input",
                 {{"input", Column::Kind::words},
                  {"format", Column::Kind::words},
                  {"side", Column::Kind::words},
-                 {"bits a value"},
+                 {"bits per value"},
                  {"distortion"},
                  {"lower bound"},
                  {"upper bound"},
@@ -126,7 +127,7 @@ void add_codec(const ReportContext& context) {
     section.tables.push_back(std::move(table));
     context.sections.push_back(std::move(section));
   }
-  if (!any) context.left_out.push_back("the codecs alone: no file holds figures of them");
+  if (!any) context.left_out.push_back("the codecs alone: no file contains figures of them");
 }
 
 }  // namespace tqkv::measure

@@ -93,7 +93,7 @@ void add_positions(const ReportContext& context) {
       drawing.description = fmt::format(
           "A line for each of {} formats over {} ranges of positions, mean KL upwards on a logarithmic axis.{} The "
           "table "
-          "beside the figure has every number.",
+          "next to the figure has every number.",
           chart.series.size(), ranges.size(),
           grows.empty() ? "" : " The last range against the first: " + listed(grows) + ".");
       drawing.width = figure_width;
@@ -112,7 +112,7 @@ void add_positions(const ReportContext& context) {
       context.sections.push_back(std::move(section));
     }
   }
-  if (!any) context.left_out.push_back("KL by position: no file holds it");
+  if (!any) context.left_out.push_back("KL by position: no file contains it");
 }
 
 }  // namespace tqkv::measure

@@ -104,7 +104,7 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
   Panel panel{58, 30, figure_width - 58 - 14, 300, Scale::linear(least - margin, most + margin), scale_of(chart)};
   Canvas canvas;
   draw_up_axis(canvas, panel, "mean KL to the uncompressed cache, nats", 9);
-  draw_across_axis(canvas, panel, "stored bits a value", 9);
+  draw_across_axis(canvas, panel, "stored bits per value", 9);
   draw_levels(canvas, panel, chart.levels);
 
   // What is the best that a number of bits buys: steps from mark to mark.
@@ -146,11 +146,11 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
                                bits_text(chart.runs[index]->bits), rounded(chart.runs[index]->agreement->all.mean_kl)));
   Drawing drawing;
   drawing.id = "quality-" + slug(precision);
-  drawing.title = fmt::format("Mean KL against stored bits a value, {} precision", precision);
+  drawing.title = fmt::format("Mean KL against stored bits per value, {} precision", precision);
   drawing.description = fmt::format(
-      "One mark for each of {} formats, bits a value across and mean KL upwards on a logarithmic axis, lower is "
+      "One mark for each of {} formats, bits per value across and mean KL upwards on a logarithmic axis, lower is "
       "better. "
-      "On the Pareto front: {}. The table beside the figure has every number.",
+      "On the Pareto front: {}. The table next to the figure has every number.",
       chart.runs.size(), listed(best));
   drawing.width = figure_width;
   drawing.height = used + legend;
@@ -162,7 +162,7 @@ Table table_of(const Chart& chart) {
   using Kind = Column::Kind;
   Table table{"Quality against bits",
               {{"format", Kind::words},
-               {"bits a value"},
+               {"bits per value"},
                {"mean KL, nats"},
                {"on the front", Kind::words},
                {"best rival within 0.1 bit", Kind::words},
@@ -238,7 +238,7 @@ void add_quality(const ReportContext& context) {
       context.sections.push_back(std::move(section));
     }
   }
-  if (!any) context.left_out.push_back("quality against bits: no file holds the agreement of a compressed cache");
+  if (!any) context.left_out.push_back("quality against bits: no file contains the agreement of a compressed cache");
 }
 
 }  // namespace tqkv::measure

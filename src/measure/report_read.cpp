@@ -127,7 +127,7 @@ std::vector<SpeedRun> read_speeds(const JsonObject& top, const std::string& kind
       for (const JsonObject& row : lengths.objects("rows")) runs.push_back(read_row(lengths, row));
     }
   }
-  if (runs.empty()) refuse_file(top.file(), "holds no runs");
+  if (runs.empty()) refuse_file(top.file(), "contains no runs");
   return runs;
 }
 

@@ -149,7 +149,7 @@ void add_evaluation(const JsonObject& top, Source& source, ReportData& data) {
   for (const JsonObject& noise : top.objects_or_none("noise_floor")) fresh.noise.push_back(read_noise(noise));
   for (const JsonObject& run : top.objects("runs")) fresh.runs.push_back(read_run(run));
   for (const JsonObject& entry : top.objects_or_none("codec_level")) fresh.codec.push_back(read_codec(entry));
-  if (fresh.runs.empty() && fresh.codec.empty()) refuse_file(source.file, "holds no runs");
+  if (fresh.runs.empty() && fresh.codec.empty()) refuse_file(source.file, "contains no runs");
   fresh.files = {source.file};
   fresh.title =
       fmt::format("{}, {} ({} tokens)", fresh.model, fresh.text.empty() ? "a text" : fresh.text, fresh.tokens);

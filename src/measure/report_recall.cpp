@@ -119,7 +119,7 @@ std::vector<Drawing> draw_maps(const std::vector<Grid>& grids, const Axes& axes)
     drawing.description = fmt::format(
         "A small map for each format, lengths of {} tokens across and {} depths downwards; darker is more right "
         "answers. "
-        "In all: {}. The table beside the figure has every cell.",
+        "In all: {}. The table next to the figure has every cell.",
         tokens_text(axes.lengths.front()) +
             (axes.lengths.size() > 1 ? " to " + tokens_text(axes.lengths.back()) : std::string()),
         axes.depths.size(), listed(shares));
@@ -222,7 +222,7 @@ Drawing draw_tasks(const EvaluationGroup& evaluation, const Styles& styles, cons
   drawing.description = fmt::format(
       "A panel for each of {} tasks and one for all, with the share of right answers and its interval for each "
       "format{}. "
-      "Over all tasks: {}. The table beside the figure has every number.",
+      "Over all tasks: {}. The table next to the figure has every number.",
       tasks.size(), reference == nullptr ? "" : "; a dashed line is the uncompressed cache", listed(shares));
   drawing.width = figure_width;
   drawing.height = used + draw_format_legend(canvas, used, styles, formats, names);
@@ -319,7 +319,7 @@ void add_needles(const ReportContext& context) {
     section.tables.push_back(needle_table(grids, axes));
     context.sections.push_back(std::move(section));
   }
-  if (!any) context.left_out.push_back("needle maps: no file holds needle answers");
+  if (!any) context.left_out.push_back("needle maps: no file contains needle answers");
 }
 
 void add_recall(const ReportContext& context) {
@@ -343,7 +343,7 @@ void add_recall(const ReportContext& context) {
     if (auto table = length_table(grids)) section.tables.push_back(std::move(*table));
     context.sections.push_back(std::move(section));
   }
-  if (!any) context.left_out.push_back("recall by task: no file holds answers");
+  if (!any) context.left_out.push_back("recall by task: no file contains answers");
 }
 
 }  // namespace tqkv::measure

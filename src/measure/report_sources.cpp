@@ -52,7 +52,7 @@ void add_stored_formats(const ReportContext& context) {
     for (const SpeedRun& run : group.runs) add_rows(rows, run.format, run.layers);
   }
   if (rows.empty()) {
-    context.left_out.push_back("formats layer by layer: no file holds them");
+    context.left_out.push_back("formats layer by layer: no file contains them");
     return;
   }
   const std::map<std::string, std::string> names = short_names(context.data.formats);

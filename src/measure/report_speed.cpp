@@ -116,7 +116,7 @@ Drawing draw(const std::vector<const SpeedRun*>& runs, const Styles& styles, boo
   drawing.id = decode ? "decode-speed" : "prompt-speed";
   drawing.title = decode ? "Decode speed by depth" : "Prompt speed by depth";
   drawing.description = fmt::format(
-      "{}Medians: {}. The table beside the figure has the ranges.",
+      "{}Medians: {}. The table next to the figure has the ranges.",
       depths.size() > 1 ? "A line for each format over the depths. " : "A bar for each format at one depth. ",
       described(runs, speed, ratio));
   drawing.width = figure_width;

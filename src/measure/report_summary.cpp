@@ -40,10 +40,10 @@ void add_rivals(const EvaluationGroup& evaluation, const std::string& precision,
   const std::vector<const QualityRun*> runs = agreement_runs(evaluation, precision);
   Table table{fmt::format("Mean KL against a rival that is not larger, {} precision{}", precision, of),
               {{"format", Kind::words},
-               {"bits a value"},
+               {"bits per value"},
                {"mean KL, nats"},
                {"loses to", Kind::words},
-               {"its bits a value"},
+               {"its bits per value"},
                {"its mean KL, nats"},
                {"apart by, standard errors"}},
               {}};
@@ -245,7 +245,7 @@ void add_summary(const ReportContext& context) {
     Table table{"One line for each format", {{"format", Kind::words}}, {}};
     if (precisions) table.columns.push_back({"precision", Kind::words});
     for (const char* title :
-         {"stored bits a value", "KV bytes a token", "mean KL, nats", "KL p99, nats", "same top token",
+         {"stored bits per value", "KV bytes per token", "mean KL, nats", "KL p99, nats", "same top token",
           "perplexity ratio", "recall, right/asked", "against uncompressed, points"})
       table.columns.push_back({title});
     std::vector<const QualityRun*> runs;

@@ -216,7 +216,7 @@ void check_top_keys(const ConfigReader& top, const json& text) {
     if (const auto rope = text.find("rope_parameters"); !own && rope != text.end()) own = in_object(*rope);
     if (own && *own == value) continue;
     if ((key == "rope_scaling" || key == "rope_parameters") && off(value)) continue;
-    top.fail(fmt::format("{} is {} beside text_config, {}: move it into text_config", key, shown(value.dump()),
+    top.fail(fmt::format("{} is {} next to text_config, {}: move it into text_config", key, shown(value.dump()),
                          own ? "but " + shown(own->dump()) + " inside" : "which does not have it"));
   }
   check_window(top);

@@ -158,7 +158,7 @@ class Binder {
     if (!weight) return;
     if (weight->dtype == DType::u32) {
       used_.insert(module + ".biases");
-      return misfit(module + ".weight", *weight, "a tensor " + module + ".scales beside it, which is missing");
+      return misfit(module + ".weight", *weight, "a tensor " + module + ".scales next to it, which is missing");
     }
     if (!floating(weight->dtype) || weight->shape != shape)
       return misfit(module + ".weight", *weight, describe(DType::bf16, shape));
@@ -203,7 +203,7 @@ class Binder {
     if (said.bits != bits)
       contradiction(module, said.bits == 0
                                 ? fmt::format("is said not to be quantized, but its weight {} and scales {} are {} "
-                                              "bits a value",
+                                              "bits per value",
                                               describe(*weight), describe(*scales), bits)
                                 : fmt::format("is said to have {} bits, but its weight {} and scales {} are {} bits "
                                               "a value",

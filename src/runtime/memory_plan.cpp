@@ -214,7 +214,7 @@ std::string describe(const MemoryPlan& plan) {
   };
   row("weights", plan.weights, "mapped from the files");
   row("keys and values", plan.kv,
-      fmt::format("{} B a token, pages of {} tokens", grouped(plan.kv_per_token), cache::page_tokens));
+      fmt::format("{} B per token, pages of {} tokens", grouped(plan.kv_per_token), cache::page_tokens));
   row("recurrent state", plan.recurrent, name(plan.state));
   row("convolution", plan.convolution, "");
   if (plan.snapshots > 0) row("snapshots", plan.snapshots, "of the recurrent state");
@@ -251,7 +251,8 @@ std::string describe(const MemoryPlan& plan) {
 std::string warning(const MemoryPlan& plan) {
   if (plan.verdict != Verdict::weights_spill) return {};
   return fmt::format(
-      "weights of {} do not fit beside {} of cache and working memory in the {} available: about {} will be read from "
+      "weights of {} do not fit together with {} of cache and working memory in the {} available: about {} will be "
+      "read from "
       "the disk for each token",
       size(plan.weights), size(plan.anonymous()), size(plan.usable()), size(plan.disk_per_token));
 }
@@ -265,10 +266,11 @@ void require_fit(const MemoryPlan& plan) {
   }
   throw Error(
       ErrorKind::memory,
-      fmt::format("memory plan: {} tokens with {} need {} of memory beside the weights, but {} are available: the "
-                  "largest context that fits is {} tokens ({}); ask for a shorter --context, or --force it",
-                  plan.context, plan.format.canonical(), size(plan.anonymous()), size(plan.usable()),
-                  tokens_or_none(plan.largest_context), others));
+      fmt::format(
+          "memory plan: {} tokens with {} need {} of memory in addition to the weights, but {} are available: the "
+          "largest context that fits is {} tokens ({}); ask for a shorter --context, or --force it",
+          plan.context, plan.format.canonical(), size(plan.anonymous()), size(plan.usable()),
+          tokens_or_none(plan.largest_context), others));
 }
 
 }  // namespace tqkv

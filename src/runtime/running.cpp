@@ -158,7 +158,7 @@ std::string describe_others(const std::vector<RunningProcess>& others, const Mem
     if (!large(other.weights + other.anonymous)) continue;
     weights[other.directory] = other.weights;
     sum += other.anonymous;
-    list += fmt::format("{}process {} runs {} ({} of weights{}, {} beside them)", list.empty() ? "" : ", ", other.pid,
+    list += fmt::format("{}process {} runs {} ({} of weights{}, {} in addition)", list.empty() ? "" : ", ", other.pid,
                         other.model, short_bytes(static_cast<double>(other.weights)),
                         other.directory == own ? ", the same" : "", short_bytes(static_cast<double>(other.anonymous)));
   }
@@ -166,7 +166,7 @@ std::string describe_others(const std::vector<RunningProcess>& others, const Mem
   for (const auto& [path, bytes] : weights) sum += bytes;
   return fmt::format("on this machine {}: together {} of {} of memory{}", list, short_bytes(static_cast<double>(sum)),
                      short_bytes(static_cast<double>(total)),
-                     sum <= total ? "" : ", so that weights will be read from the disk again and again");
+                     sum <= total ? "" : ": weights will be read from the disk again and again");
 }
 
 }  // namespace tqkv

@@ -200,7 +200,7 @@ void read_merges(const Reader& in, const Json& model, const Vocabulary& vocabula
     joined.assign(left).append(right);
     const auto a = vocabulary.find(left), b = vocabulary.find(right), c = vocabulary.find(joined);
     if (a == vocabulary.end() || b == vocabulary.end() || c == vocabulary.end()) {
-      in.fail(fmt::format("merge {}, {}, refers to a token that model.vocab lacks", rank, Reader::shown(merge)));
+      in.fail(fmt::format("merge {}, {}, refers to a token that is not in model.vocab", rank, Reader::shown(merge)));
     }
     bpe.add(a->second, b->second, c->second);
   }
@@ -309,7 +309,7 @@ void Tokenizer::Impl::put(int id, std::string_view token) {
 
 void Tokenizer::Impl::load(std::string_view tokenizer_json, std::string_view tokenizer_config, std::string_view where) {
   const Reader in{std::string(where)};
-  const Reader config_in{fmt::format("tokenizer_config.json beside {}", where)};
+  const Reader config_in{fmt::format("tokenizer_config.json next to {}", where)};
   if (tokenizer_json.size() > (std::size_t{1} << 30)) {
     in.fail(fmt::format("it has {} bytes, at most 1 GiB is read", tokenizer_json.size()));
   }

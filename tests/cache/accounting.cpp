@@ -34,7 +34,7 @@ double megabytes(std::uint64_t count) {
 
 }  // namespace
 
-TEST_CASE("bytes a token of the 35B shape are those of the published table") {
+TEST_CASE("bytes per token of the 35B shape are those of the published table") {
   const struct {
     const char* format;
     std::uint64_t bytes;

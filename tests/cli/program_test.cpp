@@ -42,6 +42,31 @@ TEST_CASE("tqkv --help names every command and ends with examples") {
     CHECK(contains(result.output, word));
 }
 
+TEST_CASE("tqkv alone says what to type next") {
+  const ProcessResult result = run_tqkv({});
+  CHECK(result.exit_code == 2);
+  CHECK(result.output.empty());
+  for (const char* line : {"\n  tqkv generate pocket 'Hi, what can you help me with?'\n", "\n  tqkv chat pocket\n",
+                           "\n  tqkv models\n", "\n  tqkv --help\n"})
+    CHECK(contains(result.error, line));
+}
+
+TEST_CASE("a model that is not there is an error that says what to type next") {
+  const ProcessResult nowhere = run_tqkv({"generate", "nowhere", "Hi"});
+  CHECK(nowhere.exit_code == 1);
+  CHECK(lines_in(nowhere.error) == 1);
+  CHECK(contains(nowhere.error,
+                 "nowhere: there is no such directory: give a directory, org/name[@revision] on the Hugging "
+                 "Face hub, or pocket, the bundled model. 'tqkv models' lists what is in the cache"));
+  ProcessOptions offline;
+  offline.environment = {{"HF_HUB_OFFLINE", "1"}, {"HF_HUB_CACHE", "/nowhere"}};
+  const ProcessResult absent = run_tqkv({"generate", "org/name", "Hi"}, offline);
+  CHECK(absent.exit_code == 1);
+  CHECK(lines_in(absent.error) == 1);
+  CHECK(contains(absent.error, "HF_HUB_OFFLINE is set: unset it, then fetch it"));
+  CHECK(contains(absent.error, "tqkv pull org/name"));
+}
+
 TEST_CASE("tqkv generate --help names its options with their defaults") {
   const ProcessResult result = run_tqkv({"generate", "--help"});
   CHECK(result.exit_code == 0);

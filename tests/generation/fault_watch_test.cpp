@@ -35,12 +35,13 @@ TEST_CASE("weights that are read for the first time are no reason to complain") 
   CHECK(process.watch.faults() == 20'000);
 }
 
-TEST_CASE("weights for which there is no room are told once, with bytes, faults and seconds a token") {
+TEST_CASE("weights for which there is no room are told once, with bytes, faults and seconds per token") {
   Process process;
   process.available = 12 * GB;
   const std::string said = process.steps(1000, GB / 2);
   CHECK(said.find("weights do not stay in memory") == 0);
-  for (const char* part : {"last 16 tokens", "500.0 MB", "1,000 page faults", "1.50 s a token", "20.0 GB", "12.0 GB"}) {
+  for (const char* part :
+       {"last 16 tokens", "500.0 MB", "1,000 page faults", "1.50 s per token", "20.0 GB", "12.0 GB"}) {
     CAPTURE(part);
     CHECK(said.find(part) != std::string::npos);
   }

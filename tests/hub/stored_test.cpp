@@ -91,9 +91,8 @@ TEST_CASE("the models of the cache are listed with their sizes, and what is part
 
   const ProcessResult list = run_tqkv({"models"}, in_cache(stored.cache()));
   CHECK(list.exit_code == 0);
-  for (const char* part :
-       {"pocket", "bundled", "org/name", "main (0123456789ab)", "v1 (89abcdef0123)", "whole",
-        "partial: lacks tokenizer.json", "partial; 1.0 kB of an unfinished download", "3 models in "})
+  for (const char* part : {"pocket", "bundled", "org/name", "main (0123456789ab)", "v1 (89abcdef0123)", "whole",
+                           "partial: no tokenizer.json", "partial; 1.0 kB of an unfinished download", "3 models in "})
     CHECK_MESSAGE(contains(list.output, part), part);
   const json object = json::parse(run_tqkv({"models", "--json"}, in_cache(stored.cache())).output);
   CHECK(object["cache"] == stored.cache().string());

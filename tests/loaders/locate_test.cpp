@@ -125,7 +125,8 @@ TEST_CASE("what is no model is refused with what a model is") {
   const TemporaryDirectory directory;
   const WorkingDirectory there(directory.path());
   write_file("file", "");
-  CHECK(contains(refusal(""), "a model is a directory, org/name[@revision] of the Hugging Face hub, or pocket"));
+  CHECK(contains(refusal(""),
+                 "give a directory, org/name[@revision] on the Hugging Face hub, or pocket, the bundled model"));
   CHECK(contains(refusal("nowhere"), "there is no such directory"));
   CHECK(contains(refusal("/nowhere/at/all"), "there is no such directory"));
   CHECK(contains(refusal("../x/y"), "there is no such directory"));

@@ -57,7 +57,7 @@ TEST_CASE("the published byte figures of the 35B shape come out of the accountin
   }
 }
 
-TEST_CASE("bytes and bits a value of every listed format are those of the format table") {
+TEST_CASE("bytes and bits per value of every listed format are those of the format table") {
   const Inspection inspection = of_config("configs/qwen3.5-35b-a3b-4bit.json");
   const json figures = json::parse(to_json(inspection));
   const std::vector<std::tuple<const char*, int, double>> expected{

@@ -295,7 +295,7 @@ TEST_CASE("two precisions have figures of their own, two evaluations of one sett
             "turboquant (file1.json)")[0] == "4.06");
 }
 
-TEST_CASE("codec figures stand beside the bounds of theory") {
+TEST_CASE("codec figures stand next to the theoretical bounds") {
   json evaluation = example_evaluation({turbo});
   for (const char* input : {"gaussian", "captured K"}) {
     for (const int bits : {2, 3, 4})
@@ -377,10 +377,10 @@ TEST_CASE("a file that is no measurement is refused with its name and what is wr
   file["schema"] = 2;
   CHECK(contains(refusal(file), "has schema 2, this version of tqkv reads schema 1"));
   file = example_evaluation({});
-  CHECK(contains(refusal(file), "holds no runs"));
+  CHECK(contains(refusal(file), "contains no runs"));
   file = example_benchmark({0});
   file["runs"] = json::array();
-  CHECK(contains(refusal(file), "holds no runs"));
+  CHECK(contains(refusal(file), "contains no runs"));
   file = example_benchmark({0});
   file["runs"][1]["trials"] = json::array();
   CHECK(contains(refusal(file), "runs[1] has no trials"));

@@ -151,7 +151,7 @@ TEST_CASE("the guard of this machine keeps less free than a plan leaves") {
   CHECK(guard.keep_free < plan_memory(large(), 0, KvFormat::of(Backend::turboquant), {}).keep_free);
 }
 
-TEST_CASE("weights that do not fit beside the cache are a warning with the bytes read for each token") {
+TEST_CASE("weights that do not fit together with the cache are a warning with the bytes read for each token") {
   const ModelConfig config = large();
   std::uint64_t weights = 0;
   for (const WeightKind& kind : expected_weights(config)) weights += kind.bytes;
@@ -207,7 +207,7 @@ TEST_CASE("the table of a plan names every kind of memory with its bytes") {
       plan_memory(large(), 20'000'000'000, KvFormat::of(Backend::turboquant), request(32768, 24'000'000'000));
   const std::string text = describe(plan);
   for (const char* part : {"turboquant:k=4:v=4", "context 32,768 of 262,144 tokens", "20.00 GB", "170.39 MB",
-                           "5,200 B a token, pages of 256 tokens", "62.91 MB", "1.47 MB", "24.00 GB", "fits"}) {
+                           "5,200 B per token, pages of 256 tokens", "62.91 MB", "1.47 MB", "24.00 GB", "fits"}) {
     CAPTURE(part);
     CHECK(text.find(part) != std::string::npos);
   }

@@ -135,7 +135,7 @@ TEST_CASE("the second of two large models is told about the first, and the same 
     return describe_others({first}, plan_of(18 * GB, GB), directory, total);
   };
   const std::string shared = line("/models/large", 32 * GB);
-  CHECK(shared.find("process 4711 runs org/large (20.0 GB of weights, the same, 2.0 GB beside them)") !=
+  CHECK(shared.find("process 4711 runs org/large (20.0 GB of weights, the same, 2.0 GB in addition)") !=
         std::string::npos);
   CHECK(shared.find("together 23.0 GB of 32.0 GB") != std::string::npos);
   CHECK(shared.find("again and again") == std::string::npos);

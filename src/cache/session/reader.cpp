@@ -80,7 +80,7 @@ std::vector<SessionTensor> SessionReader::layout(const ModelConfig& config, cons
   }
   const int pending = static_cast<int>(text_.pending.size());
   if (tokens_ > config.max_position_embeddings || pending > config.max_position_embeddings)
-    fail(fmt::format("holds {} tokens and {} more, but the model takes at most {}", tokens_, pending,
+    fail(fmt::format("contains {} tokens and {} more, but the model accepts at most {}", tokens_, pending,
                      config.max_position_embeddings));
   std::vector<SessionTensor> tensors =
       session_layout(config, {own.format, own.precision, own.state, tokens_, pending, logits_});

@@ -99,7 +99,7 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
       guard_(options.guard) {
   if (options.threads < 0 || options.threads > max_threads)
     throw Error(ErrorKind::usage,
-                fmt::format("threads: {} is not between 1 and {} (0 takes every core)", options.threads, max_threads));
+                fmt::format("threads: {} is not between 1 and {} (0 uses all cores)", options.threads, max_threads));
   final_norm_ = weights_.norm.to_f32();
   for (const auto& layer : weights_.layers) {
     LayerVectors vectors;
@@ -143,7 +143,7 @@ std::unique_ptr<Session> CpuEngine::restore(const SavedSession& saved, const Ses
   SessionOptions own = options;
   own.state = identity.state;
   if (own.context > 0 && saved.tokens() > own.context)
-    throw Error(ErrorKind::input, fmt::format("{}: holds {} tokens, but the context is {}: give a larger one", where,
+    throw Error(ErrorKind::input, fmt::format("{}: contains {} tokens, but the context is {}: give a larger one", where,
                                               saved.tokens(), own.context));
   auto session = std::make_unique<CpuSession>(*this, identity.format, own);
   session->load(saved);

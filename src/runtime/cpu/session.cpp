@@ -42,7 +42,8 @@ class CpuSnapshot final : public Snapshot {
 int checked_context(const ModelConfig& config, const SessionOptions& options) {
   const int native = config.max_position_embeddings;
   if (options.context < 0 || options.context > native)
-    throw Error(ErrorKind::usage, fmt::format("context: {} tokens; the model takes 1 to {}", options.context, native));
+    throw Error(ErrorKind::usage,
+                fmt::format("context: {} tokens; the model accepts 1 to {}", options.context, native));
   return options.context == 0 ? native : options.context;
 }
 
