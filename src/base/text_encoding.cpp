@@ -16,7 +16,7 @@ constexpr std::string_view utf32_little("\xff\xfe\0\0", 4), utf32_big("\0\0\xfe\
 std::string from_utf16(std::string_view bytes, bool big, const std::string& name) {
   const auto refuse = [&](std::size_t at, const char* what) {
     throw Error(ErrorKind::input,
-                fmt::format("{}: byte {}: the text is UTF-16 and {} here: save it as UTF-8", name, at, what));
+                fmt::format("{}: byte {}: the text is UTF-16 and {}: save it as UTF-8", name, at, what));
   };
   const auto unit = [&](std::size_t at) {
     const auto first = static_cast<std::uint8_t>(bytes[at]), second = static_cast<std::uint8_t>(bytes[at + 1]);

@@ -1,5 +1,7 @@
 #include "loaders/tensor_names.h"
 
+#include "base/printable.h"
+
 namespace tqkv {
 namespace {
 
@@ -49,11 +51,10 @@ bool plain_file_name(std::string_view name) {
 
 std::string shown(std::string_view name) {
   constexpr std::size_t longest = 160;
-  std::string text(name.substr(0, longest));
-  for (char& c : text)
-    if (unprintable(c)) c = '?';
-  if (name.size() > longest) text += "...";
-  return text;
+  if (name.size() <= longest) return printable(name, Keep::nothing);
+  std::size_t cut = longest;
+  while (cut > 0 && (static_cast<unsigned char>(name[cut]) & 0xc0u) == 0x80) --cut;  // not inside a character
+  return printable(name.substr(0, cut), Keep::nothing) + "...";
 }
 
 }  // namespace tqkv

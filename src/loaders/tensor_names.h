@@ -17,7 +17,7 @@ std::optional<std::string> canonical_name(std::string_view name);
 /// Whether `name` is a file name and nothing else: no folder, not "." or "..", nothing unprintable.
 bool plain_file_name(std::string_view name);
 
-/// `name` cut to a length that fits a message, unprintable characters replaced.
+/// `name` cut to a length that fits a message, control characters escaped (base/printable.h).
 std::string shown(std::string_view name);
 
 }  // namespace tqkv

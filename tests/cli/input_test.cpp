@@ -46,7 +46,7 @@ TEST_CASE("text that is piped in stands before the prompt, as that of --file doe
   CHECK(contains(expected.output, "user\nNotes\r\nof two lines\n\nSum up<|im_end|>"));
   CHECK(piped.exit_code == 0);
   CHECK(piped.output == expected.output);
-  CHECK(piped.error == "tqkv: standard input: 22 bytes, in front of PROMPT\n");
+  CHECK(piped.error == "tqkv: standard input: 21 bytes, in front of PROMPT\n");
   CHECK(redirected("< \"$1\"", file).output == expected.output);
   CHECK(prompt({"--raw", "Sum up"}, text).output == "Notes\r\nof two lines\n\nSum up");
   // What is named is read, and nothing else.

@@ -134,7 +134,7 @@ TEST_CASE("what is no model is refused with what a model is") {
   CHECK(contains(refusal("or g/name"), "there is no such directory"));
   CHECK(contains(refusal("file"), "is a file, expected the directory of a checkpoint"));
   CHECK(contains(refusal(std::string_view("a\0b", 3)), "zero byte"));
-  CHECK(contains(refusal("line\nbreak"), "line?break: there is no such directory"));
+  CHECK(contains(refusal("line\nbreak"), "line\\nbreak: there is no such directory"));
 }
 
 TEST_CASE("org/name@revision is the snapshot of that branch, tag or commit") {
