@@ -185,7 +185,7 @@ TEST_CASE("a session is saved all the same when nobody reads the answer to its e
       CAPTURE(result.error);
       CHECK(result.exit_code == 1);
       CHECK(contains(result.error, "tokens saved"));
-      CHECK(contains(result.error, "standard output: cannot be written") ==
+      CHECK((result.error.find("standard output: cannot be written") != std::string::npos) ==
             (output == ProcessOptions::Output::full_device));
       CHECK(read_text(cut) == read_text(whole));
       std::filesystem::remove(cut);

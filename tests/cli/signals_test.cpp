@@ -56,7 +56,7 @@ void wait_until_handled(pid_t child, pid_t tqkv) {
   while ((caught & all) != all && !has_ended(child)) {
     std::ifstream status("/proc/" + std::to_string(tqkv) + "/status");
     for (std::string line; std::getline(status, line);) {
-      if (line.starts_with("Name:") && !contains(line, "tqkv")) break;
+      if (line.starts_with("Name:") && line.find("tqkv") == std::string::npos) break;
       if (line.starts_with("SigCgt:")) caught = std::strtoull(line.c_str() + 7, nullptr, 16);
     }
   }
@@ -84,11 +84,10 @@ void ends_every_command(bool is_first) {
   // Each waits: for its input, or with a page that is half written for a file that never comes.
   const std::vector<std::vector<std::string>> commands{
       {"report", pipe, "--output", (folder / "page.html").string()},
-      {"inspect", pipe, "--output", (folder / "page.json").string()},
       {"generate", "pocket", "--file", pipe, "Hi", "--save-session", session},
       {"prefill", "pocket", "--file", pipe, "--save-session", session},
       {"chat", "pocket"},
-      {"tokenize", "pocket", "-"},
+      {"tokenize", "pocket"},
       {"evaluate", "pocket", "--text", pipe},
       {"benchmark", "pocket", "--text", pipe},
       {"logits", "pocket", "--ids", pipe, "--output", (folder / "logits").string()},
@@ -112,7 +111,7 @@ void ends_every_command(bool is_first) {
       const ProcessResult result = run(line, options);
       CAPTURE(result.error);
       CHECK(result.exit_code == 128 + signal);
-      CHECK(!contains(result.error, "internal"));
+      CHECK(result.error.find("internal") == std::string::npos);
       CHECK(files_in(folder.path()) == 2);  // the pipe and the session
     }
     if (sanitized) break;
@@ -139,7 +138,7 @@ TEST_CASE("a signal that a supervisor ignores for the program stays ignored") {
     while ((caught & (1ull << (SIGTERM - 1))) == 0 && !has_ended(child)) {
       std::ifstream status("/proc/" + std::to_string(child) + "/status");
       for (std::string line; std::getline(status, line);) {
-        if (line.starts_with("Name:") && !contains(line, "tqkv")) break;
+        if (line.starts_with("Name:") && line.find("tqkv") == std::string::npos) break;
         if (line.starts_with("SigIgn:")) ignored = std::strtoull(line.c_str() + 7, nullptr, 16);
         if (line.starts_with("SigCgt:")) caught = std::strtoull(line.c_str() + 7, nullptr, 16);
       }
