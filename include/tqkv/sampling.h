@@ -1,11 +1,13 @@
 // Sampling: how the next id is chosen from logits. Implemented in src/generation.
 //
-// The order is that of transformers: repetition penalty, presence penalty, temperature, top_k, top_p, min_p; then one
+// The order is that of transformers: repetition penalty, presence and frequency penalty, temperature, top_k, top_p, min_p; then one
 // draw. Random numbers come from a counter, not from a state, so that every device draws the same ones.
 #pragma once
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -19,22 +21,32 @@ struct Sampling {
   float min_p = 0.0f;               ///< ids at least this share as likely as the most likely one; 0: all
   float repetition_penalty = 1.0f;  ///< divides positive and multiplies negative logits of every id seen; 1: off
   float presence_penalty = 0.0f;    ///< taken off the logits of every id that was generated; 0: off
+  float frequency_penalty = 0.0f;   ///< taken off once for each time that the id was generated; 0: off
   std::uint64_t seed = 0;
 
   bool is_greedy() const { return greedy || temperature == 0.0f; }
 };
 
 /// Throws Error(usage) for a value out of its range: temperature 0 to 100, top_p above 0 to 1, top_k from 0, min_p 0 to
-/// 1, repetition_penalty above 0 to 100, presence_penalty -100 to 100.
+/// 1, repetition_penalty above 0 to 100, presence_penalty and frequency_penalty -100 to 100.
 void check(const Sampling& sampling);
 
 /// What a checkpoint's generation_config.json asks for.
 struct GenerationDefaults {
   Sampling sampling;          ///< greedy unless do_sample is true; what is absent is off
   std::vector<int> stop_ids;  ///< eos_token_id; empty when it is absent
-  /// `where` names the file in messages. Throws Error(config).
+  /// A value that cannot be used: the one in `sampling` is then off.
+  struct Fault {
+    std::string key, message;
+  };
+  std::vector<Fault> faults;
+  /// What other programs write for "off" is off: top_k -1, top_p 0, repetition_penalty 0; 20.0 is 20. `where` names the
+  /// file in messages. Throws Error(config) for a file that is no JSON object and for stop ids that are no ids.
   static GenerationDefaults parse(std::string_view json, std::string_view where);
 };
+
+/// Throws Error(config) for a fault whose key is not in `replaced`, the keys that were given otherwise.
+void require_sound(const GenerationDefaults& defaults, std::span<const std::string_view> replaced = {});
 
 /// Uniform in [0, 1), a function of its arguments alone: h >> 11 times 2^-53, where
 ///   z = seed + (position + 1) * 0x9e3779b97f4a7c15,  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9,
@@ -46,7 +58,7 @@ class Sampler {
  public:
   /// `allowed` [vocab]: ids that may be chosen; empty: all of them. Throws Error(usage) as check() does.
   explicit Sampler(const Sampling& sampling, std::vector<bool> allowed = {});
-  /// Ids of the prompt: the repetition penalty applies to them, the presence penalty does not.
+  /// Ids of the prompt: the repetition penalty applies to them, the presence and frequency penalties do not.
   void prompt(std::span<const int> ids);
   /// Chooses from logits [vocab] the id that will stand at `position`. Equal logits: the lower id comes first, so top_k
   /// keeps exactly k ids. The draw walks the ids that are left in ascending order until their summed probability (f64)
@@ -65,7 +77,8 @@ class Sampler {
 
   Sampling sampling_;
   std::vector<bool> allowed_;
-  std::unordered_set<int> seen_, generated_;
+  std::unordered_set<int> seen_;
+  std::unordered_map<int, int> generated_;  // how often
   std::vector<float> adjusted_;  // logits after the penalties
   std::vector<Candidate> candidates_;
 };

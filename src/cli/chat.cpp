@@ -91,8 +91,7 @@ class Chat {
                                           : std::min(default_context, config_.max_position_embeddings);
     session_options_ = options_.model.session();
     session_options_.context = context_;
-    sampling_ = combine(defaults_.sampling, options.sampling);
-    check(sampling_);
+    sampling_ = combine(defaults_, options.sampling);
     plan_ = plan(format_, saved.has_value());
     announcement_ = admit(plan_, options_.model, checkpoint.directory());
     engine_ = Engine::load(std::move(checkpoint), options_.model.device());

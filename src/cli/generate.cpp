@@ -80,7 +80,7 @@ void save_result(const Options& options, const Session& session, const GenerateR
 
 void generate(Options options) {
   check(options.prompt, !options.session.empty());
-  check(combine({}, options.sampling));
+  check(combine(Sampling{}, options.sampling));
   std::optional<SavedSession> saved = open_saved(options.session);
   const KvFormat format =
       saved ? adopt(*saved, *options.command, options.cache, options.model) : options.cache.format();
@@ -114,7 +114,7 @@ void generate(Options options) {
 
   const Interrupt interrupt;
   GenerateOptions generation;
-  generation.sampling = combine(defaults.sampling, options.sampling);
+  generation.sampling = combine(defaults, options.sampling);
   generation.stop_ids = defaults.stop_ids;
   generation.max_tokens = options.max_tokens;
   generation.split_thinking = generation.skip_special = !raw;

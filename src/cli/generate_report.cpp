@@ -30,6 +30,7 @@ std::string sampling_text(const Sampling& sampling) {
   }
   if (sampling.repetition_penalty != 1.0f) text += fmt::format(", repetition penalty {}", sampling.repetition_penalty);
   if (sampling.presence_penalty != 0.0f) text += fmt::format(", presence penalty {}", sampling.presence_penalty);
+  if (sampling.frequency_penalty != 0.0f) text += fmt::format(", frequency penalty {}", sampling.frequency_penalty);
   if (!sampling.is_greedy()) text += fmt::format(", seed {}", sampling.seed);
   return text;
 }
@@ -59,6 +60,7 @@ json sampling_json(const Sampling& sampling) {
           {"min_p", decimal(sampling.min_p)},
           {"repetition_penalty", decimal(sampling.repetition_penalty)},
           {"presence_penalty", decimal(sampling.presence_penalty)},
+          {"frequency_penalty", decimal(sampling.frequency_penalty)},
           {"seed", sampling.is_greedy() ? json() : json(sampling.seed)}};
 }
 

@@ -2,7 +2,9 @@
 
 #include <limits>
 #include <random>
+#include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "number_checks.h"
 
@@ -34,6 +36,8 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
       ->excludes(greedy);
   add("--repetition-penalty", options.repetition_penalty, "X", "Make tokens that were seen less likely; 1 is off");
   add("--presence-penalty", options.presence_penalty, "X", "Lower the score of tokens that were generated; 0 is off");
+  add("--frequency-penalty", options.frequency_penalty, "X",
+      "Lower the score of a token each time it is generated; 0 is off");
   add("--seed", options.seed, "N", "Repeat a run (default: a new seed, shown by --stats)");
 }
 
@@ -46,10 +50,30 @@ Sampling combine(Sampling sampling, const SamplingOptions& options) {
   sampling.min_p = options.min_p.value_or(sampling.min_p);
   sampling.repetition_penalty = options.repetition_penalty.value_or(sampling.repetition_penalty);
   sampling.presence_penalty = options.presence_penalty.value_or(sampling.presence_penalty);
+  sampling.frequency_penalty = options.frequency_penalty.value_or(sampling.frequency_penalty);
   if (options.seed)
     sampling.seed = *options.seed;
   else
     sampling.seed = std::random_device{}();
+  return sampling;
+}
+
+Sampling combine(const GenerationDefaults& defaults, const SamplingOptions& options) {
+  std::vector<std::string_view> replaced;
+  const auto given = [&](bool is, std::string_view key) {
+    if (is || (options.greedy && key.find("penalty") == key.npos)) replaced.push_back(key);
+  };
+  given(options.temperature.has_value(), "temperature");
+  given(options.top_p.has_value(), "top_p");
+  given(options.top_k.has_value(), "top_k");
+  given(options.min_p.has_value(), "min_p");
+  given(options.temperature || options.top_p || options.top_k || options.min_p, "do_sample");
+  given(options.repetition_penalty.has_value(), "repetition_penalty");
+  given(options.presence_penalty.has_value(), "presence_penalty");
+  given(options.frequency_penalty.has_value(), "frequency_penalty");
+  require_sound(defaults, replaced);
+  const Sampling sampling = combine(defaults.sampling, options);
+  check(sampling);
   return sampling;
 }
 

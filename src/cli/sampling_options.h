@@ -10,12 +10,16 @@ namespace tqkv::cli {
 
 struct SamplingOptions {
   bool greedy = false;
-  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int> top_k;
   std::optional<std::uint64_t> seed;
 };
 
 void add_sampling_options(CLI::App& command, SamplingOptions& options);
+
+/// The same for what generation_config.json asks for. Throws Error(config) for a value there that cannot be used and
+/// that no option replaces, and Error(usage) as check() does.
+Sampling combine(const GenerationDefaults& defaults, const SamplingOptions& options);
 
 /// The checkpoint's sampling with what was asked for on top. Asking how to sample turns sampling on.
 Sampling combine(Sampling sampling, const SamplingOptions& options);

@@ -35,6 +35,8 @@ void check(const Sampling& sampling) {
     out_of_range("the repetition penalty", sampling.repetition_penalty, "above 0 and at most 100; 1 is off");
   if (!within(sampling.presence_penalty, -100.0f, 100.0f))
     out_of_range("the presence penalty", sampling.presence_penalty, "from -100 to 100; 0 is off");
+  if (!within(sampling.frequency_penalty, -100.0f, 100.0f))
+    out_of_range("the frequency penalty", sampling.frequency_penalty, "from -100 to 100; 0 is off");
 }
 
 double uniform(std::uint64_t seed, std::uint64_t position) {
@@ -64,12 +66,14 @@ int Sampler::next(std::span<const float> logits, std::uint64_t position) {
       float& logit = adjusted_[static_cast<std::size_t>(id)];
       logit = logit > 0.0f ? logit / sampling_.repetition_penalty : logit * sampling_.repetition_penalty;
     }
-    for (const int id : generated_) adjusted_[static_cast<std::size_t>(id)] -= sampling_.presence_penalty;
+    for (const auto& [id, count] : generated_)
+      adjusted_[static_cast<std::size_t>(id)] -=
+          sampling_.presence_penalty + sampling_.frequency_penalty * static_cast<float>(count);
     logits = adjusted_;
   }
   const int id = sampling_.is_greedy() ? largest(logits) : draw(logits, position);
   if (sampling_.repetition_penalty != 1.0f) seen_.insert(id);
-  if (sampling_.presence_penalty != 0.0f) generated_.insert(id);
+  if (sampling_.presence_penalty != 0.0f || sampling_.frequency_penalty != 0.0f) ++generated_[id];
   return id;
 }
 

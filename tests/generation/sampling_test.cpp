@@ -282,13 +282,51 @@ TEST_CASE("generation_config.json gives the sampling and the stop ids") {
   CHECK(bare.stop_ids == std::vector<int>{5});
 }
 
+TEST_CASE("generation_config.json in other programs' habits turns things off") {
+  for (const char* text :
+       {R"({"top_k": -1})", R"({"top_k": 0})", R"({"top_p": 0})", R"({"top_p": 1.0})", R"({"top_p": 0.0})",
+        R"({"min_p": 0})", R"({"repetition_penalty": 0})", R"({"repetition_penalty": 1.0})", R"({"top_k": null})",
+        R"({"presence_penalty": 0, "frequency_penalty": 0.0})", R"({"temperature": null, "do_sample": null})"}) {
+    CAPTURE(text);
+    const GenerationDefaults read = GenerationDefaults::parse(text, "test");
+    CHECK(read.faults.empty());
+    CHECK(read.sampling.top_k == 0);
+    CHECK(read.sampling.top_p == 1.0f);
+    CHECK(read.sampling.min_p == 0.0f);
+    CHECK(read.sampling.repetition_penalty == 1.0f);
+    CHECK_NOTHROW(check(read.sampling));
+  }
+  CHECK(GenerationDefaults::parse(R"({"top_k": 20.0})", "test").sampling.top_k == 20);
+  CHECK(GenerationDefaults::parse(R"({"do_sample": true, "temperature": 0})", "test").sampling.is_greedy());
+}
+
+TEST_CASE("an option replaces a value of generation_config.json that cannot be used") {
+  const GenerationDefaults bad = GenerationDefaults::parse(R"({"top_p": 7, "temperature": "hot"})", "test");
+  const std::vector<std::string_view> one = {"top_p"}, both = {"top_p", "temperature"};
+  CHECK_THROWS_AS(require_sound(bad), Error);
+  CHECK_THROWS_AS(require_sound(bad, one), Error);
+  CHECK_NOTHROW(require_sound(bad, both));
+}
+
+TEST_CASE("a frequency penalty grows with each time that a token was generated") {
+  Sampling sampling;
+  sampling.greedy = true;
+  sampling.frequency_penalty = 1.0f;
+  Sampler sampler(sampling);
+  sampler.prompt(std::vector<int>{0, 0, 0, 0});  // what the prompt holds does not count
+  const std::vector<float> logits = {2.5f, 0.2f};
+  std::vector<int> chosen;
+  for (std::uint64_t i = 0; i < 5; ++i) chosen.push_back(sampler.next(logits, i));
+  CHECK(chosen == std::vector<int>{0, 0, 0, 1, 0});
+}
+
 TEST_CASE("a broken generation_config.json is refused with its name") {
   for (const char* text :
        {"{", "[]", R"({"do_sample": 1})", R"({"temperature": "hot"})", R"({"temperature": -1})", R"({"top_k": 2.5})",
         R"({"top_k": -3})", R"({"eos_token_id": ["a"]})", R"({"eos_token_id": 4294967296})", R"({"top_p": 7})"}) {
     CAPTURE(text);
     try {
-      GenerationDefaults::parse(text, "dir/generation_config.json");
+      require_sound(GenerationDefaults::parse(text, "dir/generation_config.json"));
       FAIL("accepted");
     } catch (const Error& error) {
       CHECK(error.kind() == ErrorKind::config);
