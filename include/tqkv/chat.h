@@ -40,12 +40,17 @@ Conversation user_message(std::string_view text);
 
 class ChatTemplate {
  public:
-  /// Chooses the variant from the template's text and the tokenizer's added tokens; nothing when it is not Qwen markup.
-  static std::optional<ChatTemplate> detect(std::string_view chat_template, const Tokenizer& tokenizer);
+  /// Knows the official templates of Qwen3.5 and Qwen3.6 and that of pocket by a hash that blanks and line ends do not
+  /// change. Of any other whose roles and markers are ChatML's, the nearest variant is taken, and `about` is one line
+  /// that says so. Nothing when roles or markers differ, or the tokenizer lacks the markers: `about` says what.
+  static std::optional<ChatTemplate> detect(std::string_view chat_template, const Tokenizer& tokenizer,
+                                            std::string* about = nullptr);
+  /// By the name of its markup: qwen3.5, qwen3.6 or chatml (roles as they are, no thinking, no tools).
+  static std::optional<ChatTemplate> named(std::string_view markup);
   explicit ChatTemplate(ChatVariant variant) : variant_(variant) {}
   ChatVariant variant() const { return variant_; }
 
-  /// Throws Error(chat) with the official template's own message for a conversation it refuses.
+  /// Throws Error(chat) with the place of the message and the official template's own words for a conversation it refuses.
   std::vector<ChatPiece> render(const Conversation& conversation, const ChatOptions& options) const;
   /// Whether the generation prompt leaves a think block open for the model to fill.
   bool opens_thinking(const ChatOptions& options) const;

@@ -20,8 +20,10 @@ namespace tqkv {
 /// The tokenizer of a checkpoint. Throws Error(tokenizer).
 Tokenizer open_tokenizer(const Checkpoint& checkpoint);
 /// The chat markup of a checkpoint: told from chat_template.jinja, else from chat_template in tokenizer_config.json.
-/// Nothing when there is no template or it is not Qwen markup. Throws Error(chat) for files that cannot be read.
-std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer);
+/// Nothing when there is no template or its markup is another one. `about` is as for ChatTemplate::detect. Throws
+/// Error(chat) for files that cannot be read.
+std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
+                                      std::string* about = nullptr);
 /// generation_config.json; stop ids come from `config` when it names none. Throws Error(config).
 GenerationDefaults open_defaults(const Checkpoint& checkpoint, const ModelConfig& config);
 

@@ -47,6 +47,7 @@ struct Options {
   int max_tokens = default_max_tokens;
   int snapshots_mb = default_snapshots_mb;
   std::string session;
+  std::string markup;  // empty: as the template says
   const CLI::App* command = nullptr;
 };
 
@@ -77,11 +78,7 @@ class Chat {
         tokenizer_(load_tokenizer(checkpoint)),
         defaults_(open_defaults(checkpoint, config_)),
         weights_(checkpoint.tensor_bytes()) {
-    const auto chat = open_chat(checkpoint, tokenizer_);
-    if (!chat)
-      throw Error(ErrorKind::chat,
-                  "the model's chat template is not Qwen markup, which is the only one there is: use generate --raw");
-    template_ = *chat;
+    template_ = choose_chat(options.markup, checkpoint, tokenizer_);
     if (options.think && template_.variant() == ChatVariant::plain)
       throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
     if (options.think || options.no_think) chat_options_.think = options.think;
@@ -389,6 +386,8 @@ bool obey(Chat& chat, const std::string& text) {
 }
 
 void run_chat(const Options& options) {
+  if (options.markup == "raw")
+    throw Error(ErrorKind::usage, "tqkv chat: --markup raw has no turns: use generate --raw");
   if (options.think && options.no_think)
     throw Error(ErrorKind::usage, "tqkv chat: --think and --no-think contradict each other");
   if (!options.session.empty() && options.system)
@@ -430,6 +429,7 @@ void add_chat(CLI::App& program) {
   CLI::App* command = program.add_subcommand("chat", "Talk with a model");
   add_model_options(*command, options->model);
   command->add_option("--system", options->system, "System message")->type_name("TEXT");
+  add_markup_option(*command, options->markup);
   command->add_flag("--think", options->think, "Let the model think first (default: what its template does)");
   command->add_flag("--no-think", options->no_think, "Answer without thinking");
   command->add_option("--thinking", options->thinking, "Show thinking dim, or hide it")

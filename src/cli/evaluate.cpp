@@ -148,7 +148,9 @@ void evaluate(const Options& options) {
   model.fingerprint = fingerprint(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   model.tokenizer = &tokenizer;
-  model.chat = open_chat(checkpoint, tokenizer);
+  std::string about;
+  model.chat = open_chat(checkpoint, tokenizer, &about);
+  if (!about.empty()) note(about);
   model.stop_ids = open_defaults(checkpoint, model.config).stop_ids;
   EvaluateOptions settings = settings_of(options, model.config.max_position_embeddings);
   settings.command = command_of(options, settings);

@@ -42,7 +42,7 @@ struct Options {
 /// The prompt, or what goes on after a saved session.
 Prompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                  const std::optional<SavedSession>& saved) {
-  const Beginning begin = beginning_of(saved, options.prompt.raw, checkpoint, tokenizer);
+  const Beginning begin = beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
   int replaced = 0;
   Prompt prompt = saved ? make_next_prompt(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
                         : make_prompt(options.prompt, begin.chat, replaced);

@@ -9,6 +9,7 @@
 #include "output.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
+#include "tqkv/generate.h"
 
 namespace tqkv::cli {
 namespace {
@@ -72,6 +73,28 @@ std::optional<bool> PromptOptions::thinking() const {
   return std::nullopt;
 }
 
+CLI::Option* add_markup_option(CLI::App& command, std::string& markup) {
+  return command
+      .add_option("--markup", markup, "Chat markup: qwen3.5, qwen3.6, chatml or raw (default: as the model's template says)")
+      ->check(CLI::IsMember({"qwen3.5", "qwen3.6", "chatml", "raw"}))
+      ->type_name("NAME");
+}
+
+ChatTemplate choose_chat(const std::string& markup, const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
+  if (const auto chosen = ChatTemplate::named(markup)) {
+    for (const char* control : {"<|im_start|>", "<|im_end|>"})
+      if (!tokenizer.control_id(control))
+        throw Error(ErrorKind::chat,
+                    fmt::format("--markup {}: the tokenizer has no {}: use --markup raw", markup, control));
+    return *chosen;
+  }
+  std::string about;
+  const auto chat = open_chat(checkpoint, tokenizer, &about);
+  if (!chat) throw Error(ErrorKind::chat, about);
+  if (!about.empty()) note(about);
+  return *chat;
+}
+
 namespace {
 
 void add_options(CLI::App& command, PromptOptions& options, const char* prompt_help, bool thinking) {
@@ -90,6 +113,7 @@ void add_options(CLI::App& command, PromptOptions& options, const char* prompt_h
     flag("--think", options.think, "Let the model think first (default: what its template does)");
     flag("--no-think", options.no_think, "Answer without thinking");
   }
+  add_markup_option(command, options.markup)->group(prompt_group);
   flag("--raw", options.raw,
        "Continue the text without chat markup; control strings such as <|im_end|> keep their meaning");
   flag("--plain", options.plain, "With --raw, treat control strings as plain text");
@@ -102,12 +126,14 @@ void check_options(const PromptOptions& options, const std::string& command) {
   const bool text = options.text.has_value() || !options.file.empty();
   const bool messages = !options.messages.empty();
   conflict(options.think && options.no_think, "--think and --no-think contradict each other");
+  conflict(options.raw && !options.markup.empty() && options.markup != "raw",
+           "--raw and --markup contradict each other");
   conflict(messages && text, "--messages holds the whole conversation: leave out PROMPT and --file");
   conflict(messages && options.system.has_value(), "--messages holds the system message too: leave out --system");
-  conflict(options.plain && !options.raw, "--plain goes with --raw: text in chat markup is always plain");
-  conflict(options.raw && (messages || !options.tools.empty() || options.system.has_value()),
+  conflict(options.plain && !options.is_raw(), "--plain goes with --raw: text in chat markup is always plain");
+  conflict(options.is_raw() && (messages || !options.tools.empty() || options.system.has_value()),
            "--raw has no chat markup: leave out --system, --messages and --tools");
-  conflict(options.raw && (options.think || options.no_think),
+  conflict(options.is_raw() && (options.think || options.no_think),
            "--raw has no chat markup: leave out --think and --no-think");
   conflict(options.text == "-" && options.file == "-", "PROMPT and --file cannot both be standard input");
 }
@@ -115,13 +141,6 @@ void check_options(const PromptOptions& options, const std::string& command) {
 void require_text(const PromptOptions& options, const std::string& command) {
   if (!options.text && options.file.empty() && options.messages.empty())
     throw Error(ErrorKind::usage, command + ": a prompt is needed: PROMPT, - for standard input, --file or --messages");
-}
-
-void require_chat(const std::optional<ChatTemplate>& chat) {
-  if (!chat)
-    throw Error(ErrorKind::chat,
-                "the model's chat template is not Qwen markup, which is the only one there is: use --raw and write the "
-                "markup in the prompt");
 }
 
 /// Without the first or the last `count` bytes.
@@ -192,14 +211,13 @@ void check_stored(const PromptOptions& options, bool continued) {
 
 Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
   Prompt prompt;
-  if (options.raw) {
+  if (options.is_raw()) {
     const std::string text = joined_text(options);
     if (text.empty()) throw Error(ErrorKind::input, "prompt: it is empty: give some text");
     prompt.raw = true;
     prompt.pieces.push_back({valid(text, replaced), !options.plain});
     return prompt;
   }
-  require_chat(chat);
   if (options.think && chat->variant() == ChatVariant::plain)
     throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
   ChatOptions chat_options;
@@ -211,11 +229,11 @@ Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplat
 
 Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
                         bool answer_ended, int& replaced) {
-  if (options.raw || next == NextText::raw) {
+  if (options.is_raw() || next == NextText::raw) {
     if (options.think || options.no_think)
       throw Error(ErrorKind::usage, "tqkv generate: the session is raw: leave out --think and --no-think");
     PromptOptions raw = options;
-    raw.raw = true;
+    raw.markup = "raw";
     if (raw.text || !raw.file.empty()) return make_prompt(raw, std::nullopt, replaced);
     Prompt nothing;
     nothing.raw = true;
@@ -228,8 +246,7 @@ Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTe
 }
 
 StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
-  if (options.raw) return {make_prompt(options, chat, replaced).pieces, NextText::raw};
-  require_chat(chat);
+  if (options.is_raw()) return {make_prompt(options, chat, replaced).pieces, NextText::raw};
   ChatOptions chat_options;
   chat_options.add_generation_prompt = false;
   StoredPrompt stored{chat->render(conversation(options, replaced), chat_options), NextText::conversation};
@@ -247,9 +264,9 @@ StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatT
 
 StoredPrompt make_next_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
                               bool answer_ended, int& replaced) {
-  if (options.raw || next == NextText::raw) {
+  if (options.is_raw() || next == NextText::raw) {
     PromptOptions raw = options;
-    raw.raw = true;
+    raw.markup = "raw";
     return make_stored(raw, std::nullopt, replaced);
   }
   StoredPrompt stored = make_stored(options, chat, replaced);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tqkv/chat.h"
+#include "tqkv/checkpoint.h"
 #include "tqkv/engine.h"
 #include "tqkv/tokenizer.h"
 
@@ -17,8 +18,19 @@ struct PromptOptions {
   std::optional<std::string> system;
   bool think = false, no_think = false, raw = false, plain = false;
 
+  std::string markup;  // empty: as the template says
+
   std::optional<bool> thinking() const;
+  /// Without chat markup: --raw, or --markup raw.
+  bool is_raw() const { return raw || markup == "raw"; }
 };
+
+/// --markup.
+CLI::Option* add_markup_option(CLI::App& command, std::string& markup);
+
+/// The markup asked for, or that of the checkpoint's template; says so when it is not a known one. Throws Error(chat)
+/// when its roles or markers differ from every markup that there is.
+ChatTemplate choose_chat(const std::string& markup, const Checkpoint& checkpoint, const Tokenizer& tokenizer);
 
 /// PROMPT and the options above.
 void add_prompt_options(CLI::App& command, PromptOptions& options);

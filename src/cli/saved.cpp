@@ -8,6 +8,7 @@
 #include "base/numbers.h"
 #include "cache/session/layout.h"
 #include "output.h"
+#include "prompt.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
 
@@ -45,14 +46,15 @@ KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOp
   return own.format;
 }
 
-Beginning beginning_of(const std::optional<SavedSession>& saved, bool raw, const Checkpoint& checkpoint,
+Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup, const Checkpoint& checkpoint,
                        const Tokenizer& tokenizer) {
   Beginning beginning;
   if (saved) {
     beginning.next = saved->text().next;
     beginning.answer_ended = tokenizer.control_id("<|im_end|>") == saved->last_id();
   }
-  if (!raw && beginning.next != NextText::raw) beginning.chat = open_chat(checkpoint, tokenizer);
+  if (markup != "raw" && beginning.next != NextText::raw)
+    beginning.chat = choose_chat(markup, checkpoint, tokenizer);
   return beginning;
 }
 

@@ -29,8 +29,8 @@ struct Beginning {
   std::optional<ChatTemplate> chat;  // nothing: raw
   bool answer_ended = false;         // the session's last turn is closed
 };
-/// `raw`: whether the options ask for it. Throws Error(chat).
-Beginning beginning_of(const std::optional<SavedSession>& saved, bool raw, const Checkpoint& checkpoint,
+/// `markup`: what the options ask for, or empty. Throws Error(chat) as choose_chat does.
+Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup, const Checkpoint& checkpoint,
                        const Tokenizer& tokenizer);
 
 /// What has to be fed: ids that the session was saved with but had not been fed, then `ids`.

@@ -41,8 +41,8 @@ Tokenizer open_tokenizer(const Checkpoint& checkpoint) {
                           where(checkpoint, "tokenizer.json"));
 }
 
-std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
-  if (const auto text = checkpoint.text("chat_template.jinja")) return ChatTemplate::detect(*text, tokenizer);
+std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer, std::string* about) {
+  if (const auto text = checkpoint.text("chat_template.jinja")) return ChatTemplate::detect(*text, tokenizer, about);
   for (const char* file : {"chat_template.json", "tokenizer_config.json"}) {
     const auto text = checkpoint.text(file);
     if (!text) continue;
@@ -50,8 +50,10 @@ std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokeni
     if (!config.is_object())
       throw Error(ErrorKind::chat, fmt::format("{}: must contain a JSON object", where(checkpoint, file)));
     const std::string found = template_in(config, where(checkpoint, file));
-    if (!found.empty()) return ChatTemplate::detect(found, tokenizer);
+    if (!found.empty()) return ChatTemplate::detect(found, tokenizer, about);
   }
+  if (about)
+    *about = "the model has no chat template: choose with --markup qwen3.5, qwen3.6, chatml or raw";
   return std::nullopt;
 }
 

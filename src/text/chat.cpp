@@ -53,23 +53,6 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-/// Whether `text` has these words with any blanks between them.
-bool contains_words(std::string_view text, std::initializer_list<std::string_view> words) {
-  for (std::size_t at = text.find(*words.begin()); at != std::string_view::npos;
-       at = text.find(*words.begin(), at + 1)) {
-    std::size_t end = at;
-    bool all = true;
-    for (const std::string_view word : words) {
-      const std::size_t start = word == *words.begin() ? at : text.find_first_not_of(" \t\r\n", end);
-      all = start != std::string_view::npos && text.substr(start, word.size()) == word && (start > end || start == at);
-      if (!all) break;
-      end = start + word.size();
-    }
-    if (all) return true;
-  }
-  return false;
-}
-
 /// A user turn that is a question, not a tool's result.
 bool is_query(const Message& message) {
   const std::string_view content = text::strip(message.content);
@@ -133,18 +116,29 @@ void write_system(Writer& out, const Dialogue& dialogue) {
   }
 }
 
+/// System messages at the front become one, with a blank line between their texts.
+Dialogue with_one_system(Dialogue dialogue) {
+  std::vector<Message>& messages = dialogue.messages;
+  while (messages.size() > 1 && messages[0].role == "system" && messages[1].role == "system") {
+    const std::string first(text::strip(messages[0].content)), second(text::strip(messages[1].content));
+    messages[1].content = first + (first.empty() || second.empty() ? "" : "\n\n") + second;
+    messages.erase(messages.begin());
+  }
+  return dialogue;
+}
+
 void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool keep_reasoning) {
   const std::vector<Message>& messages = dialogue.messages;
-  if (messages.empty()) throw Error(ErrorKind::chat, "No messages provided.");
+  if (messages.empty()) throw Error(ErrorKind::chat, "messages: No messages provided.");
   write_system(out, dialogue);
   const auto query = std::find_if(messages.rbegin(), messages.rend(), is_query);
-  if (query == messages.rend()) throw Error(ErrorKind::chat, "No user query found in messages.");
+  if (query == messages.rend()) throw Error(ErrorKind::chat, "messages: No user query found in messages. One with the role user is needed.");
   const auto last_query = static_cast<std::size_t>(messages.rend() - query) - 1;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const Message& message = messages[i];
     const std::string_view content = text::strip(message.content);
     if (message.role == "system") {
-      if (i > 0) throw Error(ErrorKind::chat, "System message must be at the beginning.");
+      if (i > 0) throw Error(ErrorKind::chat, fmt::format("messages[{}]: System message must be at the beginning.", message.index));
     } else if (message.role == "user") {
       out.markup("<|im_start|>user\n").plain(content).markup("<|im_end|>\n");
     } else if (message.role == "assistant") {
@@ -160,7 +154,9 @@ void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool
       out.markup("\n<tool_response>\n").plain(content).markup("\n</tool_response>");
       if (i + 1 == messages.size() || messages[i + 1].role != "tool") out.markup("<|im_end|>\n");
     } else {
-      throw Error(ErrorKind::chat, "Unexpected message role.");
+      throw Error(ErrorKind::chat, fmt::format("messages[{}].role: Unexpected message role. Found \"{}\", expected "
+                                               "system, developer, user, assistant or tool",
+                                               message.index, message.role.substr(0, 40)));
     }
   }
 }
@@ -182,21 +178,6 @@ void write_plain(Writer& out, const Dialogue& dialogue) {
 
 }  // namespace
 
-std::optional<ChatTemplate> ChatTemplate::detect(std::string_view chat_template, const Tokenizer& tokenizer) {
-  for (const std::string_view control : {"<|im_start|>", "<|im_end|>"}) {
-    if (!contains(chat_template, control) || !tokenizer.control_id(control)) return std::nullopt;
-  }
-  if (!contains(chat_template, "enable_thinking") && !contains(chat_template, "preserve_thinking")) {
-    ChatTemplate plain(ChatVariant::plain);
-    plain.think_block_ = contains(chat_template, "<think>");
-    return plain;
-  }
-  if (!contains(chat_template, "<function=")) return std::nullopt;
-  if (contains(chat_template, "preserve_thinking")) return ChatTemplate(ChatVariant::qwen3_6);
-  const bool asked = contains_words(chat_template, {"enable_thinking", "is", "true"});
-  return ChatTemplate(asked ? ChatVariant::qwen3_5_no_think : ChatVariant::qwen3_5);
-}
-
 bool ChatTemplate::opens_thinking(const ChatOptions& options) const {
   if (!options.add_generation_prompt || variant_ == ChatVariant::plain) return false;
   return options.think.value_or(variant_ != ChatVariant::qwen3_5_no_think);
@@ -214,7 +195,7 @@ std::vector<ChatPiece> ChatTemplate::render(const Conversation& conversation, co
   if (variant_ == ChatVariant::plain) {
     write_plain(out, dialogue);
   } else {
-    write_qwen(out, dialogue, variant_, options.preserve_thinking);
+    write_qwen(out, with_one_system(dialogue), variant_, options.preserve_thinking);
   }
   if (options.add_generation_prompt) {
     out.markup("<|im_start|>assistant\n");

@@ -27,11 +27,11 @@ std::string read_part(const PyValue& part, bool system, const std::string& where
   const bool video = part.find("video") || is_type("video");
   if (image || video) {
     const char* plural = image ? "images" : "videos";
-    if (system) fail(fmt::format("System message cannot contain {}.", plural));
+    if (system) fail(fmt::format("{}: System message cannot contain {}.", where, plural));
     fail(fmt::format("{}: {} are not supported: this program reads text only", where, plural));
   }
   const PyValue* content = part.find("text");
-  if (!content) fail("Unexpected item type in content.");
+  if (!content) fail(where + ": Unexpected item type in content. Only text is read");
   if (!content->is(Kind::string)) expected(where + ".text", content, "a string");
   return content->text;
 }
@@ -39,7 +39,7 @@ std::string read_part(const PyValue& part, bool system, const std::string& where
 std::string read_content(const PyValue* content, bool system, const std::string& where) {
   if (!content || content->is(Kind::null)) return {};
   if (content->is(Kind::string)) return content->text;
-  if (!content->is(Kind::array)) fail("Unexpected content type.");
+  if (!content->is(Kind::array)) fail(fmt::format("{}: Unexpected content type. Found {}, expected a string, an array or null", where, content->kind_name()));
   std::string text;
   for (std::size_t i = 0; i < content->items.size(); ++i) {
     text += read_part(content->items[i], system, fmt::format("{}[{}]", where, i));
@@ -77,7 +77,7 @@ Message read_message(const PyValue& value, const std::string& where) {
   Message message;
   const PyValue* role = value.find("role");
   if (!role || !role->is(Kind::string)) expected(where + ".role", role, "a string");
-  message.role = role->text;
+  message.role = role->text == "developer" ? "system" : role->text;
   message.content = read_content(value.find("content"), message.role == "system", where + ".content");
   const PyValue* reasoning = value.find("reasoning_content");
   if (reasoning && reasoning->is(Kind::string)) message.reasoning = reasoning->text;
@@ -99,6 +99,7 @@ Dialogue read_dialogue(const Conversation& conversation) {
   if (!messages.is(Kind::array)) expected("messages", &messages, "an array of messages");
   for (std::size_t i = 0; i < messages.items.size(); ++i) {
     dialogue.messages.push_back(read_message(messages.items[i], fmt::format("messages[{}]", i)));
+    dialogue.messages.back().index = i;
   }
   if (strip(conversation.tools).empty()) return dialogue;
   PyValue tools = parse_json(conversation.tools, "tools");

@@ -17,7 +17,8 @@ struct ToolCall {
 };
 
 struct Message {
-  std::string role;
+  std::size_t index = 0;                 // in the conversation as it was given
+  std::string role;                      // "developer" is read as "system"
   std::string content;                   // parts joined, not trimmed
   std::optional<std::string> reasoning;  // reasoning_content, where it is a string
   std::vector<ToolCall> tool_calls;

@@ -77,8 +77,9 @@ TEST_CASE("conversations are rendered as the official templates render them") {
          {std::pair{"qwen3.5", ChatVariant::qwen3_5}, std::pair{"qwen3.6", ChatVariant::qwen3_6}}) {
       const std::string messages = entry["messages"].dump();
       if (entry[key].is_null()) {
-        CHECK(refusal(variant, messages, tools_of(entry), options_of(entry)) ==
-              "[chat] " + entry["error"].get<std::string>());
+        const std::string message = refusal(variant, messages, tools_of(entry), options_of(entry));
+        CHECK(message.starts_with("[chat] messages"));
+        CHECK(message.find(entry["error"].get<std::string>()) != std::string::npos);
       } else {
         CHECK(rendered(variant, messages, tools_of(entry), options_of(entry)) == entry[key].get<std::string>());
       }
@@ -231,6 +232,59 @@ TEST_CASE("conversations that have no rendering are refused with their place") {
   refused(call(R"([{"name":"f","arguments":"{"}])"), "messages[1].tool_calls[0].arguments: broken JSON");
   refused(std::string(100000, '['), "nested deeper than 200");
   refused("[{\"role\":\"user\",\"content\":\"\xff\"}]", "broken JSON");
+}
+
+TEST_CASE("a template that only blanks and line ends tell from a known one is that one, without a word") {
+  const std::string pocket_template = test::source_text("models/pocket/chat_template.jinja");
+  std::string windows = "\xef\xbb\xbf";
+  for (const char c : pocket_template) windows += c == '\n' ? std::string(" \r\n\n") : std::string(1, c);
+  for (const std::string& text : {pocket_template, windows}) {
+    std::string about = "untouched";
+    const auto found = ChatTemplate::detect(text, pocket(), &about);
+    REQUIRE(found.has_value());
+    CHECK(about.empty());
+    CHECK(text_of(found->render({hi, ""}, {})).ends_with("<think>\n\n</think>\n\n"));
+  }
+}
+
+TEST_CASE("a template that adds a system message or begins the answer is named, with the markup taken instead") {
+  for (const std::string text :
+       {"{{- '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}{{- '<|im_start|>' + message.role }}",
+        "{{- '<|im_start|>' ~ message['role'] ~ '\n' }}<|im_end|>{{- '<|im_start|>assistant\nSure: ' }}"}) {
+    CAPTURE(text);
+    std::string about;
+    const auto found = ChatTemplate::detect(text, pocket(), &about);
+    REQUIRE(found.has_value());
+    CHECK(about.find("not a known one: the markup chatml is taken instead") != std::string::npos);
+    CHECK(about.find("--markup") != std::string::npos);
+    CHECK(about.find('\n') == std::string::npos);
+  }
+}
+
+TEST_CASE("a template with renamed roles or other markers is refused and --markup is named") {
+  for (const auto& [text, what] :
+       {std::pair<std::string, std::string>{"<|im_start|>human\n <|im_end|>", "the role \"human\""},
+        {"{{- '<|im_start|>' + ('bot' if message.role == 'assistant' else 'user') + '\n' }} <|im_end|>",
+         "the role \"bot\""},
+        {"<|im_start|>user<|im_sep|> <|im_end|>", "the marker <|im_sep|>"},
+        {"[INST] [/INST]", "no <|im_start|>"}}) {
+    CAPTURE(text);
+    std::string about;
+    CHECK_FALSE(ChatTemplate::detect(text, pocket(), &about).has_value());
+    CHECK(about.find(what) != std::string::npos);
+    CHECK(about.find("--markup") != std::string::npos);
+  }
+}
+
+TEST_CASE("a developer message is a system message, and several at the front are one") {
+  CHECK(rendered(ChatVariant::qwen3_5, R"([{"role":"system","content":"a "},{"role":"developer","content":"b"},
+                                          {"role":"user","content":"q"}])")
+            .starts_with("<|im_start|>system\na\n\nb<|im_end|>\n<|im_start|>user\nq<|im_end|>\n"));
+  CHECK(refusal(ChatVariant::qwen3_5, R"([{"role":"system","content":"a"},{"role":"system","content":"b"},
+                                         {"role":"user","content":"q"},{"role":"developer","content":"c"}])")
+            .find("messages[3]: System message must be") != std::string::npos);
+  CHECK(refusal(ChatVariant::qwen3_5, R"([{"role":"user","content":"q"},{"role":"bot","content":"c"}])")
+            .find("messages[1].role: Unexpected message role. Found \"bot\"") != std::string::npos);
 }
 
 TEST_CASE("the variant is told from the template") {
