@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "base/float16.h"
 #include "tqkv/error.h"
@@ -18,25 +19,25 @@ constexpr std::size_t piece_elements = std::size_t{1} << 16;
 constexpr std::size_t read_at_load = std::size_t{32} << 20;
 
 // Magnitudes as bits: from them on a number is too large (2^96 in bf16 and f32, infinity in f16).
-constexpr std::uint16_t least_bf16 = 0x0080, beyond_bf16 = 0x6f80, beyond_f16 = 0x7c00;
-constexpr std::uint32_t beyond_f32 = 0x6f800000;
+constexpr std::int16_t beyond_bf16 = 0x6f80, beyond_f16 = 0x7c00, least_normal_bf16 = 0x0080;
+constexpr std::int32_t beyond_f32 = 0x6f800000;
 
-/// Whether all of `count` numbers have a magnitude below `beyond`, and with `normal` none but 0 is denormal.
+/// Whether the magnitudes of all `count` numbers, as bits, are 0 or from `least` to below `beyond`. Signed integers and
+/// no branch: compilers make vectors of it for every processor.
 template <class Bits>
-bool all_below(const std::byte* data, std::size_t count, Bits beyond, bool normal) {
-  constexpr std::size_t block = 512;
-  constexpr auto magnitude = static_cast<Bits>(static_cast<Bits>(~Bits{0}) >> 1);
+bool all_within(const std::byte* data, std::size_t count, Bits least, Bits beyond) {
+  constexpr std::size_t block = 1024;
   Bits values[block];
   while (count > 0) {
     const std::size_t n = std::min(count, block);
     std::memcpy(values, data, n * sizeof(Bits));
-    Bits wrong = 0;
+    Bits largest = 0, small = 0;
     for (std::size_t i = 0; i < n; ++i) {
-      const auto value = static_cast<Bits>(values[i] & magnitude);
-      const bool denormal = normal && value != 0 && value < least_bf16;
-      wrong = static_cast<Bits>(wrong | static_cast<Bits>(value >= beyond) | static_cast<Bits>(denormal));
+      const auto value = static_cast<Bits>(values[i] & std::numeric_limits<Bits>::max());
+      largest = value > largest ? value : largest;
+      small = static_cast<Bits>(small | (value < least ? value : 0));
     }
-    if (wrong != 0) return false;
+    if (largest >= beyond || small != 0) return false;
     data += n * sizeof(Bits);
     count -= n;
   }
@@ -99,13 +100,13 @@ void WeightCheck::add_layer(std::vector<Piece>& pieces, int index) const {
 bool WeightCheck::good(const Piece& piece) {
   switch (piece.kind) {
     case Kind::scale_bf16:
-      return all_below<std::uint16_t>(piece.data, piece.count, beyond_bf16, true);
+      return all_within(piece.data, piece.count, least_normal_bf16, beyond_bf16);
     case Kind::bf16:
-      return all_below<std::uint16_t>(piece.data, piece.count, beyond_bf16, false);
+      return all_within(piece.data, piece.count, std::int16_t{0}, beyond_bf16);
     case Kind::f16:
-      return all_below<std::uint16_t>(piece.data, piece.count, beyond_f16, false);
+      return all_within(piece.data, piece.count, std::int16_t{0}, beyond_f16);
     case Kind::f32:
-      return all_below<std::uint32_t>(piece.data, piece.count, beyond_f32, false);
+      return all_within(piece.data, piece.count, std::int32_t{0}, beyond_f32);
   }
   return true;
 }
