@@ -53,7 +53,7 @@ std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokeni
     if (!found.empty()) return ChatTemplate::detect(found, tokenizer, about);
   }
   if (about)
-    *about = "the model has no chat template: choose with --markup qwen3.5, qwen3.6, chatml or raw";
+    *about = "the model has no chat template: choose with --markup qwen3.5, qwen3.6 or chatml, or use --raw";
   return std::nullopt;
 }
 

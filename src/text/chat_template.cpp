@@ -151,7 +151,7 @@ constexpr std::array known_templates = {
     // pocket
     KnownTemplate{"accc98dd82fc16e4a42cccbf94743792cb98ede8291cec4ed13f96c1d63e6c49", ChatVariant::plain}};
 
-constexpr std::string_view remedy = "choose with --markup qwen3.5, qwen3.6, chatml or raw";
+constexpr std::string_view remedy = "choose with --markup qwen3.5, qwen3.6 or chatml, or use --raw";
 
 std::string_view markup_name(ChatVariant variant) {
   switch (variant) {

@@ -149,7 +149,7 @@ TEST_CASE("broken model files are refused by name") {
 TEST_CASE("a chat template that is not Qwen markup is refused and --raw works without it") {
   const TemporaryDirectory folder;
   const std::string model = pocket_with(folder, {{"chat_template.jinja", "[INST] {{ message }} [/INST]"}});
-  check_failure(ask(model), "chat", {"--raw"});
+  check_failure(ask(model), "chat", {"--raw", "--markup"});
   CHECK(ask(model, {"--raw"}).exit_code == 0);
 }
 
