@@ -50,7 +50,8 @@ class ChatTemplate {
   explicit ChatTemplate(ChatVariant variant) : variant_(variant) {}
   ChatVariant variant() const { return variant_; }
 
-  /// Throws Error(chat) with the place of the message and the official template's own words for a conversation it refuses.
+  /// Throws Error(chat) with the place of the message and the official template's own words for a conversation it
+  /// refuses.
   std::vector<ChatPiece> render(const Conversation& conversation, const ChatOptions& options) const;
   /// Whether the generation prompt leaves a think block open for the model to fill.
   bool opens_thinking(const ChatOptions& options) const;
@@ -59,6 +60,24 @@ class ChatTemplate {
   ChatVariant variant_;
   bool think_block_ = true;  // plain: whether the template's generation prompt holds a closed think block
 };
+
+/// A call of a tool that an answer asks for.
+struct ParsedToolCall {
+  std::string name;
+  std::string arguments;  ///< a JSON object
+};
+
+/// An answer without its tool calls.
+struct ParsedAnswer {
+  std::string content;  ///< the other text; without the blanks around it where there are calls
+  std::vector<ParsedToolCall> calls;
+};
+
+/// Takes the tool calls out of an answer: <tool_call> with <function=NAME> and <parameter=KEY> blocks in it, as Qwen3.5
+/// writes them. `tools` is the JSON array that the model was given ("": none). A value becomes a number, a boolean,
+/// null, an array or an object where its parameter is declared as one and the text is one; otherwise it is a string.
+/// What is no whole call stays in the content.
+ParsedAnswer parse_tool_calls(std::string_view answer, std::string_view tools);
 
 /// The rendered text in one piece.
 std::string text_of(const std::vector<ChatPiece>& pieces);

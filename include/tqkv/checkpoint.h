@@ -33,7 +33,8 @@ std::filesystem::path locate_model(std::string_view model);
 
 class MappedFile;
 
-/// An opened checkpoint; move-only. Tensors of the vision tower, of multi-token prediction and of rotary tables are left out.
+/// An opened checkpoint; move-only. Tensors of the vision tower, of multi-token prediction and of rotary tables are
+/// left out.
 class Checkpoint {
  public:
   /// Maps model*.safetensors and what the index names besides, and checks every offset, size and count.

@@ -28,7 +28,7 @@ std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokeni
 GenerationDefaults open_defaults(const Checkpoint& checkpoint, const ModelConfig& config);
 
 enum class FinishReason {
-  stop,     ///< the model ended its answer
+  stop,     ///< the model ended its answer, or said a stop string
   length,   ///< max_tokens were generated
   context,  ///< the session is full
   cancelled,
@@ -43,6 +43,7 @@ using TextSink = std::function<void(Part part, std::string_view text)>;
 struct GenerateOptions {
   Sampling sampling;
   std::vector<int> stop_ids;                          ///< end the answer; not part of its text
+  std::vector<std::string> stop_strings;              ///< the answer ends before the first one; thinking does not
   int max_tokens = 0;                                 ///< most ids to generate; 0: until the session is full
   bool split_thinking = true;                         ///< tell <think> … </think> apart from the answer
   bool opens_thinking = false;                        ///< the prompt ends inside a think block
@@ -69,6 +70,7 @@ struct GenerateResult {
   std::string thinking, answer;
   std::vector<int> ids;  ///< generated, the stop id included
   FinishReason reason = FinishReason::stop;
+  std::string stop_string;      ///< FinishReason::stop: the stop string that ended the answer; empty: a stop id
   std::string stopped_by;       ///< FinishReason::memory: what the guard said
   bool ended_thinking = false;  ///< the text ends inside a think block
   GenerateStatistics statistics;

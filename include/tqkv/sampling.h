@@ -1,7 +1,7 @@
 // Sampling: how the next id is chosen from logits. Implemented in src/generation.
 //
-// The order is that of transformers: repetition penalty, presence and frequency penalty, temperature, top_k, top_p, min_p; then one
-// draw. Random numbers come from a counter, not from a state, so that every device draws the same ones.
+// The order is that of transformers: repetition penalty, presence and frequency penalty, temperature, top_k, top_p,
+// min_p; then one draw. Random numbers come from a counter, not from a state, so that every device draws the same ones.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -79,7 +79,7 @@ class Sampler {
   std::vector<bool> allowed_;
   std::unordered_set<int> seen_;
   std::unordered_map<int, int> generated_;  // how often
-  std::vector<float> adjusted_;  // logits after the penalties
+  std::vector<float> adjusted_;             // logits after the penalties
   std::vector<Candidate> candidates_;
 };
 

@@ -106,6 +106,7 @@ class Chat {
     GenerateOptions generation;
     generation.sampling = sampling_;
     generation.stop_ids = defaults_.stop_ids;
+    generation.stop_strings = options_.sampling.stop;
     if (const auto end = tokenizer_.control_id("<|im_end|>")) generation.stop_ids.push_back(*end);
     generation.max_tokens = options_.max_tokens;
     generation.opens_thinking = template_.opens_thinking(chat_options_);
@@ -124,6 +125,9 @@ class Chat {
     say_how_it_ended();
     return result_->reason != FinishReason::memory;
   }
+
+  /// Whether Ctrl-C ended the last answer.
+  bool interrupted() const { return result_ && result_->reason == FinishReason::cancelled; }
 
   void undo() {
     if (!dialogue_->undo()) refuse("/undo: there is nothing to undo");
@@ -416,6 +420,7 @@ void run_chat(const Options& options) {
       failed = true;
     }
     if (quit) break;
+    if (chat.interrupted() && !editor.is_terminal()) throw CLI::RuntimeError(interrupted_exit_code);
   }
   if (output_is_terminal() && !quit) print("\n");
   if (failed && !editor.is_terminal()) throw CLI::RuntimeError(1);

@@ -42,7 +42,8 @@ struct Options {
 /// The prompt, or what goes on after a saved session.
 Prompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                  const std::optional<SavedSession>& saved) {
-  const Beginning begin = beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
+  const Beginning begin =
+      beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
   int replaced = 0;
   Prompt prompt = saved ? make_next_prompt(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
                         : make_prompt(options.prompt, begin.chat, replaced);
@@ -116,6 +117,7 @@ void generate(Options options) {
   GenerateOptions generation;
   generation.sampling = combine(defaults, options.sampling);
   generation.stop_ids = defaults.stop_ids;
+  generation.stop_strings = options.sampling.stop;
   generation.max_tokens = options.max_tokens;
   generation.split_thinking = generation.skip_special = !raw;
   generation.opens_thinking = prompt.opens_thinking;
@@ -144,7 +146,7 @@ void generate(Options options) {
                               restored,
                               startup,
                               &result};
-  if (options.json) output.guard([&] { print(report_json(report)); });
+  if (options.json) output.guard([&] { print(report_json(report, raw ? std::nullopt : std::optional(prompt.tools))); });
   say_how_it_ended(result, options);
   const bool cancelled = result.reason == FinishReason::cancelled;
   if (options.stats) print_error(describe(loaded.plan));

@@ -103,20 +103,27 @@ std::string statistics_text(const GenerateReport& report) {
   return text;
 }
 
-std::string report_json(const GenerateReport& report) {
+std::string report_json(const GenerateReport& report, const std::optional<std::string>& tools) {
   const GenerateResult& result = *report.result;
   const GenerateStatistics& statistics = result.statistics;
   const CacheBytes& bytes = result.cache.bytes;
   json layers = json::array();
   for (const LayerCache& layer : result.cache.layers)
     layers.push_back({{"layer", layer.layer}, {"k", layer.k.describe()}, {"v", layer.v.describe()}});
+  const ParsedAnswer answer = tools ? parse_tool_calls(result.answer, *tools) : ParsedAnswer{result.answer, {}};
+  json calls = json::array();
+  for (const ParsedToolCall& call : answer.calls)
+    calls.push_back({{"name", call.name}, {"arguments", json::parse(call.arguments)}});
+  const bool calls_tools = !calls.empty() && result.reason == FinishReason::stop;
   const json object = {
       {"tool", {{"version", version}}},
       {"model", report.model},
-      {"answer", result.answer},
+      {"answer", answer.content},
+      {"tool_calls", calls},
       {"thinking", result.thinking},
       {"ended_thinking", result.ended_thinking},
-      {"finish_reason", name(result.reason)},
+      {"finish_reason", calls_tools ? "tool_calls" : name(result.reason)},
+      {"stop_string", result.stop_string.empty() ? json() : json(result.stop_string)},
       {"restored_tokens", report.restored},
       {"prompt_tokens", statistics.prompt_tokens},
       {"generated_tokens", statistics.generated_tokens},

@@ -1,6 +1,7 @@
 // What `generate` tells about a run.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,8 @@ struct GenerateReport {
 
 /// Lines for standard error, each ended by a line break.
 std::string statistics_text(const GenerateReport& report);
-/// One JSON object on one line, ended by a line break.
-std::string report_json(const GenerateReport& report);
+/// One JSON object on one line, ended by a line break. Tool calls are taken out of the answer; `tools` are those that
+/// the model was given (parse_tool_calls), nothing where the text has no chat markup.
+std::string report_json(const GenerateReport& report, const std::optional<std::string>& tools);
 
 }  // namespace tqkv::cli

@@ -4,6 +4,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "base/temporaries.h"
 
 namespace tqkv::cli {
@@ -14,6 +16,8 @@ std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 termios terminal{};  // written before any handler is there
 bool has_terminal = false;
+std::atomic<const char*> terminal_reset{nullptr};
+static_assert(std::atomic<const char*>::is_always_lock_free);
 
 void set_handler(int signal, void (*handler)(int), struct sigaction* before = nullptr) {
   struct sigaction action {};
@@ -27,7 +31,11 @@ void set_handler(int signal, void (*handler)(int), struct sigaction* before = nu
 extern "C" void end_by(int signal) {
   remove_temporaries();
   // A line editor may have left it without echo. A background job must not touch it.
-  if (has_terminal && ::tcgetpgrp(STDIN_FILENO) == ::getpgrp()) ::tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
+  if (has_terminal && ::tcgetpgrp(STDIN_FILENO) == ::getpgrp()) {
+    ::tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
+    if (const char* sequence = terminal_reset.load())
+      static_cast<void>(!::write(STDOUT_FILENO, sequence, std::strlen(sequence)));
+  }
   set_handler(signal, SIG_DFL);
   sigset_t unblocked;
   sigemptyset(&unblocked);
@@ -56,6 +64,10 @@ void end_on_signals() {
   }
   set_handler(SIGXFSZ, SIG_IGN);
   set_handler(SIGPIPE, SIG_IGN);
+}
+
+void set_terminal_reset(const char* sequence) {
+  terminal_reset.store(sequence);
 }
 
 Interrupt::Interrupt(Second second) {

@@ -13,6 +13,10 @@ inline constexpr int interrupted_exit_code = 130;
 /// A file that grows past its limit (SIGXFSZ) is a failed write, and so is a pipe without a reader (SIGPIPE).
 void end_on_signals();
 
+/// What is written to the terminal first when a signal ends the program: takes back a mode that it is in. The text must
+/// outlive its use; nullptr: nothing.
+void set_terminal_reset(const char* sequence);
+
 /// While one lives, the first SIGINT sets the flag and a second one ends the program, or does nothing more.
 /// One within another's life takes over and gives back; the flag is common to all.
 class Interrupt {

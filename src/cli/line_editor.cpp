@@ -14,6 +14,7 @@
 #include "cells.h"
 #include "character_type.h"
 #include "history.h"
+#include "interrupt.h"
 #include "output.h"
 #include "tqkv/error.h"
 
@@ -232,10 +233,12 @@ std::optional<std::string> LineEditor::next(const std::string& prompt) {
   editor_->prompt = editor_->cells.encode(prompt);
   editor_->given_up = false;
   el_resize(editor_->line);
+  set_terminal_reset(paste_ends.data());
   write_all(STDOUT_FILENO, paste_begins);
   int length = 0;
   const wchar_t* text = el_wgets(editor_->line, &length);
   write_all(STDOUT_FILENO, paste_ends);
+  set_terminal_reset(nullptr);
   given_up_ = editor_->given_up;
   if (given_up_) {
     print("\n");

@@ -30,7 +30,8 @@ struct Options {
 /// The text, or what goes on after a saved session.
 StoredPrompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
                        const std::optional<SavedSession>& saved) {
-  const Beginning begin = beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
+  const Beginning begin =
+      beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
   int replaced = 0;
   StoredPrompt prompt = saved ? make_next_stored(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
                               : make_stored(options.prompt, begin.chat, replaced);

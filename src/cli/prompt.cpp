@@ -75,7 +75,8 @@ std::optional<bool> PromptOptions::thinking() const {
 
 CLI::Option* add_markup_option(CLI::App& command, std::string& markup) {
   return command
-      .add_option("--markup", markup, "Chat markup: qwen3.5, qwen3.6, chatml or raw (default: as the model's template says)")
+      .add_option("--markup", markup,
+                  "Chat markup: qwen3.5, qwen3.6, chatml or raw (default: as the model's template says)")
       ->check(CLI::IsMember({"qwen3.5", "qwen3.6", "chatml", "raw"}))
       ->type_name("NAME");
 }
@@ -222,7 +223,9 @@ Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplat
     throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
   ChatOptions chat_options;
   chat_options.think = options.thinking();
-  prompt.pieces = chat->render(conversation(options, replaced), chat_options);
+  const Conversation rendered = conversation(options, replaced);
+  prompt.pieces = chat->render(rendered, chat_options);
+  prompt.tools = rendered.tools;
   prompt.opens_thinking = chat->opens_thinking(chat_options);
   return prompt;
 }

@@ -47,7 +47,8 @@ void check_stored(const PromptOptions& options, bool continued);
 struct Prompt {
   std::vector<ChatPiece> pieces;  // control: markup, whose control strings are parsed
   bool opens_thinking = false;
-  bool raw = false;  // no chat markup
+  bool raw = false;   // no chat markup
+  std::string tools;  // JSON that the model was given; empty: none
 };
 
 /// The text of `prefill`, and what comes after it.

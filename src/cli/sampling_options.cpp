@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/utf8.h"
 #include "number_checks.h"
 
 namespace tqkv::cli {
@@ -39,6 +40,14 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   add("--frequency-penalty", options.frequency_penalty, "X",
       "Lower the score of a token each time it is generated; 0 is off");
   add("--seed", options.seed, "N", "Repeat a run (default: a new seed, shown by --stats)");
+  command.add_option("--stop", options.stop, "End the answer before this text; may be given several times")
+      ->type_name("TEXT")
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) -> std::string {
+        if (text.empty()) return "it is empty: give some text";
+        return valid_utf8(text) ? "" : "it is not UTF-8";
+      })
+      ->group(sampling_group);
 }
 
 Sampling combine(Sampling sampling, const SamplingOptions& options) {

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "tqkv/sampling.h"
 
@@ -13,6 +15,7 @@ struct SamplingOptions {
   std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int> top_k;
   std::optional<std::uint64_t> seed;
+  std::vector<std::string> stop;  // strings that end the answer
 };
 
 void add_sampling_options(CLI::App& command, SamplingOptions& options);

@@ -46,15 +46,14 @@ KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOp
   return own.format;
 }
 
-Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup, const Checkpoint& checkpoint,
-                       const Tokenizer& tokenizer) {
+Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup,
+                       const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
   Beginning beginning;
   if (saved) {
     beginning.next = saved->text().next;
     beginning.answer_ended = tokenizer.control_id("<|im_end|>") == saved->last_id();
   }
-  if (markup != "raw" && beginning.next != NextText::raw)
-    beginning.chat = choose_chat(markup, checkpoint, tokenizer);
+  if (markup != "raw" && beginning.next != NextText::raw) beginning.chat = choose_chat(markup, checkpoint, tokenizer);
   return beginning;
 }
 

@@ -30,8 +30,8 @@ struct Beginning {
   bool answer_ended = false;         // the session's last turn is closed
 };
 /// `markup`: what the options ask for, or empty. Throws Error(chat) as choose_chat does.
-Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup, const Checkpoint& checkpoint,
-                       const Tokenizer& tokenizer);
+Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup,
+                       const Checkpoint& checkpoint, const Tokenizer& tokenizer);
 
 /// What has to be fed: ids that the session was saved with but had not been fed, then `ids`.
 std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vector<int> ids);

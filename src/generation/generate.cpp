@@ -105,6 +105,11 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
         break;
       }
       splitter.push(id);
+      if (!splitter.stop_string().empty()) {
+        result.reason = FinishReason::stop;
+        result.stop_string = splitter.stop_string();
+        break;
+      }
       if (static_cast<int>(result.ids.size()) >= limit) {
         result.reason = FinishReason::length;
         break;

@@ -4,6 +4,7 @@ namespace tqkv {
 
 ThinkSplitter::ThinkSplitter(const Tokenizer& tokenizer, const GenerateOptions& options, const TextSink& sink)
     : detokenizer_(tokenizer, options.skip_special),
+      stops_(options.stop_strings),
       sink_(sink),
       skip_special_(options.skip_special),
       tokenizer_(&tokenizer),
@@ -25,10 +26,11 @@ void ThinkSplitter::push(int id) {
 
 void ThinkSplitter::finish() {
   emit(detokenizer_.finish());
+  if (part_ == Part::answer) deliver(stops_.finish());
 }
 
 void ThinkSplitter::turn(Part part) {
-  emit(detokenizer_.finish());
+  finish();
   detokenizer_ = StreamingDetokenizer(*tokenizer_, skip_special_);
   blanks_.clear();
   part_ = part;
@@ -48,9 +50,13 @@ void ThinkSplitter::emit(const std::string& text) {
     blanks_ = out.substr(end);
     out.resize(end);
   }
-  if (out.empty()) return;
-  (part_ == Part::thinking ? thinking_ : answer_) += out;
-  if (sink_) sink_(part_, out);
+  deliver(part_ == Part::answer ? stops_.push(out) : out);
+}
+
+void ThinkSplitter::deliver(const std::string& text) {
+  if (text.empty()) return;
+  (part_ == Part::thinking ? thinking_ : answer_) += text;
+  if (sink_) sink_(part_, text);
 }
 
 }  // namespace tqkv

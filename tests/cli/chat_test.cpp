@@ -93,6 +93,16 @@ TEST_CASE("behind a pipe a byte order mark is no text, and bytes that are not UT
   CHECK(contains(latin.error, "warning: standard input: line 2, column 3: byte 0xfc is invalid UTF-8"));
 }
 
+TEST_CASE("Ctrl-C in an answer ends a chat in a pipe with exit code 130") {
+  ProcessOptions options;
+  options.input = "What is std::vector?\nWhat is std::map?\n";
+  options.interrupt_at_output = true;
+  const ProcessResult result = run_tqkv({"chat", "pocket", "--max-tokens", "1000"}, options);
+  CAPTURE(result.error);
+  CHECK(result.exit_code == 130);
+  CHECK(contains(result.error, "interrupted"));
+}
+
 TEST_CASE("a folder as the input of a chat is an error") {
   const TemporaryDirectory folder;
   const ProcessResult result =

@@ -58,7 +58,7 @@ TEST_CASE("evaluate writes the agreement and recall of every backend, and goes o
 
   const auto more = run_tqkv(small({"--backend", "mlx_quant,turboquant", "--output", path.string(), "--resume"}));
   CHECK(more.exit_code == 0);
-  CHECK(contains(more.error, "goes on behind 3 runs"));
+  CHECK(contains(more.error, "continues after 3 runs"));
   CHECK_FALSE(more.error.find("turboquant:k=4") != std::string::npos);
   const json longer = json::parse(read_text(path));
   REQUIRE(longer["runs"].size() == 4);

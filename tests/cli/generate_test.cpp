@@ -125,6 +125,26 @@ TEST_CASE("an answer that the model ends itself has the reason stop") {
   CHECK(object["generated_tokens"] < 200);
 }
 
+TEST_CASE("--stop ends an answer before the first of its texts") {
+  const json whole = generate_json({greeting, "--max-tokens", "24"});
+  CHECK(whole["stop_string"].is_null());
+  CHECK(whole["tool_calls"] == json::array());
+  const std::string answer = whole["answer"];
+  const std::size_t end = answer.find("pocket-sized");
+  REQUIRE(end != std::string::npos);
+  const json stopped = generate_json({greeting, "--stop", "nowhere", "--stop", "pocket-sized"});
+  CHECK(stopped["answer"] == answer.substr(0, end));
+  CHECK(stopped["finish_reason"] == "stop");
+  CHECK(stopped["stop_string"] == "pocket-sized");
+  CHECK(generate({greeting, "--stop", "pocket-sized"}).output == answer.substr(0, end) + "\n");
+  ProcessOptions question;
+  question.input = greeting + "\n";
+  CHECK(run_tqkv({"chat", "pocket", "--stop", "pocket-sized"}, question).output == answer.substr(0, end) + "\n");
+  const ProcessResult empty = generate({greeting, "--stop", ""});
+  CHECK(empty.exit_code == 2);
+  CHECK(contains(empty.error, "--stop: it is empty: give some text"));
+}
+
 TEST_CASE("--context ends an answer where it is full") {
   const json object = generate_json({greeting, "--context", "30"});
   CHECK(object["finish_reason"] == "context");

@@ -1,6 +1,7 @@
 // Text outside ASCII, pasted lines and terminals that cannot do much, at the line editor of tqkv chat.
 #include <doctest/doctest.h>
 
+#include <csignal>
 #include <filesystem>
 #include <string>
 
@@ -90,6 +91,16 @@ TEST_CASE("lines that are pasted are one question") {
   chat.type("\x1b[200~" + std::string(20000, 'x') + "\x1b[201~");
   CHECK(chat.asked() == std::string(20000, 'x') + "\n");
   chat.end();
+}
+
+TEST_CASE("a signal that ends the program leaves the terminal as it was, without marks around what is pasted") {
+  const TemporaryDirectory state;
+  Chat chat(state);
+  REQUIRE(chat.wait_for("\x1b[?2004h"));
+  REQUIRE(chat.wait_for_prompt());
+  chat.send(SIGTERM);
+  CHECK(chat.exit_code() == 128 + SIGTERM);
+  CHECK(chat.screen().ends_with("\x1b[?2004l"));
 }
 
 TEST_CASE("a terminal without any abilities has lines, Ctrl-C and Ctrl-D, and no escape sequences") {

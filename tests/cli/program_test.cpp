@@ -183,7 +183,7 @@ TEST_CASE("a cache format that does not exist is refused with those that do") {
            {{"generate", "nowhere", "Hi", "--backend", "magic"}, {"magic", "baseline", "mlx_quant", "turboquant"}},
            {{"generate", "nowhere", "Hi", "--backend", "turboquant:z=3"}, {"z", "scalar"}},
            {{"generate", "nowhere", "Hi", "--backend", ""}, {"empty"}},
-           {{"generate", "nowhere", "Hi", "--backend", "baseline,turboquant"}, {"takes one"}},
+           {{"generate", "nowhere", "Hi", "--backend", "baseline,turboquant"}, {"accepts one"}},
            {{"generate", "nowhere", "Hi", "--backend", "turboquant,turboquant"}, {"twice"}},
            {{"generate", "nowhere", "Hi", "--kv-bits", "7"}, {"bits=7", "3.5"}},
            {{"generate", "nowhere", "Hi", "--backend", "mlx_quant", "--kv-bits", "3.5"}, {"3.5", "2, 3, 4, 5, 6, 8"}},

@@ -96,6 +96,7 @@ class Terminal {
     process_ = -1;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
+  void send(int signal) { REQUIRE(::kill(process_, signal) == 0); }
   const std::string& screen() const { return screen_; }
 
  private:

@@ -142,6 +142,28 @@ TEST_CASE("a stop id ends the answer and is not part of its text") {
   CHECK(result.statistics.generated_tokens == static_cast<int>(result.ids.size()));
 }
 
+TEST_CASE("a stop string ends the answer before it, and thinking may say it") {
+  const std::string thinking = "<think>\nHello there\n</think>\n\n";
+  ScriptedSession session(ids_of(thinking + "Well, Hello there, friend"), 1000);
+  GenerateOptions options = greedy();
+  options.stop_strings = {"never", "lo there"};
+  Sunk sunk;
+  const GenerateResult result = generate(session, pocket_tokenizer(), ids_of("Hi"), options, sunk.sink());
+  CHECK(result.reason == FinishReason::stop);
+  CHECK(result.stop_string == "lo there");
+  CHECK(result.thinking == "Hello there");
+  CHECK(result.answer == "Well, Hel");
+  CHECK(sunk.of(Part::answer) == result.answer);
+  CHECK(session.position() == static_cast<int>(ids_of("Hi").size() + result.ids.size()) - 1);
+
+  ScriptedSession other(ids_of("Well, Hel"), 1000);
+  options.max_tokens = static_cast<int>(ids_of("Well, Hel").size());
+  const GenerateResult cut = generate(other, pocket_tokenizer(), ids_of("Hi"), options);
+  CHECK(cut.reason == FinishReason::length);
+  CHECK(cut.answer == "Well, Hel");
+  CHECK(cut.stop_string.empty());
+}
+
 TEST_CASE("the last sampled id is not fed") {
   ScriptedSession session(ids_of("one two three four five six seven"), 1000);
   const std::vector<int> prompt = ids_of("count");

@@ -115,7 +115,7 @@ TEST_CASE("Ctrl-C keeps what came, says so, and the next pull goes on from there
     CHECK(result.exit_code == 130);
     CHECK(result.output.empty());
     CHECK(contains(result.error, "interrupted: "));
-    CHECK(contains(result.error, "bytes are kept; 'tqkv pull org/name' goes on from there"));
+    CHECK(contains(result.error, "bytes are saved; 'tqkv pull org/name' resumes from there"));
   }
   const std::uint64_t part = kept(cache.path(), repository, first_shard);
   CHECK(part > 0);

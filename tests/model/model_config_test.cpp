@@ -224,9 +224,9 @@ TEST_CASE("keys that switch something off, and keys that say nothing about text,
 
 TEST_CASE("what belongs into text_config and stands beside it is refused unless both say the same") {
   CHECK(contains(top_refusal(moe(), "hidden_size", 4096),
-                 "config.json: hidden_size is 4096 beside text_config, but 128 inside: move it into text_config"));
+                 "config.json: hidden_size is 4096 next to text_config, but 128 inside: move it into text_config"));
   CHECK(contains(top_refusal(moe(), "norm_topk_prob", false),
-                 "norm_topk_prob is false beside text_config, which does not have it"));
+                 "norm_topk_prob is false next to text_config, which does not have it"));
   json config = moe();
   config["rope_theta"] = 1e7;  // as in rope_parameters
   CHECK(parse(config).rope_theta == 1e7);
@@ -309,7 +309,7 @@ TEST_CASE("text that is no config is refused") {
   CHECK(contains(broken("{\"model_type\": \"qwen3_5_moe\","),
                  "dir/config.json: is not valid JSON: parse error at line 1"));
   CHECK(contains(broken(""), "is not valid JSON"));
-  CHECK(contains(broken("[1]"), "holds array at the top"));
+  CHECK(contains(broken("[1]"), "contains array at the top"));
   CHECK(contains(broken(R"({"model_type":"a","model_type":"b"})"), "names \"model_type\" twice"));
   CHECK(contains(broken("{\"a\":" + std::string(100000, '[')), "nested deeper"));
 }

@@ -143,7 +143,7 @@ TEST_CASE("a scaling that is not computed is refused where it stands") {
   json top = tiny();
   top["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}};
   CHECK(contains(failure(ErrorKind::config, [&] { ModelConfig::parse(top.dump(), "config.json"); }),
-                 "beside text_config, which does not have it: move it into text_config"));
+                 "next to text_config, which does not have it: move it into text_config"));
   const json factor = {{"rope_type", "default"}, {"rope_theta", 1e7}, {"factor", 4.0}};
   CHECK(contains(refusal({{"rope_parameters", factor}}),
                  "factor is 4.0, but rope_type is \"default\", which scales nothing: set rope_type to \"yarn\""));

@@ -313,7 +313,7 @@ TEST_CASE("a tensor of another dtype or shape is named with both") {
 TEST_CASE("a packed weight without its scales is refused") {
   CHECK(contains(refusal(two_layers(), [](auto& t) { drop(t, "lm_head.scales"); }),
                  "tensor language_model.lm_head.weight is U32 [320, 16], expected a tensor "
-                 "language_model.lm_head.scales beside it"));
+                 "language_model.lm_head.scales next to it"));
 }
 
 TEST_CASE("bits that the shapes contradict are a contradiction of the config") {

@@ -229,7 +229,7 @@ TEST_CASE("more tokens than the model takes are refused before anything is made 
   const std::string fingerprint = fingerprint_in(saved_by(*other, "baseline", 4));
   CHECK(contains(
       refusal(with_header(good(), [&](Json& header) { header["__metadata__"]["model"] = fingerprint; }), *other),
-      "holds 40 tokens and 1 more, but the model takes at most 32"));
+      "contains 40 tokens and 1 more, but the model accepts at most 32"));
 }
 
 TEST_CASE("numbers that no session holds are refused, however right the checksums") {

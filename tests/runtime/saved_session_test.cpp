@@ -219,6 +219,6 @@ TEST_CASE("a restored session can go back, and further tokens fit where the cont
   CHECK(copy_of(restored->prefill(document(5))) == first);
   CHECK_THROWS_WITH_AS(
       engine.restore(saved, context_of(89)),
-      ("[input] " + (folder / "s").string() + ": holds 90 tokens, but the context is 89: give a larger one").c_str(),
+      ("[input] " + (folder / "s").string() + ": contains 90 tokens, but the context is 89: give a larger one").c_str(),
       Error);
 }

@@ -183,7 +183,7 @@ TEST_CASE("files that are no tokenizer are refused") {
   has(refusal("{\"model\": "), "broken JSON");
   has(refusal("[]"), "not a JSON object");
   has(refusal("{}"), "unsupported pre_tokenizer");
-  has(refusal(small().dump(), "[1]"), "tokenizer_config.json beside tokenizer.json: it is not a JSON object");
+  has(refusal(small().dump(), "[1]"), "tokenizer_config.json next to tokenizer.json: it is not a JSON object");
   has(refusal(small().dump(), "nope"), "broken JSON");
   has(refusal(std::string(100000, '[')), "broken JSON");
   has(refusal_of([](json& t) { t["model"]["merges"] = json::array({"a b c"}); }), "merge 0 is");

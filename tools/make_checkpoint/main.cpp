@@ -120,14 +120,14 @@ int execute(int argc, const char* const* argv) {
   program.add_option("CONFIG", options.config, "A config.json")->required()->type_name("");
   program.add_option("DIR", options.folder, "Where to: a new folder or an empty one")->required()->type_name("");
   program.add_option("--layers", options.layers, "Only the first N layers (default: all)")
-      ->transform(whole_number(1, 1 << 20))
+      ->transform(cli::whole_number(1, 1 << 20))
       ->type_name("N");
   program.add_option("--seed", options.seed, "Of the weights")
-      ->transform(whole_number(0, UINT64_MAX))
+      ->transform(cli::whole_number(0, UINT64_MAX))
       ->type_name("N")
       ->capture_default_str();
   program.add_option("--shard-bytes", options.shard_bytes, "Most bytes of tensors in one file, if it has several")
-      ->transform(whole_number(1, std::uint64_t{1} << 50))
+      ->transform(cli::whole_number(1, std::uint64_t{1} << 50))
       ->type_name("N")
       ->capture_default_str();
   try {
