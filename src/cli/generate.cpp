@@ -96,6 +96,7 @@ void generate(Options options) {
   const ModelConfig config = open_config(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   const GenerationDefaults defaults = open_defaults(checkpoint, config);
+  const Sampling sampling = combine(defaults, options.sampling);  // before anything large is read
   const Prompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
   const bool raw = prompt.raw;
   const std::vector<int> ids = ids_behind(saved, encode(tokenizer, prompt.pieces));
@@ -115,7 +116,7 @@ void generate(Options options) {
 
   const Interrupt interrupt;
   GenerateOptions generation;
-  generation.sampling = combine(defaults, options.sampling);
+  generation.sampling = sampling;
   generation.stop_ids = defaults.stop_ids;
   generation.stop_strings = options.sampling.stop;
   generation.max_tokens = options.max_tokens;

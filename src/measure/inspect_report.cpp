@@ -101,7 +101,7 @@ std::string weights_text(const Inspection& inspection) {
 
 std::string formats_text(const Inspection& inspection) {
   std::string out = "cache formats\n";
-  TextTable table({"backend", "bits per value", "bytes per token", "x smaller", "format"});
+  TextTable table({"backend", "bits/value", "bytes/token", "x smaller", "format"});
   for (std::size_t i = 0; i < inspection.formats.size(); ++i) {
     const std::uint64_t bytes = inspection.bytes_per_token[i];
     const double smaller =

@@ -129,7 +129,6 @@ TEST_CASE("tqkv --version prints the version of the project") {
 
 TEST_CASE("a wrong command line is one line on standard error and exit code 2") {
   for (const Refusal& refusal : std::vector<Refusal>{
-           {{}, {"tqkv --help"}},
            {{"talk"}, {"there is no command 'talk'"}},
            {{"--bogus"}, {"there is no option '--bogus'"}},
            {{"generate"}, {"MODEL", "tqkv generate --help"}},
