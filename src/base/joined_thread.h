@@ -10,7 +10,7 @@ namespace tqkv {
 class JoinedThread {
  public:
   template <class Function, class... Arguments>
-    requires std::is_invocable_v<Function, Arguments...>
+  requires std::is_invocable_v<Function, Arguments...>
   explicit JoinedThread(Function&& function, Arguments&&... arguments)
       : thread_(std::forward<Function>(function), std::forward<Arguments>(arguments)...) {}
   JoinedThread(JoinedThread&&) = default;

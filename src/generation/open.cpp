@@ -52,8 +52,7 @@ std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokeni
     const std::string found = template_in(config, where(checkpoint, file));
     if (!found.empty()) return ChatTemplate::detect(found, tokenizer, about);
   }
-  if (about)
-    *about = "the model has no chat template: choose with --markup qwen3.5, qwen3.6 or chatml, or use --raw";
+  if (about) *about = "the model has no chat template: choose with --markup qwen3.5, qwen3.6 or chatml, or use --raw";
   return std::nullopt;
 }
 

@@ -132,13 +132,16 @@ void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool
   if (messages.empty()) throw Error(ErrorKind::chat, "messages: No messages provided.");
   write_system(out, dialogue);
   const auto query = std::find_if(messages.rbegin(), messages.rend(), is_query);
-  if (query == messages.rend()) throw Error(ErrorKind::chat, "messages: No user query found in messages. One with the role user is needed.");
+  if (query == messages.rend())
+    throw Error(ErrorKind::chat, "messages: No user query found in messages. One with the role user is needed.");
   const auto last_query = static_cast<std::size_t>(messages.rend() - query) - 1;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const Message& message = messages[i];
     const std::string_view content = text::strip(message.content);
     if (message.role == "system") {
-      if (i > 0) throw Error(ErrorKind::chat, fmt::format("messages[{}]: System message must be at the beginning.", message.index));
+      if (i > 0)
+        throw Error(ErrorKind::chat,
+                    fmt::format("messages[{}]: System message must be at the beginning.", message.index));
     } else if (message.role == "user") {
       out.markup("<|im_start|>user\n").plain(content).markup("<|im_end|>\n");
     } else if (message.role == "assistant") {

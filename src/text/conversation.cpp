@@ -39,7 +39,9 @@ std::string read_part(const PyValue& part, bool system, const std::string& where
 std::string read_content(const PyValue* content, bool system, const std::string& where) {
   if (!content || content->is(Kind::null)) return {};
   if (content->is(Kind::string)) return content->text;
-  if (!content->is(Kind::array)) fail(fmt::format("{}: Unexpected content type. Found {}, expected a string, an array or null", where, content->kind_name()));
+  if (!content->is(Kind::array))
+    fail(fmt::format("{}: Unexpected content type. Found {}, expected a string, an array or null", where,
+                     content->kind_name()));
   std::string text;
   for (std::size_t i = 0; i < content->items.size(); ++i) {
     text += read_part(content->items[i], system, fmt::format("{}[{}]", where, i));

@@ -51,9 +51,9 @@ TEST_CASE("commands of a chat say what they did, and a wrong one ends nothing bu
   CHECK(result.exit_code == 1);
   CHECK(lines_in(result.output) == 2);
   for (const char* part :
-       {"nothing to undo", "there is no command /nonsense", "talk.session: ", "nothing was said yet",
-        "tokens saved", "nonsense", "computing ", "trellis:k=3:v=3", "the system message is set", "1 question, ",
-        "for /undo", "tokens restored", "the conversation was loaded", "a new conversation", "/backend FORMAT"})
+       {"nothing to undo", "there is no command /nonsense", "talk.session: ", "nothing was said yet", "tokens saved",
+        "nonsense", "computing ", "trellis:k=3:v=3", "the system message is set", "1 question, ", "for /undo",
+        "tokens restored", "the conversation was loaded", "a new conversation", "/backend FORMAT"})
     CHECK_MESSAGE(contains(result.error, part), part);
 }
 

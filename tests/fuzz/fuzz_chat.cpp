@@ -1,7 +1,10 @@
-// A conversation as bytes (messages, a zero byte, tools): every variant refuses it with an Error or renders it.
+// A conversation as bytes (messages, a zero byte, tools): every variant refuses it with an Error or renders it. The
+// same bytes as an answer: its tool calls are taken out. And as a chat template.
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 
+#include "text/chat_template.h"
 #include "tqkv/chat.h"
 #include "tqkv/error.h"
 
@@ -19,5 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     } catch (const tqkv::Error&) {
     }
   }
+  for (const tqkv::ParsedToolCall& call : tqkv::parse_tool_calls(conversation.messages, conversation.tools).calls)
+    if (!nlohmann::json::parse(call.arguments).is_object()) __builtin_trap();
+  if (tqkv::text::template_hash(bytes).size() != 64) __builtin_trap();
+  tqkv::text::foreign_markup(bytes);
   return 0;
 }

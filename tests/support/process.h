@@ -16,7 +16,7 @@ struct ProcessOptions {
   std::string input;                        ///< standard input
   std::function<void(pid_t)> before_input;  ///< called before the first byte of it is sent
   enum class Output { captured, closed, pipe_without_reader, full_device } output = Output::captured;
-  bool non_blocking = false;  ///< the three standard streams are in the mode that an event loop leaves them in
+  bool non_blocking = false;         ///< the three standard streams are in the mode that an event loop leaves them in
   bool interrupt_at_output = false;  ///< SIGINT once, when the first byte of standard output arrives
   std::uint64_t largest_file = 0;    ///< bytes of a file after which the disk is full; 0: no limit
   std::filesystem::path directory;   ///< working directory; empty: this one
