@@ -118,7 +118,9 @@ AtomicFile::AtomicFile(const fs::path& path, unsigned mode) {
   const bool exists = ::stat(path_.c_str(), &old) == 0;
   if (!exists && errno != ENOENT) fail(path_, "cannot be written", errno);
   if (exists && S_ISDIR(old.st_mode)) fail(path_, "cannot be written", EISDIR);
-  if (exists && !S_ISREG(old.st_mode)) {  // a device or a pipe: nothing to rename
+  if (exists && ::faccessat(AT_FDCWD, path_.c_str(), W_OK, AT_EACCESS) != 0)
+    fail(path_, "cannot be written", errno);  // renaming would ask less
+  if (exists && !S_ISREG(old.st_mode)) {      // a device or a pipe: nothing to rename
     descriptor_ = open_retrying(path_, O_WRONLY);
     if (descriptor_ < 0) fail(path_, "cannot be opened for writing", errno);
     return;

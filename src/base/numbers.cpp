@@ -14,7 +14,7 @@ std::string grouped(std::uint64_t number) {
 }
 
 std::string short_bytes(double bytes) {
-  if (bytes < 1000) return fmt::format("{:.0f} bytes", bytes);
+  if (bytes < 1000) return fmt::format("{:.0f} byte{}", bytes, bytes == 1 ? "" : "s");
   for (const char* unit : {"kB", "MB", "GB"}) {
     bytes /= 1000;
     if (bytes < 999.95) return fmt::format("{:.1f} {}", bytes, unit);

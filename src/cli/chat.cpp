@@ -155,6 +155,7 @@ class Chat {
   }
 
   void backend(const std::string& text) {
+    if (text.empty()) refuse("/backend: name a cache format, such as trellis");
     const KvFormat format = KvFormat::parse(text);
     const MemoryPlan plan = fitting(format, false);
     if (const int held = dialogue_->position(); held > 0)

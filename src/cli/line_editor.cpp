@@ -68,9 +68,12 @@ bool LineEditor::Editor::fill(std::size_t most) {
   return count > 0;
 }
 
-/// 0 at the end of the input.
+/// 0 at the end of the input. A byte of 0, which Ctrl-Space sends, is no character.
 wchar_t LineEditor::Editor::take_character() {
-  if (bytes.empty() && !fill(1)) return 0;
+  do {
+    bytes.erase(0, bytes.find_first_not_of('\0'));
+    if (bytes.empty() && !fill(1)) return 0;
+  } while (bytes.front() == '\0');
   Utf8Step step = next_character(bytes, 0);
   while (step.kind == Utf8Step::Kind::incomplete && fill(1)) step = next_character(bytes, 0);
   bytes.erase(0, step.length);
@@ -107,12 +110,15 @@ unsigned char LineEditor::Editor::join_mark(EditLine* line, wint_t) {
   return el_winsertstr(line, cell) == 0 ? CC_REFRESH : CC_ERROR;
 }
 
-/// Up to the end of what is pasted, line breaks as newlines, without other control characters than tabs.
+/// Up to the end of what is pasted, line breaks as newlines, without other control characters than tabs. A Ctrl-C that
+/// comes alone is typed, where the end was lost on the way.
 std::string LineEditor::Editor::take_paste() {
   std::size_t end = 0;
   for (std::size_t from = 0; (end = bytes.find(end_of_paste, from)) == std::string::npos;) {
     from = bytes.size() - std::min(bytes.size(), end_of_paste.size());
+    const std::size_t before = bytes.size();
     if (!fill(4096)) break;
+    if (std::string_view(bytes).substr(before) == "\x03") break;
   }
   const std::string raw = bytes.substr(0, end);
   bytes.erase(0, end == std::string::npos ? end : end + end_of_paste.size());

@@ -32,9 +32,8 @@ std::string roff_examples(const std::string& footer) {
 
 std::string manual_page(const std::vector<CommandEntry>& commands, const std::string& description,
                         const std::string& footer) {
-  std::string page =
-      fmt::format(".TH TQKV 1 \"\" \"tqkv {}\" \"User Commands\"\n.SH NAME\ntqkv \\- {}\n.SH SYNOPSIS\n", version,
-                  roff("run Qwen3.5 mixture-of-experts models with a compressed key-value cache"));
+  std::string page = fmt::format(".TH TQKV 1 \"\" \"tqkv {}\" \"User Commands\"\n.SH NAME\ntqkv \\- {}\n.SH SYNOPSIS\n",
+                                 version, roff("run Qwen3.5 models with a compressed key-value cache"));
   for (const CommandEntry& command : commands) {
     page += fmt::format(".B tqkv {}\n[\\fIoptions\\fR]", roff(command.name));
     for (const OptionEntry& positional : command.positionals)

@@ -107,10 +107,29 @@ std::string usage_message(const CLI::App& program, const CLI::ParseError& error)
   if (chosen.empty() && !rest.empty())
     return one_line(fmt::format("tqkv: there is no {} '{}': {}", rest.front().starts_with('-') ? "option" : "command",
                                 rest.front(), hint));
+  if (!rest.empty() && rest.front().starts_with("--"))
+    return one_line(fmt::format("{}: there is no option '{}': {}", command, rest.front(), hint));
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ArgumentMismatch)) {
+    const std::string_view what =
+        error.what();  // "--name: At Most 1 required but received 2", "--name: 1 required TEXT missing"
+    const std::string_view name = what.substr(0, what.find(':'));
+    if (what.find("At Most 1") != what.npos)
+      return one_line(fmt::format("{}: {} was given more than once: {}", command, name, hint));
+    if (what.ends_with("missing")) return one_line(fmt::format("{}: {} needs a value: {}", command, name, hint));
+  }
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError))
     return one_line(
         fmt::format("{}: not expected: {}: quote a text of several words; {}", command, fmt::join(rest, " "), hint));
   return one_line(fmt::format("{}: {}: {}", command, error.what(), hint));
+}
+
+/// An option that names a file or a folder has a name: an empty one is a variable of a script that was not set.
+void refuse_empty_names(CLI::App& program) {
+  for (CLI::App* command : program.get_subcommands([](CLI::App*) { return true; }))
+    for (CLI::Option* option : command->get_options([](const CLI::Option*) { return true; }))
+      if (const std::string type = option->get_type_name(); type == "FILE" || type == "DIR")
+        option->check(
+            [](const std::string& name) { return std::string(name.empty() ? "it is empty: name a file" : ""); });
 }
 
 int execute(int argc, const char* const* argv) {
@@ -141,6 +160,7 @@ int execute(int argc, const char* const* argv) {
   add_tokenize(program);
   add_completion(program);
   add_manual(program);
+  refuse_empty_names(program);
   try {
     program.parse(argc, argv);
     return 0;

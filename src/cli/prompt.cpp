@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "input.h"
+#include "loaders/json.h"
 #include "output.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
@@ -47,12 +48,23 @@ std::string valid(const std::string& text, int& replaced) {
   return fixed;
 }
 
+/// The text of a JSON file, which is an array. Throws Error(chat) with the name of the file.
+std::string read_array(const std::string& path) {
+  std::string text = read_json_input(path);
+  try {
+    if (nlohmann::json::parse(text).is_array()) return text;
+  } catch (const nlohmann::json::exception& problem) {
+    throw Error(ErrorKind::chat, fmt::format("{}: broken JSON: {}", input_name(path), json_problem(problem)));
+  }
+  throw Error(ErrorKind::chat, fmt::format("{}: expected a JSON array", input_name(path)));
+}
+
 Conversation conversation(const PromptOptions& options, int& replaced) {
   Conversation conversation;
-  if (!options.tools.empty()) conversation.tools = read_json_input(options.tools);
+  if (!options.tools.empty()) conversation.tools = read_array(options.tools);
   if (!options.messages.empty()) {
-    conversation.messages = read_json_input(options.messages);
-    if (nlohmann::json::parse(conversation.messages, nullptr, false) == nlohmann::json::array())
+    conversation.messages = read_array(options.messages);
+    if (nlohmann::json::parse(conversation.messages) == nlohmann::json::array())
       throw Error(ErrorKind::input, fmt::format("{}: the conversation is empty: give a message", options.messages));
     return conversation;
   }
@@ -129,13 +141,13 @@ void check_options(const PromptOptions& options, const std::string& command) {
   conflict(options.think && options.no_think, "--think and --no-think contradict each other");
   conflict(options.raw && !options.markup.empty() && options.markup != "raw",
            "--raw and --markup contradict each other");
-  conflict(messages && text, "--messages holds the whole conversation: leave out PROMPT and --file");
-  conflict(messages && options.system.has_value(), "--messages holds the system message too: leave out --system");
+  conflict(messages && text, "--messages has the whole conversation: leave out PROMPT and --file");
+  conflict(messages && options.system.has_value(), "--messages has the system message too: leave out --system");
   conflict(options.plain && !options.is_raw(), "--plain goes with --raw: text in chat markup is always plain");
   conflict(options.is_raw() && (messages || !options.tools.empty() || options.system.has_value()),
-           "--raw has no chat markup: leave out --system, --messages and --tools");
+           "without chat markup (--raw, --markup raw) there are no --system, --messages and --tools");
   conflict(options.is_raw() && (options.think || options.no_think),
-           "--raw has no chat markup: leave out --think and --no-think");
+           "without chat markup (--raw, --markup raw) there are no --think and --no-think");
   conflict(options.text == "-" && options.file == "-", "PROMPT and --file cannot both be standard input");
 }
 

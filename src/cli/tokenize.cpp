@@ -60,7 +60,10 @@ void detokenize(const Options& options) {
   for (std::string line; lines.next(line);) {
     const json array = json::parse(line, nullptr, false);
     if (!array.is_array()) refuse(lines, "one JSON array of ids");
-    print(json(tokenizer.decode(ids_of(lines, array))).dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+    const std::vector<int> ids = ids_of(lines, array);
+    for (const int id : ids)
+      if (id >= tokenizer.size()) refuse(lines, fmt::format("ids from 0 to {}", tokenizer.size() - 1).c_str());
+    print(json(tokenizer.decode(ids)).dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
   }
 }
 

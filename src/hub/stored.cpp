@@ -182,7 +182,11 @@ std::vector<StoredModel> stored_models(const fs::path& cache) {
   std::vector<StoredModel> models;
   if (cache.empty()) return models;
   std::error_code error;
-  for (const fs::path& folder : entries_of(fs::canonical(cache, error)))  // the cache itself may be a link
+  const fs::path root = fs::canonical(cache, error);  // the cache itself may be a link
+  if (error == std::errc::no_such_file_or_directory) return models;
+  if (!error) static_cast<void>(fs::directory_iterator(root, error));
+  if (error) fail(cache, "cannot be read", error);
+  for (const fs::path& folder : entries_of(root))
     if (const auto name = name_of(folder); name && is_real_folder(folder))
       models.push_back(stored_model(folder, name->id));
   return models;

@@ -63,14 +63,16 @@ std::string fetch_command(const HubName& name) {
 
 /// The path of an address on the hub, without what stands behind "?" and "#"; nothing for another address or a name.
 std::optional<std::string_view> path_on_hub(std::string_view text) {
-  for (const std::string_view scheme : {"https://", "http://"})
+  for (const std::string_view scheme : {"https://", "http://", "HTTPS://", "HTTP://"})
     if (text.starts_with(scheme)) {
       text.remove_prefix(scheme.size());
       break;
     }
   const std::size_t slash = text.find('/');
   if (slash == std::string_view::npos) return std::nullopt;
-  const std::string_view host = text.substr(0, slash);
+  std::string host(text.substr(0, slash));
+  for (char& c : host)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   if (host != "huggingface.co" && host != "www.huggingface.co" && host != "hf.co") return std::nullopt;
   text.remove_prefix(slash + 1);
   text = text.substr(0, text.find_first_of("?#"));

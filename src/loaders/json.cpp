@@ -9,6 +9,13 @@
 
 namespace tqkv {
 
+std::string json_problem(const std::exception& problem) {
+  std::string_view detail = problem.what();
+  if (const std::size_t end = detail.find("] "); detail.starts_with("[json.") && end != std::string_view::npos)
+    detail.remove_prefix(end + 2);
+  return std::string(detail);
+}
+
 nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKind kind, int max_depth) {
   using nlohmann::json;
   std::vector<std::set<std::string>> keys;  // of the objects that are open
@@ -38,9 +45,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, ErrorKi
   try {
     document = json::parse(text.begin(), text.end(), check);
   } catch (const json::exception& problem) {
-    std::string_view detail = problem.what();  // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
-    if (const std::size_t end = detail.find("] "); end != std::string_view::npos) detail.remove_prefix(end + 2);
-    throw Error(kind, fmt::format("{}: is not valid JSON: {}", where, detail));
+    throw Error(kind, fmt::format("{}: is not valid JSON: {}", where, json_problem(problem)));
   }
   if (!document.is_object())
     throw Error(kind, fmt::format("{}: contains {} at the top, expected an object", where, document.type_name()));

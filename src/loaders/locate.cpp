@@ -79,6 +79,7 @@ fs::path locate_model(std::string_view model) {
   fs::path path(model);
   const fs::file_status status = fs::status(path, error);
   if (fs::is_directory(status)) return path;
+  if (error == std::errc::permission_denied) fail(model, error.message());
   if (fs::exists(status)) fail(model, "is a file, expected the directory of a checkpoint");
   if (const auto name = parse_hub_name(model)) return find_in_hub_cache(*name, hub_cache());
   fail(model, fmt::format("there is no such directory: {}. 'tqkv models' lists what is in the cache", forms));

@@ -107,6 +107,8 @@ Dialogue read_dialogue(const Conversation& conversation) {
   PyValue tools = parse_json(conversation.tools, "tools");
   if (tools.is(Kind::null)) return dialogue;
   if (!tools.is(Kind::array)) expected("tools", &tools, "an array of tools");
+  for (std::size_t i = 0; i < tools.items.size(); ++i)
+    if (!tools.items[i].is(Kind::object)) expected(fmt::format("tools[{}]", i), &tools.items[i], "an object");
   dialogue.tools = std::move(tools.items);
   return dialogue;
 }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "loaders/json.h"
 #include "tqkv/error.h"
 
 namespace tqkv::text {
@@ -55,7 +56,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& exception) override {
-    error = exception.what();
+    error = json_problem(exception);
     return false;
   }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
+#include "loaders/json.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
@@ -33,7 +34,7 @@ struct Reader {
     try {
       return Json::parse(text);
     } catch (const Json::exception& error) {
-      fail(fmt::format("broken JSON: {}", error.what()));
+      fail(fmt::format("broken JSON: {}", json_problem(error)));
     }
   }
 

@@ -166,6 +166,19 @@ TEST_CASE("a file that is replaced keeps its permissions, and a new one has thos
   ::umask(before);
 }
 
+TEST_CASE("a file that is protected from writing is not replaced, although its folder would allow it") {
+  const TemporaryDirectory folder;
+  const fs::path file = folder.write("protected", "as it was");
+  fs::permissions(folder.path(), fs::perms::all);
+  fs::permissions(file, fs::perms::owner_read | fs::perms::others_read);
+  const bool root = ::geteuid() == 0;  // may write to all files
+  if (root) REQUIRE(::seteuid(65534) == 0);
+  const std::string message = failure(ErrorKind::io, [&] { AtomicFile{file}; });
+  if (root) REQUIRE(::seteuid(0) == 0);
+  CHECK(message.find("Permission denied") != std::string::npos);
+  CHECK(read_text(file) == "as it was");
+}
+
 TEST_CASE("a name that is as long as names may be is written, and a longer one is an error") {
   const TemporaryDirectory directory;
   const std::string longest(255, 'n');

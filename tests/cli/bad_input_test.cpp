@@ -165,6 +165,8 @@ TEST_CASE("a conversation that has no rendering is refused") {
     CHECK(result.exit_code == 1);
     CHECK(lines_in(result.error) == 1);
     CHECK(result.error.rfind("tqkv: [chat] ", 0) == 0);
+    CHECK(contains(result.error, text.starts_with('[') ? "messages[0]" : "m.json: "));
+    CHECK(!contains(result.error, "json.exception"));
   }
   check_failure(with("[]"), "input", {"m.json", "empty"});
   check_failure(run_tqkv({"generate", "pocket", "--messages", "/no/such.json"}), "io", {"/no/such.json"});

@@ -56,11 +56,15 @@ TEST_CASE("a line that is no JSON of its kind is refused by number after the lin
     const char* input;
     const char* where;
   };
-  const std::vector<Case> cases = {
-      {"tokenize", "\"a\"\n5\n", "line 2"},        {"tokenize", "\"a\n", "line 1"},
-      {"tokenize", "\"a\"\n\n\"b\"\n", "line 2"},  {"detokenize", "[1]\n\"a\"\n", "line 2"},
-      {"detokenize", "[1, -2]\n", "line 1"},       {"detokenize", "[1.5]\n", "line 1"},
-      {"detokenize", "[99999999999]\n", "line 1"}, {"detokenize", "[1,\n", "line 1"}};
+  const std::vector<Case> cases = {{"tokenize", "\"a\"\n5\n", "line 2"},
+                                   {"tokenize", "\"a\n", "line 1"},
+                                   {"tokenize", "\"a\"\n\n\"b\"\n", "line 2"},
+                                   {"detokenize", "[1]\n\"a\"\n", "line 2"},
+                                   {"detokenize", "[1]\n[1, 8192]\n", "line 2: ids from 0 to 8191"},
+                                   {"detokenize", "[1, -2]\n", "line 1"},
+                                   {"detokenize", "[1.5]\n", "line 1"},
+                                   {"detokenize", "[99999999999]\n", "line 1"},
+                                   {"detokenize", "[1,\n", "line 1"}};
   for (const Case& line : cases) {
     CAPTURE(line.input);
     const ProcessResult result = with_input({line.command, "pocket"}, line.input);
@@ -68,7 +72,7 @@ TEST_CASE("a line that is no JSON of its kind is refused by number after the lin
     CHECK(lines_in(result.error) == 1);
     CHECK(result.error.rfind("tqkv: [input] standard input: ", 0) == 0);
     CHECK(contains(result.error, line.where));
-    CHECK(lines_in(result.output) == (std::string(line.where) == "line 2" ? 1 : 0));
+    CHECK(lines_in(result.output) == (std::string(line.where).starts_with("line 2") ? 1 : 0));
   }
 }
 

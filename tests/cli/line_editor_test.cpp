@@ -93,6 +93,21 @@ TEST_CASE("lines that are pasted are one question") {
   chat.end();
 }
 
+TEST_CASE("Ctrl-Space is no end of the chat, and Ctrl-C ends a paste whose end was lost") {
+  const TemporaryDirectory state;
+  Chat chat(state);
+  REQUIRE(chat.wait_for_prompt());
+  chat.type("one" + std::string(1, '\0') + " two");
+  CHECK(chat.asked() == "one two\n");
+  REQUIRE(chat.wait_for_prompt());
+  chat.type("\x1b[200~unfinished");
+  REQUIRE(!chat.wait_for("unfinished", 300));
+  chat.type("\x03");
+  CHECK(chat.wait_for("unfinished"));
+  CHECK(chat.asked() == "unfinished\n");
+  chat.end();
+}
+
 TEST_CASE("a signal that ends the program leaves the terminal as it was, without marks around what is pasted") {
   const TemporaryDirectory state;
   Chat chat(state);

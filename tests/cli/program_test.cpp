@@ -131,6 +131,12 @@ TEST_CASE("a wrong command line is one line on standard error and exit code 2") 
   for (const Refusal& refusal : std::vector<Refusal>{
            {{"talk"}, {"there is no command 'talk'"}},
            {{"--bogus"}, {"there is no option '--bogus'"}},
+           {{"generate", "pocket", "Hi", "--bogus"}, {"tqkv generate: there is no option '--bogus'"}},
+           {{"generate", "pocket", "--max-tokens", "1", "--max-tokens", "2"},
+            {"--max-tokens was given more than once"}},
+           {{"generate", "pocket", "Hi", "--save-session", ""}, {"--save-session: it is empty: name a file"}},
+           {{"chat", "pocket", "--session", ""}, {"--session: it is empty: name a file"}},
+           {{"generate", "pocket", "Hi", "--max-tokens"}, {"--max-tokens needs a value"}},
            {{"generate"}, {"MODEL", "tqkv generate --help"}},
            {{"generate", "pocket", "Hi", "--bogus"}, {"--bogus"}},
            {{"generate", "pocket", "what", "is", "this"}, {"is this", "quote a text of several words"}},

@@ -57,8 +57,8 @@ class Terminal {
   void type(const std::string& text) { REQUIRE(::write(descriptor_, text.data(), text.size()) > 0); }
 
   /// Reads until `text` has come after what was waited for before.
-  bool wait_for(const std::string& text) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(sanitized ? 120 : 30);
+  bool wait_for(const std::string& text, int milliseconds = sanitized ? 120'000 : 30'000) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
     while (true) {
       if (const std::size_t found = screen_.find(text, seen_); found != std::string::npos) {
         seen_ = found + text.size();

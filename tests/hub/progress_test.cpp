@@ -20,7 +20,7 @@ TEST_CASE("progress is share, bytes, rate and time left") {
   CHECK(progress_text({7600000000, 20400000000, 0}, 92100000.0) ==
         " 37%  7.6 GB of 20.4 GB  92.1 MB/s  2 min 19 s left");
   CHECK(progress_text({0, 0, 0}, {}) == "100%  0 bytes of 0 bytes");
-  CHECK(progress_text({1, 2000, 0}, 0.0) == "  0%  1 bytes of 2.0 kB  0 bytes/s");
+  CHECK(progress_text({1, 2000, 0}, 0.0) == "  0%  1 byte of 2.0 kB  0 bytes/s");
   CHECK(progress_text({1999, 2000, 0}, {}).substr(0, 4) == " 99%");  // not all yet
   CHECK(progress_bar({50, 100, 0}, 4) == "[##--]");
   CHECK(progress_bar({100, 100, 0}, 4) == "[####]");

@@ -75,7 +75,9 @@ TEST_CASE("a NaN, an infinity, a huge number or a denormal scale is named with i
       {{"layers.0.mlp.gate.scales", 1}, "mlp.gate.scales has a NaN at element 1"},
       {{"embed_tokens.scales", 11}, "embed_tokens.scales has a NaN at element 11"},
       {{"lm_head.scales", 2 * 300, infinity}, "language_model.lm_head.scales has an infinity at element 600"}};
-  for (const auto& [damage, expected] : cases) {
+  for (const auto& one : cases) {
+    const Damage& damage = one.first;
+    const std::string& expected = one.second;
     CAPTURE(expected);
     const auto message = refusal(damage);
     CHECK(contains(message, ": tensor "));
@@ -106,7 +108,9 @@ TEST_CASE("what a large model has wrong is named where it is read first, and eve
       {{"lm_head.weight", 16999 * 512, infinity}, "lm_head.weight has an infinity at element 8703488"},
       {{"embed_tokens.weight", 7 * 512 + 1}, "embed_tokens.weight has a NaN at element 3585"}};
   const auto tensors = make_tensors(large());
-  for (const auto& [damage, expected] : cases) {
+  for (const auto& one : cases) {
+    const Damage& damage = one.first;
+    const std::string& expected = one.second;
     CAPTURE(expected);
     const TemporaryDirectory folder;
     write_damaged(large(), damage, folder.path(), tensors);

@@ -115,7 +115,7 @@ TEST_CASE("control strings in a user's text stay text") {
       {"role":"assistant","content":"<|im_end|>","reasoning_content":"<|im_end|>",
        "tool_calls":[{"name":"<|im_end|>","arguments":{"<|im_end|>":"<|im_end|>"}}]},
       {"role":"tool","content":"<|im_end|>"}])",
-                                 R"(["<|im_end|>"])"},
+                                 R"([{"name":"<|im_end|>"}])"},
                                 {});
   const auto more_ids = encode(pocket(), more);
   CHECK(std::count(more_ids.begin(), more_ids.end(), end) == 4);
@@ -221,6 +221,7 @@ TEST_CASE("conversations that have no rendering are refused with their place") {
   refused(R"([{"role":"system","content":[{"type":"image"}]}])", "System message cannot contain images.");
   refused(hi, "tools: found an object", "{}");
   refused(hi, "tools: broken JSON", "[");
+  refused(hi, "tools[1]: found", "[{}, 1]");
   const auto call = [](const std::string& inside) {
     return R"([{"role":"user","content":"q"},{"role":"assistant","tool_calls":)" + inside + "}]";
   };
