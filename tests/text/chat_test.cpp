@@ -263,12 +263,14 @@ TEST_CASE("a template that adds a system message or begins the answer is named, 
 }
 
 TEST_CASE("a template with renamed roles or other markers is refused and --markup is named") {
-  for (const auto& [text, what] :
+  for (const auto& one :
        {std::pair<std::string, std::string>{"<|im_start|>human\n <|im_end|>", "the role \"human\""},
         {"{{- '<|im_start|>' + ('bot' if message.role == 'assistant' else 'user') + '\n' }} <|im_end|>",
          "the role \"bot\""},
         {"<|im_start|>user<|im_sep|> <|im_end|>", "the marker <|im_sep|>"},
         {"[INST] [/INST]", "no <|im_start|>"}}) {
+    const std::string& text = one.first;
+    const std::string& what = one.second;
     CAPTURE(text);
     std::string about;
     CHECK_FALSE(ChatTemplate::detect(text, pocket(), &about).has_value());
