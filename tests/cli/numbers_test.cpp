@@ -47,7 +47,9 @@ TEST_CASE("an option that takes a number refuses what is none, whichever option 
   CHECK(options.size() > 40);
   std::vector<std::string> none{"nan", "inf", "0x10", "99999999999999999999999999999999", "1e999", "", "ten", "1 0"};
   if (sanitized) none = {"nan", "99999999999999999999999999999999"};
-  for (const auto& [command, option] : options) {
+  for (const auto& one : options) {
+    const std::string& command = one.first;
+    const std::string& option = one.second;
     for (const std::string& text : none) {
       const bool fits = text == "99999999999999999999999999999999" &&  // for a real number without bounds
                         (option == "--temperature" || option.ends_with("-penalty") || option.ends_with("-p"));
