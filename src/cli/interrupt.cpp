@@ -66,6 +66,10 @@ void end_on_signals() {
   set_handler(SIGPIPE, SIG_IGN);
 }
 
+bool take_interrupt() {
+  return interrupted.exchange(false);
+}
+
 void set_terminal_reset(const char* sequence) {
   terminal_reset.store(sequence);
 }

@@ -17,6 +17,9 @@ void end_on_signals();
 /// outlive its use; nullptr: nothing.
 void set_terminal_reset(const char* sequence);
 
+/// Whether SIGINT came since an Interrupt began or this was asked, in any thread.
+bool take_interrupt();
+
 /// While one lives, the first SIGINT sets the flag and a second one ends the program, or does nothing more.
 /// One within another's life takes over and gives back; the flag is common to all.
 class Interrupt {

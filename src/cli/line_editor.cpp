@@ -206,6 +206,7 @@ LineEditor::LineEditor(std::filesystem::path history_file)
 
 /// A line as the kernel edits it.
 std::optional<std::string> LineEditor::plain_line(const std::string& prompt) {
+  take_interrupt();  // one that came before the prompt was meant for the answer
   output_is_terminal() ? print(prompt) : print_error(prompt);
   while (true) {
     if (const std::size_t end = typed_.find('\n'); end != std::string::npos) {
@@ -213,17 +214,20 @@ std::optional<std::string> LineEditor::plain_line(const std::string& prompt) {
       typed_.erase(0, end + 1);
       return line;
     }
+    // Looked at ten times a second: the signal may come before the wait, or to another thread.
     pollfd ready{STDIN_FILENO, POLLIN, 0};
-    if (::poll(&ready, 1, -1) < 0) {  // a signal: Ctrl-C, and the kernel has dropped what was typed
+    const int count = ::poll(&ready, 1, 100);
+    if (take_interrupt()) {  // Ctrl-C, and the kernel has dropped what was typed
       typed_.clear();
       given_up_ = true;
       output_is_terminal() ? print("\n") : print_error("\n");
       return "";
     }
+    if (count <= 0) continue;
     char block[4096];
-    const ssize_t count = read_some(STDIN_FILENO, block, sizeof block);
-    if (count <= 0) return typed_.empty() ? std::nullopt : std::optional(std::exchange(typed_, ""));
-    typed_.append(block, static_cast<std::size_t>(count));
+    const ssize_t got = read_some(STDIN_FILENO, block, sizeof block);
+    if (got <= 0) return typed_.empty() ? std::nullopt : std::optional(std::exchange(typed_, ""));
+    typed_.append(block, static_cast<std::size_t>(got));
   }
 }
 
