@@ -77,10 +77,11 @@ struct GenerateResult {
   CacheReport cache;
 };
 
-/// Feeds `prompt` to the session and samples until a stop id, max_tokens or the end of the context. The last sampled id
-/// is not fed. Ids without a token are never chosen. An empty prompt goes on from the session's last logits. Throws
-/// Error(input) for an empty prompt where there are none, or one that the session has no room for, and what the session
-/// and the sink throw; but memory that runs out behind the prompt ends the answer there.
+/// Feeds `prompt` to the session and samples until a stop id, a stop string, max_tokens or the end of the context. The
+/// last sampled id is not fed. Ids without a token are never chosen. An empty prompt continues from the session's last
+/// logits. Throws Error(input) for an empty prompt where there are none, or one that the session has no room for,
+/// Error(usage) for a stop string that is empty or not UTF-8, and what the session and the sink throw; but if memory
+/// runs out after the prompt, the answer ends there.
 GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const int> prompt,
                         const GenerateOptions& options, const TextSink& sink = {});
 

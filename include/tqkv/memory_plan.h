@@ -23,7 +23,7 @@ struct PlanRequest {
   int snapshots = 0;                       ///< copies of the recurrent state that are kept
   std::optional<int> tokenizer;            ///< its tokens; without it: as many as the vocabulary has
   bool every_row = false;                  ///< logits of every token are asked for, not of the last one alone
-  std::uint64_t beside = 0;                ///< bytes of anonymous memory that others use at the same time
+  std::uint64_t other_sessions = 0;        ///< bytes of anonymous memory that they use at the same time
   std::optional<std::uint64_t> available;  ///< instead of what the machine has free, and all it has
   std::optional<std::uint64_t> promised;   ///< instead of what the other processes of tqkv will still take
 };
@@ -50,9 +50,11 @@ struct MemoryPlan {
   std::uint64_t snapshots = 0;
   std::uint64_t scratch = 0;     ///< working memory of the forward pass
   std::uint64_t vocabulary = 0;  ///< tokenizer and copies of the logits
-  std::uint64_t beside = 0;
+  std::uint64_t other_sessions = 0;
 
-  std::uint64_t anonymous() const { return kv + recurrent + convolution + snapshots + scratch + vocabulary + beside; }
+  std::uint64_t anonymous() const {
+    return kv + recurrent + convolution + snapshots + scratch + vocabulary + other_sessions;
+  }
   std::uint64_t total() const { return weights + anonymous(); }
 
   std::uint64_t available = 0;  ///< 0: the system does not tell, and nothing is refused

@@ -58,8 +58,8 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-/// Throws Error(io) when `path`, to be written anew, has less than `bytes` of free disk: "PATH: WHAT takes …". A device
-/// or a pipe needs no room.
+/// Throws Error(io) when `path`, to be written again, has less than `bytes` of free disk: "PATH: WHAT takes …". A
+/// device or a pipe needs no room.
 void require_room(const std::filesystem::path& path, std::uint64_t bytes, std::string_view what,
                   std::string_view remedy);
 

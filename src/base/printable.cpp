@@ -9,8 +9,10 @@
 namespace tqkv {
 namespace {
 
+/// Embeddings, overrides and isolates, which change the order of what follows. Marks (U+200E, U+200F) are ordinary
+/// text.
 bool changes_direction(std::uint32_t c) {
-  return c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+  return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 }
 
 /// Empty for a character that is shown as it is.

@@ -12,7 +12,7 @@ enum class Keep {
 };
 
 /// `text` with everything a terminal would obey written out: C0 controls and DEL as \x1b, C1 controls and the
-/// characters that change the direction of text as \u009b, bytes that are not UTF-8 as \xff. A character that is cut
+/// characters that reorder text as \u009b, bytes that are not UTF-8 as \xff. A character that is cut
 /// off at the end counts as such bytes: give whole characters.
 std::string printable(std::string_view text, Keep keep);
 

@@ -68,9 +68,8 @@ void benchmark(Options& options) {
   if (file) {
     file->write(to_json(report));
     file->commit();
-    return file->print_beside(to_table(report));
   }
-  print(to_table(report));
+  print_result(options.output, to_table(report));
 }
 
 }  // namespace

@@ -26,9 +26,8 @@ void compare_files(const Options& options) {
     OutputFile file(options.output);
     file.write(comparison.json);
     file.commit();
-    return file.print_beside(comparison.table);
   }
-  print(comparison.table);
+  print_result(options.output, comparison.table);
 }
 
 }  // namespace

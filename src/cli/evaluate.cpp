@@ -189,12 +189,8 @@ void evaluate(const Options& options) {
   const Evaluation& evaluation =
       evaluator.run([&](Precision precision) -> const Engine& { return engines(precision); }, callbacks);
   clear_status();
-  const std::string table = to_table(evaluation);
-  if (options.output.empty()) return print(table);
-  OutputFile file(options.output);
-  file.write(to_json(evaluation));
-  file.commit();
-  file.print_beside(table);
+  if (!options.output.empty()) write(options.output, evaluation);
+  print_result(options.output, to_table(evaluation));
 }
 
 }  // namespace

@@ -23,11 +23,8 @@ void OutputFile::commit() {
   if (file_) file_->commit();
 }
 
-void OutputFile::print_beside(std::string_view text) const {
-  if (file_)
-    print(text);
-  else
-    print_error(text);
+void print_result(const std::string& output, std::string_view text) {
+  output == "-" ? print_error(text) : print(text);
 }
 
 }  // namespace tqkv::cli

@@ -18,11 +18,12 @@ class OutputFile {
   void write(std::string_view text);
   void write(std::span<const std::byte> bytes);
   void commit();
-  /// Prints what people read: to standard output, or to standard error where that has the file.
-  void print_beside(std::string_view text) const;
 
  private:
   std::optional<AtomicFile> file_;
 };
+
+/// Prints what people read: to standard output, or to standard error where `output`, the option, sends the file there.
+void print_result(const std::string& output, std::string_view text);
 
 }  // namespace tqkv::cli

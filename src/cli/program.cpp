@@ -107,8 +107,9 @@ std::string usage_message(const CLI::App& program, const CLI::ParseError& error)
   if (chosen.empty() && !rest.empty())
     return one_line(fmt::format("tqkv: there is no {} '{}': {}", rest.front().starts_with('-') ? "option" : "command",
                                 rest.front(), hint));
-  if (!rest.empty() && rest.front().starts_with("--"))
-    return one_line(fmt::format("{}: there is no option '{}': {}", command, rest.front(), hint));
+  if (!rest.empty() && rest.front().size() > 1 && rest.front().starts_with('-'))
+    return one_line(fmt::format("{}: there is no option '{}': put -- before a text that begins with -; {}", command,
+                                rest.front(), hint));
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ArgumentMismatch)) {
     const std::string_view what =
         error.what();  // "--name: At Most 1 required but received 2", "--name: 1 required TEXT missing"

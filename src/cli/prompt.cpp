@@ -48,11 +48,15 @@ std::string valid(const std::string& text, int& replaced) {
   return fixed;
 }
 
-/// The text of a JSON file, which is an array. Throws Error(chat) with the name of the file.
-std::string read_array(const std::string& path) {
+/// The text of a JSON file, which is an array. Throws Error(chat) with the name of the file, and Error(input) with
+/// `when_empty` for an array of nothing.
+std::string read_array(const std::string& path, const char* when_empty = nullptr) {
   std::string text = read_json_input(path);
   try {
-    if (nlohmann::json::parse(text).is_array()) return text;
+    const nlohmann::json array = nlohmann::json::parse(text);
+    if (array.is_array() && array.empty() && when_empty)
+      throw Error(ErrorKind::input, fmt::format("{}: {}", input_name(path), when_empty));
+    if (array.is_array()) return text;
   } catch (const nlohmann::json::exception& problem) {
     throw Error(ErrorKind::chat, fmt::format("{}: broken JSON: {}", input_name(path), json_problem(problem)));
   }
@@ -63,9 +67,7 @@ Conversation conversation(const PromptOptions& options, int& replaced) {
   Conversation conversation;
   if (!options.tools.empty()) conversation.tools = read_array(options.tools);
   if (!options.messages.empty()) {
-    conversation.messages = read_array(options.messages);
-    if (nlohmann::json::parse(conversation.messages) == nlohmann::json::array())
-      throw Error(ErrorKind::input, fmt::format("{}: the conversation is empty: give a message", options.messages));
+    conversation.messages = read_array(options.messages, "the conversation is empty: give a message");
     return conversation;
   }
   const std::string text = joined_text(options);

@@ -66,7 +66,7 @@ void write_report(const Options& options) {
   OutputFile page(options.output);  // opened first: a folder that cannot be written is known before the work
   const fs::path folder = figures_folder(options);
   std::error_code ignored;
-  // A device or a pipe has no folder of figures beside it.
+  // A device or a pipe has no folder of figures next to it.
   const bool with_figures = !options.figures.empty() ||
                             (!page.is_standard_output() &&
                              (!fs::exists(options.output, ignored) || fs::is_regular_file(options.output, ignored)));
@@ -97,7 +97,7 @@ void write_report(const Options& options) {
   if (!figures.empty()) said += fmt::format(", as SVG in {}", folder.string());
   said += "\n";
   for (const std::string& part : report.left_out) said += "left out: " + part + "\n";
-  page.print_beside(said);
+  print_result(options.output, said);
 }
 
 }  // namespace

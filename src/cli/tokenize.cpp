@@ -62,7 +62,7 @@ void detokenize(const Options& options) {
     if (!array.is_array()) refuse(lines, "one JSON array of ids");
     const std::vector<int> ids = ids_of(lines, array);
     for (const int id : ids)
-      if (id >= tokenizer.size()) refuse(lines, fmt::format("ids from 0 to {}", tokenizer.size() - 1).c_str());
+      if (id >= tokenizer.size()) refuse(lines, fmt::format("ids from 0 to {}", tokenizer.size() - 1));
     print(json(tokenizer.decode(ids)).dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
   }
 }

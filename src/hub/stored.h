@@ -28,8 +28,8 @@ struct StoredModel {
   bool whole() const;
 };
 
-/// The models in the cache in the order of their names; none where there is no cache. Never throws for what lies there:
-/// what cannot be read is left out.
+/// The models in the cache in the order of their names; none where there is no cache. What cannot be read
+/// in it is left out. Throws Error(io) for a cache that cannot be read itself.
 std::vector<StoredModel> stored_models(const std::filesystem::path& cache);
 
 /// What a removal would take away.

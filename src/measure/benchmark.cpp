@@ -353,10 +353,10 @@ std::vector<MemoryPlan> plan_benchmark(const ModelConfig& config, std::uint64_t 
   std::vector<MemoryPlan> plans;
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     if (!lanes[i].timed) continue;
-    request.beside = 0;
+    request.other_sessions = 0;
     for (std::size_t j = 0; j < lanes.size(); ++j) {
       const bool together = keep || (quality && j == baseline_of(lanes));
-      if (j != i && together) request.beside += session_bytes(alone[j]);
+      if (j != i && together) request.other_sessions += session_bytes(alone[j]);
     }
     plans.push_back(plan_memory(config, weight_bytes, lanes[i].format, request));
   }

@@ -9,7 +9,7 @@ namespace tqkv {
 
 /// Keys of `text_config`, or of a config without one. Throws Error(config) with the key and its place.
 void check_text_keys(const ConfigReader& text);
-/// Keys beside `text_config`. What belongs into `text_config` must be there too, with the same value.
+/// Keys next to `text_config`. What belongs into `text_config` must be there too, with the same value.
 void check_top_keys(const ConfigReader& top, const nlohmann::json& text);
 /// Keys of `rope_parameters` and `rope_scaling`.
 void check_rope_keys(const ConfigReader& rope);

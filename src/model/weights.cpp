@@ -206,7 +206,7 @@ class Binder {
                                               "bits per value",
                                               describe(*weight), describe(*scales), bits)
                                 : fmt::format("is said to have {} bits, but its weight {} and scales {} are {} bits "
-                                              "a value",
+                                              "per value",
                                               said.bits, describe(*weight), describe(*scales), bits));
     to.storage = bits == 4 ? Matrix::Storage::q4 : Matrix::Storage::q8;
     to.weight = weight->bytes.data();

@@ -67,7 +67,7 @@ std::uint64_t vocabulary_bytes(const ModelConfig& config, const PlanRequest& req
 std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
   const CacheBytes bytes = bytes_at(config, held, tokens, request);
   return bytes.allocated() + snapshot_bytes(config, held, tokens, request) + scratch_at(config, held, tokens, request) +
-         vocabulary_bytes(config, request) + request.beside;
+         vocabulary_bytes(config, request) + request.other_sessions;
 }
 
 // Whole pages only: a session allocates them so.
@@ -176,7 +176,7 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   plan.snapshots = snapshot_bytes(config, plan.format, plan.context, request);
   plan.scratch = scratch_at(config, plan.format, plan.context, request);
   plan.vocabulary = vocabulary_bytes(config, request);
-  plan.beside = request.beside;
+  plan.other_sessions = request.other_sessions;
 
   plan.available = request.available ? *request.available : available_memory();
   plan.keep_free = kept_free(request.available ? *request.available : total_memory());
@@ -220,7 +220,7 @@ std::string describe(const MemoryPlan& plan) {
   if (plan.snapshots > 0) row("snapshots", plan.snapshots, "of the recurrent state");
   row("working memory", plan.scratch, "of the forward pass");
   row("vocabulary", plan.vocabulary, "tokenizer and logits");
-  if (plan.beside > 0) row("other sessions", plan.beside, "");
+  if (plan.other_sessions > 0) row("other sessions", plan.other_sessions, "");
   row("anonymous", plan.anonymous(), "all but the weights");
   if (plan.available == 0) {
     out += "  available            not known: nothing is refused\n";

@@ -153,6 +153,42 @@ TEST_CASE("a chat template that is not Qwen markup is refused and --raw works wi
   CHECK(ask(model, {"--raw"}).exit_code == 0);
 }
 
+TEST_CASE("a chat template that is not known is named with the markup that is used, and --markup decides") {
+  const TemporaryDirectory folder;
+  const std::string own = "{{- '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}\n" + pocket_text("chat_template.jinja");
+  const std::string model = pocket_with(folder, {{"chat_template.jinja", own}});
+  const ProcessResult unknown = ask(model, {"--print-prompt"});
+  CHECK(unknown.exit_code == 0);
+  CHECK(lines_in(unknown.error) == 1);
+  CHECK(contains(unknown.error, "not a known one: the markup chatml is taken instead"));
+  CHECK(!contains(unknown.output, "Be brief."));
+  const ProcessResult chosen = ask(model, {"--print-prompt", "--markup", "qwen3.5", "--think"});
+  CHECK(chosen.exit_code == 0);
+  CHECK(chosen.error.empty());
+  CHECK(chosen.output == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n<think>\n");
+  CHECK(ask(model, {"--print-prompt", "--markup", "chatml"}).output ==
+        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(ask(model, {"--print-prompt", "--markup", "raw"}).output == "Hi");
+
+  const std::string renamed = replaced(pocket_text("chat_template.jinja"), "<|im_start|>assistant", "<|im_start|>bot");
+  const TemporaryDirectory other;
+  const std::string refused = pocket_with(other, {{"chat_template.jinja", renamed}});
+  check_failure(ask(refused), "chat", {"the role \"bot\"", "--markup"});
+  check_failure(run_tqkv({"chat", refused}), "chat", {"the role \"bot\"", "--markup"});
+  CHECK(ask(refused, {"--markup", "chatml"}).exit_code == 0);
+  CHECK(run_tqkv({"chat", "pocket", "--markup", "raw"}).exit_code == 2);
+}
+
+TEST_CASE("an option replaces a value of generation_config.json that cannot be used") {
+  const TemporaryDirectory folder;
+  const std::string model = pocket_with(
+      folder, {{"generation_config.json", R"({"do_sample": true, "top_p": 7, "top_k": -1, "eos_token_id": 8185})"}});
+  check_failure(ask(model), "config", {"generation_config.json", "top_p is 7"});
+  check_failure(run_tqkv({"chat", model}), "config", {"generation_config.json", "top_p is 7"});
+  CHECK(ask(model, {"--top-p", "0.9"}).exit_code == 0);
+  CHECK(ask(model, {"--greedy"}).exit_code == 0);
+}
+
 TEST_CASE("a conversation that has no rendering is refused") {
   const TemporaryDirectory folder;
   const auto with = [&](const std::string& text) {

@@ -282,7 +282,8 @@ TEST_CASE("the plan of a benchmark counts the sessions that are open together") 
   const DeviceOptions device;
   const auto beside = [&](const BenchmarkOptions& options) {
     std::vector<std::uint64_t> bytes;
-    for (const MemoryPlan& plan : plan_benchmark(engine.config(), 0, device, options)) bytes.push_back(plan.beside);
+    for (const MemoryPlan& plan : plan_benchmark(engine.config(), 0, device, options))
+      bytes.push_back(plan.other_sessions);
     return bytes;
   };
   CHECK(beside(options_of({"turboquant"})) == std::vector<std::uint64_t>{0});
@@ -293,7 +294,7 @@ TEST_CASE("the plan of a benchmark counts the sessions that are open together") 
   BenchmarkOptions deep = options_of({"turboquant", "mlx_quant"});
   deep.depths = {1024};
   const auto plans = plan_benchmark(engine.config(), 0, device, deep);
-  CHECK(plans[0].beside > 0);
+  CHECK(plans[0].other_sessions > 0);
   CHECK(plans[0].snapshots > 0);
   CHECK(plans[0].context == 1024 + 32 + 4);
   deep.depths = {32768};

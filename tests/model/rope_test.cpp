@@ -106,7 +106,7 @@ TEST_CASE("YaRN raises the context to the scaled one, however the file counts it
                  "more than the 16777216 that are supported"));
 }
 
-TEST_CASE("scaling is found in rope_scaling too, alone or beside rope_parameters, with type or rope_type") {
+TEST_CASE("scaling is found in rope_scaling too, alone or with rope_parameters, with type or rope_type") {
   json scaling = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 4096}};
   const auto factor = [](const json& text) {
     const auto config = parse(text);

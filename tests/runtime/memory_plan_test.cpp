@@ -108,7 +108,7 @@ TEST_CASE("sessions and snapshots beside a session make its largest context smal
   PlanRequest alone = request(0, 2'500'000'000);
   PlanRequest crowded = alone;
   crowded.snapshots = 1;
-  crowded.beside = 500'000'000;
+  crowded.other_sessions = 500'000'000;
   const KvFormat format = KvFormat::of(Backend::baseline);
   const MemoryPlan roomy = plan_memory(config, 0, format, alone), tight = plan_memory(config, 0, format, crowded);
   CHECK(tight.snapshots == tight.recurrent + tight.convolution);
