@@ -71,12 +71,21 @@ struct SideFormat {
 
 struct KvFormat {
   Backend backend = Backend::turboquant;
+  Backend values = Backend::turboquant;  // of v, where it has a codec of its own; else that of k
   SideFormat k, v;
   std::uint64_t seed = 0;  // of the rotation's signs and of S
   int window = 0;          // newest tokens that every query sees in bf16
   int sink = 0;            // first tokens in bf16
+  int mean = 0;            // keys from this token on are stored minus the mean of those before; sink >= mean
   int boundary = 0;        // first and last attention layers that are stored as `edge`
   SideFormat edge;         // of both sides of these layers: bf16, or affine of 8 bits
+  /// Attention layers with sides of their own, in ascending order; the others have k and v.
+  struct LayerSides {
+    int layer = 0;  // index in the model
+    SideFormat k, v;
+    bool operator==(const LayerSides&) const = default;
+  };
+  std::vector<LayerSides> layers;
 
   /// The default format of a backend.
   static KvFormat of(Backend backend);
@@ -85,11 +94,11 @@ struct KvFormat {
   /// The one string of this format, with every key of its backend:
   /// "turboquant:k=4:v=3:scalar=corrected:seed=0:table=1". parse(canonical()) == *this.
   std::string canonical() const;
-  /// Keys and values of attention layer `index` of `layers`, from 0.
+  /// Keys and values of layer `layer` of the model, which is attention layer `index` of `count`; all from 0.
   struct Sides {
     SideFormat k, v;
   };
-  Sides sides(int index, int layers) const;
+  Sides sides(int layer, int index, int count) const;
   /// This format as an engine of `f32` precision keeps it: plain bf16 sides become f32.
   KvFormat in_f32() const;
   bool operator==(const KvFormat&) const = default;
@@ -101,9 +110,10 @@ inline constexpr KvScalar default_scalar = KvScalar::corrected;
 inline constexpr int codebook_version = 1;
 inline constexpr int trellis_version = 1;
 
-/// Parses formats separated by commas, with `keys` ("bits", "k", "v", "group", "scalar", "seed", "window" … -> value)
-/// set in every one of them. Throws Error(usage) for an empty list, an entry that lacks one of the keys (baseline has
-/// none) or that itself gives a key another value; Error(format) as KvFormat::parse does.
+/// Parses formats separated by commas (one that a digit follows is part of a list of layers), with `keys` ("bits", "k",
+/// "v", "group", "scalar", "seed", "window" … -> value) set in every one of them. Throws Error(usage) for an empty
+/// list, an entry that lacks one of the keys (baseline has none) or that itself gives a key another value;
+/// Error(format) as KvFormat::parse does.
 std::vector<KvFormat> parse_formats(std::string_view list, const std::map<std::string, std::string>& keys = {});
 
 }  // namespace tqkv

@@ -22,7 +22,7 @@ class RunningChecksum {
   RunningChecksum(const RunningChecksum&) = delete;
   RunningChecksum& operator=(const RunningChecksum&) = delete;
   void add(std::span<const std::byte> bytes);
-  /// Of everything since the last call; the next piece starts anew.
+  /// Of everything since the last call; the next piece starts again.
   std::uint64_t take();
 
  private:

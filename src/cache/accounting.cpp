@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "codec/side_codec.h"
 #include "tqkv/error.h"
@@ -38,7 +40,7 @@ struct Tokens {
 };
 
 // One head of one side of one layer with `tokens` tokens.
-Tokens side_bytes(const KvFormat& format, const SideFormat& side, int dim, int tokens) {
+Tokens side_bytes(const KvFormat& format, const SideFormat& side, bool keys, int dim, int tokens) {
   Tokens bytes;
   const bool split = side.kind == SideFormat::Kind::split;
   const int before = split ? std::min(tokens, page_tokens) : 0;
@@ -49,6 +51,11 @@ Tokens side_bytes(const KvFormat& format, const SideFormat& side, int dim, int t
   const int sink = std::min(tokens, format.sink), window = std::min(tokens, format.window);
   bytes.add(plain, sink, pages_for(sink));
   if (window > 0) bytes.add(plain, window, pages_for(tokens) - (tokens - window) / page_tokens);
+  if (keys && format.mean > 0) {
+    const auto mean = sizeof(float) * static_cast<std::uint64_t>(dim);
+    bytes.used += mean;
+    bytes.allocated += mean;
+  }
   return bytes;
 }
 
@@ -57,13 +64,48 @@ template <class Bytes>
 std::uint64_t over_layers(const ModelConfig& config, const KvFormat& format, const Bytes& bytes) {
   const int layers = config.attention_layers();
   std::uint64_t sum = 0;
-  for (int layer = 0; layer < layers; ++layer) {
-    const auto sides = format.sides(layer, layers);
-    for (const SideFormat& side : {sides.k, sides.v}) {
-      if (__builtin_add_overflow(sum, bytes(side), &sum)) product({~std::uint64_t{0}, 2});
+  for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
+    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
+    const auto sides = format.sides(layer, index++, layers);
+    for (const bool keys : {true, false}) {
+      if (__builtin_add_overflow(sum, bytes(keys ? sides.k : sides.v, keys), &sum)) product({~std::uint64_t{0}, 2});
     }
   }
   return product({sum, count(config.num_key_value_heads, "the number of key-value heads")});
+}
+
+template <class Each>
+void for_each_side(const KvFormat& format, const Each& each) {
+  for (const SideFormat* side : {&format.k, &format.v, &format.edge}) each(*side);
+  for (const auto& own : format.layers) {
+    each(own.k);
+    each(own.v);
+  }
+}
+
+// Layers with sides of their own are attention layers, and compressed ones are left.
+void check_layers(const ModelConfig& config, const KvFormat& format) {
+  if (format.layers.empty()) return;
+  std::vector<int> attention;
+  bool compressed = false;
+  for (int layer = 0; layer < config.num_layers(); ++layer) {
+    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
+    const auto sides = format.sides(layer, static_cast<int>(attention.size()), config.attention_layers());
+    for (const SideFormat& side : {sides.k, sides.v}) compressed = compressed || side.kind != SideFormat::Kind::plain;
+    attention.push_back(layer);
+  }
+  for (const auto& own : format.layers) {
+    if (std::find(attention.begin(), attention.end(), own.layer) != attention.end()) continue;
+    throw Error(
+        ErrorKind::format,
+        fmt::format("cache format `{}`: {}: the layers with a key-value cache are {}", format.canonical(),
+                    own.layer < config.num_layers() ? fmt::format("layer {} has a recurrent state instead", own.layer)
+                                                    : fmt::format("there is no layer {}", own.layer),
+                    fmt::join(attention, ", ")));
+  }
+  if (!compressed)
+    throw Error(ErrorKind::format, fmt::format("cache format `{}`: layers leaves nothing to compress: ask for baseline",
+                                               format.canonical()));
 }
 
 }  // namespace
@@ -73,12 +115,15 @@ int pages_for(int tokens) {
 }
 
 std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format) {
-  return over_layers(config, format, [&](const SideFormat& side) { return vector_bytes(side, config.head_dim); });
+  return over_layers(config, format, [&](const SideFormat& side, bool) { return vector_bytes(side, config.head_dim); });
 }
 
 int widest_vector(const ModelConfig& config, const KvFormat& format) {
-  return std::max({config.head_dim, codec::side_codec(format.k, config.head_dim).space(),
-                   codec::side_codec(format.v, config.head_dim).space()});
+  int widest = config.head_dim;
+  for_each_side(format, [&](const SideFormat& side) {
+    widest = std::max(widest, codec::side_codec(side, config.head_dim).space());
+  });
+  return widest;
 }
 
 SideFormat format_before_split(const SideFormat& split) {
@@ -95,9 +140,13 @@ CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int to
                 fmt::format("cache size: {} bits of convolution state, expected 16 or 32", conv_bits));
   const auto linear_layers = count(config.linear_layers(), "the number of linear layers");
   CacheBytes bytes;
-  const auto sides = [&](const SideFormat& side) { return side_bytes(format, side, config.head_dim, tokens); };
-  bytes.kv_used = over_layers(config, format, [&](const SideFormat& side) { return sides(side).used; });
-  bytes.kv_allocated = over_layers(config, format, [&](const SideFormat& side) { return sides(side).allocated; });
+  const auto of_side = [&](const SideFormat& side, bool keys) {
+    return side_bytes(format, side, keys, config.head_dim, tokens);
+  };
+  bytes.kv_used =
+      over_layers(config, format, [&](const SideFormat& side, bool keys) { return of_side(side, keys).used; });
+  bytes.kv_allocated =
+      over_layers(config, format, [&](const SideFormat& side, bool keys) { return of_side(side, keys).allocated; });
   bytes.recurrent =
       product({linear_layers, count(config.linear_num_value_heads, "the number of value heads"),
                count(config.linear_value_head_dim, "the value head dimension"),
@@ -110,9 +159,8 @@ CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int to
 }
 
 void check_format(const ModelConfig& config, const KvFormat& format) {
-  codec::side_codec(format.k, config.head_dim);
-  codec::side_codec(format.v, config.head_dim);
-  codec::side_codec(format.edge, config.head_dim);
+  for_each_side(format, [&](const SideFormat& side) { codec::side_codec(side, config.head_dim); });
+  check_layers(config, format);
   const int layers = config.attention_layers();
   if (format.boundary > 0 && 2 * format.boundary >= layers)
     throw Error(ErrorKind::format,

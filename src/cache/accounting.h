@@ -14,7 +14,7 @@ inline constexpr int page_tokens = 256;  // mlx-lm's block
 /// Pages that `tokens` tokens take in one layer and side.
 int pages_for(int tokens);
 /// Bytes that one more token takes over all attention layers, when its keys and values are coded: what is kept of the
-/// first and the newest tokens beside that (KvFormat::sink, window) does not grow with them.
+/// first and the newest tokens in addition (KvFormat::sink, window, mean) does not grow with them.
 std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format);
 /// Bytes of a session that holds `tokens` tokens. `conv_bits` is 16 (bf16), or 32 under f32 precision.
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,

@@ -56,20 +56,21 @@ Settings defaults(int k_bits, int v_bits, int k_group = 0, int v_group = 0) {
 template <Kind kind>
 void affine_sides(BackendRules& rules) {
   rules.k_bits = rules.v_bits = {2, 3, 4, 5, 6, 8};
-  rules.bits = {"2", "3", "4", "5", "6", "8"};
+  rules.bits = {{"2", 2, 2}, {"3", 3, 3}, {"4", 4, 4}, {"5", 5, 5}, {"6", 6, 6}, {"8", 8, 8}};
   rules.groups = {32, 64, 128};
+  rules.combines = true;
   rules.defaults = defaults(4, 4, 64, 64);
   rules.k_side = [](const Settings& s) { return affine_side(kind, s.k); };
   rules.v_side = [](const Settings& s) { return affine_side(kind, s.v); };
 }
 
-// Codes of whole bits a channel on both sides; a half is one bit more for keys.
+// Codes of whole bits per channel on both sides; a half is one bit more for keys.
 void coded_sides(BackendRules& rules, int least, int most) {
   rules.k_bits.clear();
   for (int bits = least; bits <= most; ++bits) rules.k_bits.push_back(bits);
   rules.v_bits = rules.k_bits;
-  rules.bits = {"2", "2.5", "3", "3.5", "4"};
-  if (most == 5) rules.bits.emplace_back("5");
+  rules.bits = {{"2", 2, 2}, {"2.5", 3, 2}, {"3", 3, 3}, {"3.5", 4, 3}, {"4", 4, 4}};
+  if (most == 5) rules.bits.push_back({"5", 5, 5});
   rules.defaults = defaults(4, 4);
 }
 
@@ -82,19 +83,23 @@ std::vector<BackendRules> make_rules() {
     rules.keys = std::move(keys);
     return rules;
   };
-  add(Backend::baseline, "baseline", {"bits"}).bits = {"16", "32"};
+  add(Backend::baseline, "baseline", {"bits"}).bits = {{"16", 16, 16}, {"32", 32, 32}};
 
-  affine_sides<Kind::affine>(add(Backend::mlx_quant, "mlx_quant", {"k", "v", "group"}));
+  affine_sides<Kind::affine>(add(Backend::mlx_quant, "mlx_quant", {"k", "v", "values", "group"}));
 
-  BackendRules& turboquant = add(Backend::turboquant, "turboquant", {"k", "v", "split", "scalar", "seed", "table"});
+  BackendRules& turboquant =
+      add(Backend::turboquant, "turboquant", {"k", "v", "values", "split", "scalar", "seed", "table"});
   coded_sides(turboquant, 2, 5);
+  turboquant.combines = true;
   turboquant.k_side = [](const Settings& s) { return turboquant_side(s, s.k); };
   turboquant.v_side = [](const Settings& s) { return turboquant_side(s, s.v); };
 
-  affine_sides<Kind::rotated_affine>(add(Backend::rotated_quant, "rotated_quant", {"k", "v", "group", "seed"}));
+  affine_sides<Kind::rotated_affine>(
+      add(Backend::rotated_quant, "rotated_quant", {"k", "v", "values", "group", "seed"}));
 
-  BackendRules& trellis = add(Backend::trellis, "trellis", {"k", "v", "scalar", "states", "seed", "table"});
+  BackendRules& trellis = add(Backend::trellis, "trellis", {"k", "v", "values", "scalar", "states", "seed", "table"});
   coded_sides(trellis, 2, 4);
+  trellis.combines = true;
   trellis.k_side = [](const Settings& s) { return trellis_side(s.k); };
   trellis.v_side = [](const Settings& s) { return trellis_side(s.v); };
 
@@ -107,6 +112,7 @@ std::vector<BackendRules> make_rules() {
   BackendRules& qjl = add(Backend::qjl, "qjl", {"k", "v", "group", "rows", "projection", "seed"});
   affine_sides<Kind::affine>(qjl);
   qjl.bits.clear();
+  qjl.combines = false;
   qjl.k_bits = {1};
   qjl.defaults = defaults(1, 4, 32, 32);
   qjl.defaults.rows = 256;
@@ -126,6 +132,7 @@ std::vector<BackendRules> make_rules() {
   BackendRules& sketch = add(Backend::sketch, "sketch", {"k", "v", "group", "seed"});
   affine_sides<Kind::affine>(sketch);
   sketch.bits.clear();
+  sketch.combines = false;
   sketch.defaults = defaults(3, 4, 64, 64);
   sketch.k_side = [](const Settings& s) { return affine_side(Kind::sketch, s.k); };
   return all;
@@ -136,6 +143,7 @@ std::vector<BackendRules> make_rules() {
 bool BackendRules::has(std::string_view key) const {
   if (key == "bits") return !bits.empty();
   if (std::find(keys.begin(), keys.end(), key) != keys.end()) return true;
+  if (key == "mean" || key == "values") return combines;
   return backend != Backend::baseline &&
          std::find(std::begin(option_keys), std::end(option_keys), key) != std::end(option_keys);
 }
@@ -150,6 +158,10 @@ const BackendRules& rules(Backend backend) {
     if (one.backend == backend) return one;
   }
   throw Error(ErrorKind::internal, "backend: one that does not exist");
+}
+
+int table_version(Backend backend) {
+  return backend == Backend::trellis ? trellis_version : codebook_version;
 }
 
 }  // namespace tqkv::cache

@@ -26,10 +26,15 @@ struct Settings {
 struct BackendRules {
   Backend backend = Backend::baseline;
   std::string_view name;
-  std::vector<std::string_view> keys;  ///< in the order of the canonical string; options of every backend follow them
-  std::vector<int> k_bits, v_bits;     ///< what `k` and `v` take, beside 16 and 32
-  std::vector<std::string_view> bits;  ///< what `bits` takes: "3.5" is one bit more for keys
+  std::vector<std::string_view> keys;  ///< of side_keys, in their order
+  std::vector<int> k_bits, v_bits;     ///< what `k` and `v` take, next to 16 and 32
+  struct Bits {
+    std::string_view name;  ///< "3.5"
+    int k = 0, v = 0;
+  };
+  std::vector<Bits> bits;  ///< what `bits` takes
   std::vector<int> groups;
+  bool combines = false;  ///< keys can be centred (`mean`), and the two sides can be of two such backends
   Settings defaults;
   SideFormat (*k_side)(const Settings& settings) = nullptr;  ///< for sides that are not plain
   SideFormat (*v_side)(const Settings& settings) = nullptr;
@@ -39,8 +44,15 @@ struct BackendRules {
 
 std::span<const BackendRules> all_rules();
 const BackendRules& rules(Backend backend);
+/// The version that the key `table` names, of backends that have it.
+int table_version(Backend backend);
 
-/// Keys that every backend but baseline takes: functions of absolute positions and layers.
-inline constexpr std::string_view option_keys[] = {"window", "sink", "boundary"};
+/// Keys that every backend but baseline takes, `mean` where its rules say so: functions of absolute positions and
+/// layers.
+inline constexpr std::string_view option_keys[] = {"window", "sink", "mean", "boundary", "layers"};
+
+/// The other keys but `bits`, in the order of canonical strings.
+inline constexpr std::string_view side_keys[] = {"k",      "v",    "values",     "split", "group", "scalar",
+                                                 "states", "rows", "projection", "seed",  "table"};
 
 }  // namespace tqkv::cache

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,6 +24,7 @@
 #include "output.h"
 #include "output_file.h"
 #include "tqkv/benchmark.h"
+#include "tqkv/captured.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
 
@@ -36,7 +38,7 @@ constexpr const char* codec_group = "Single vectors";
 struct Options {
   ModelOptions model;
   CacheOptions cache;
-  std::string preset = "quick", text, output, logits, capture, recall_precision = "fast", match = "exact";
+  std::string preset = "quick", text, output, logits, capture, captured, recall_precision = "fast", match = "exact";
   std::vector<std::string> precisions = {"f32"}, tasks;
   std::vector<int> lengths;
   std::vector<double> depths;
@@ -131,13 +133,37 @@ class Engines {
   std::map<Precision, std::unique_ptr<Engine>> engines_;
 };
 
-void write(const std::string& path, const Evaluation& evaluation) {
+template <class Result>
+void write(const std::string& path, const Result& evaluation) {
   OutputFile file(path);
   file.write(to_json(evaluation));
   file.commit();
 }
 
+void evaluate_vectors(const Options& options) {
+  if (!options.model.model.empty())
+    throw Error(ErrorKind::usage, fmt::format("--captured needs no model: leave '{}' out", options.model.model));
+  if (!options.output.empty())
+    const OutputFile probe(options.output);  // what cannot be written is known before the work
+  const std::vector<KvFormat> formats = options.cache.formats();
+  std::vector<std::string> names;
+  for (const KvFormat& format : formats) names.push_back(format.canonical());
+  std::vector<Precision> precisions;
+  for (const std::string& precision : options.precisions) precisions.push_back(precision_of(precision));
+  const CapturedText text = read_captured(options.captured);
+  std::function<void(std::string_view)> progress;
+  if (error_shows_status()) progress = [](std::string_view line) { show_status(line); };
+  CapturedEvaluation evaluation = evaluate_captured(text, formats, precisions, options.model.device(), progress);
+  clear_status();
+  evaluation.command = fmt::format("tqkv evaluate --captured {} --backend {} --precision {}", options.captured,
+                                   fmt::join(names, ","), fmt::join(options.precisions, ","));
+  if (!options.output.empty()) write(options.output, evaluation);
+  print_result(options.output, to_table(evaluation));
+}
+
 void evaluate(const Options& options) {
+  if (!options.captured.empty()) return evaluate_vectors(options);
+  if (options.model.model.empty()) throw CLI::RequiredError("MODEL");
   if (options.resume && (options.output.empty() || options.output == "-"))
     throw Error(ErrorKind::usage, "--resume continues the file of --output: give --output too");
   const std::filesystem::path directory = find_model(options.model.model);
@@ -202,6 +228,7 @@ void add_evaluate(CLI::App& program) {
       program.add_subcommand("evaluate", "Measure what cache formats cost in quality: agreement and recall");
   add_model_options(*command, options->model);
   for (const char* other : {"--precision", "--context"}) command->remove_option(command->get_option(other));
+  command->get_option("MODEL")->required(false);  // --captured has none
   command->add_option("--preset", options->preset, "quick, or study: longer texts, 500 answers")
       ->check(CLI::IsMember({"quick", "study"}))
       ->type_name("NAME")
@@ -289,12 +316,23 @@ void add_evaluate(CLI::App& program) {
         codec_group);
   group(command->add_flag("--no-codec-level", options->no_codec_level, "Skip the distortion of single vectors"),
         codec_group);
+  CLI::Option* captured = command->add_option("--captured", options->captured,
+                                              "Measure on keys, values and queries in this safetensors file instead of "
+                                              "on MODEL");
+  group(captured->type_name("FILE"), codec_group);
+  for (const char* other : {"--preset",           "--text",      "--resume",       "--seed",           "--tokens",
+                            "--decode-from",      "--logits",    "--no-agreement", "--no-noise-floor", "--lengths",
+                            "--depths",           "--tasks",     "--answers",      "--questions",      "--match",
+                            "--recall-precision", "--no-recall", "--capture",      "--no-codec-level", "--state",
+                            "--prefill-chunk",    "--force"})
+    captured->excludes(other);
   add_cache_options(*command, options->cache, true);
   command->footer(
       "Examples:\n"
       "  tqkv evaluate pocket --backend baseline,mlx_quant,turboquant --output q.json\n"
       "  tqkv evaluate pocket --backend turboquant,turboquant:bits=3 --text book.txt --preset study --precision "
-      "f32,fast");
+      "f32,fast\n"
+      "  tqkv evaluate --captured vectors.safetensors --backend turboquant,turboquant:mean=64:window=128");
   command->callback([options] { evaluate(*options); });
 }
 

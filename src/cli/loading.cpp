@@ -88,7 +88,10 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
 }
 
 std::string describe_cache(const CacheReport& cache) {
-  return cache.format.canonical() + ": " + measure::layers_text(cache.layers);
+  std::string text = cache.format.canonical() + ": " + measure::layers_text(cache.layers);
+  if (cache.tokens < cache.format.mean)
+    text += fmt::format("; mean={} was not reached: all {} keys are plain", cache.format.mean, cache.tokens);
+  return text;
 }
 
 void show_progress(std::string_view what, int done, int total) {

@@ -97,6 +97,8 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
       "8");
   key("--k-bits", "k", "BITS", "Bits for keys only; 16 keeps them in bf16");
   key("--v-bits", "v", "BITS", "Bits for values only; 16 keeps them in bf16");
+  key("--kv-values", "values", "NAME",
+      "Codec of the values, where not that of the keys: turboquant, trellis, rotated_quant or mlx_quant");
   key("--kv-group-size", "group", "N",
       "Channels that share a scale in affine codes: 32, 64 or 128, or K/V for each side");
   key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant and trellis: norm, corrected, unbiased or best, or K/V");
@@ -106,8 +108,12 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
   key("--kv-seed", "seed", "N", "Seed of the rotation's signs");
   key("--kv-window", "window", "N", "Keep the newest N tokens in bf16");
   key("--kv-sink", "sink", "N", "Keep the first N tokens in bf16");
+  key("--kv-mean", "mean", "N",
+      "Store keys minus the mean of the first N keys, which stay in bf16: turboquant, trellis, rotated_quant, "
+      "mlx_quant");
   key("--kv-boundary", "boundary", "N[/BITS]",
       "Keep the first and last N attention layers in bf16, or in affine 8 bit with N/8");
+  key("--kv-layers", "layers", "LIST", "Layers with other bits, as in 3,7/k=8/v=5,11/k=5");
   command
       .add_flag_callback(
           "--kv-split", [&options] { options.keys["split"] = "1"; },

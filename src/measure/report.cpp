@@ -80,6 +80,7 @@ Report make_report(std::span<const ReportFile> files, const std::string& command
   measure::add_speeds(context);
   measure::add_bytes(context);
   measure::add_codec(context);
+  measure::add_captured(context);
   measure::add_stored_formats(context);
   measure::add_sources(context);
   make_ids_unique(page.sections);

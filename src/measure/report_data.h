@@ -108,6 +108,14 @@ struct CodecEntry {
   std::optional<double> distortion_se, bias, bias_se, score_variance, bound_lower, bound_upper;
 };
 
+/// One format on the captured vectors of one layer.
+struct CapturedEntry {
+  std::string model, format, name, precision;
+  std::uint64_t layer = 0, window = 0;  // window: of a local layer, tokens
+  double bits = 0, kl = 0, score_error = 0, output_error = 0, k_distortion = 0, v_distortion = 0;
+  std::optional<double> kl_se;
+};
+
 /// Runs of one model over one text and one set of questions.
 struct EvaluationGroup {
   std::string title;  // where there are several
@@ -119,6 +127,7 @@ struct EvaluationGroup {
   std::vector<NoiseLevel> noise;
   std::vector<QualityRun> runs;
   std::vector<CodecEntry> codec;
+  std::vector<CapturedEntry> captured;
   std::vector<std::string> key;  // equal for files that belong together
 };
 

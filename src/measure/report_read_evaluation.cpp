@@ -123,6 +123,23 @@ CodecEntry read_codec(const JsonObject& json) {
   return entry;
 }
 
+CapturedEntry read_captured_entry(const JsonObject& json) {
+  CapturedEntry entry;
+  entry.model = json.text("model");
+  entry.format = json.text("format");
+  entry.precision = json.text_or("precision", "f32");
+  entry.layer = json.count("layer", 1 << 20);
+  entry.window = json.count_or("window", 0);
+  entry.bits = json.number("bits_per_value", 1e-3, most_bits);
+  entry.kl = json.number("kl", -1, most_distortion);
+  entry.kl_se = json.number_or_none("kl_se", 0, most_distortion);
+  entry.score_error = json.number("score_error", 0, most_distortion);
+  entry.output_error = json.number("output_error", 0, most_distortion);
+  entry.k_distortion = json.number("k_distortion", 0, most_distortion);
+  entry.v_distortion = json.number("v_distortion", 0, most_distortion);
+  return entry;
+}
+
 }  // namespace
 
 void add_evaluation(const JsonObject& top, Source& source, ReportData& data) {
@@ -149,7 +166,8 @@ void add_evaluation(const JsonObject& top, Source& source, ReportData& data) {
   for (const JsonObject& noise : top.objects_or_none("noise_floor")) fresh.noise.push_back(read_noise(noise));
   for (const JsonObject& run : top.objects("runs")) fresh.runs.push_back(read_run(run));
   for (const JsonObject& entry : top.objects_or_none("codec_level")) fresh.codec.push_back(read_codec(entry));
-  if (fresh.runs.empty() && fresh.codec.empty()) refuse_file(source.file, "contains no runs");
+  for (const JsonObject& entry : top.objects_or_none("captured")) fresh.captured.push_back(read_captured_entry(entry));
+  if (fresh.runs.empty() && fresh.codec.empty() && fresh.captured.empty()) refuse_file(source.file, "contains no runs");
   fresh.files = {source.file};
   fresh.title =
       fmt::format("{}, {} ({} tokens)", fresh.model, fresh.text.empty() ? "a text" : fresh.text, fresh.tokens);
@@ -163,6 +181,7 @@ void add_evaluation(const JsonObject& top, Source& source, ReportData& data) {
   same->files.push_back(source.file);
   same->runs.insert(same->runs.end(), fresh.runs.begin(), fresh.runs.end());
   same->codec.insert(same->codec.end(), fresh.codec.begin(), fresh.codec.end());
+  same->captured.insert(same->captured.end(), fresh.captured.begin(), fresh.captured.end());
   if (!same->reference_recall) same->reference_recall = fresh.reference_recall;
   if (!same->reference_perplexity) same->reference_perplexity = fresh.reference_perplexity;
   for (const NoiseLevel& noise : fresh.noise) {

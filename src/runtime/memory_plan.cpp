@@ -46,15 +46,15 @@ std::uint64_t scratch_at(const ModelConfig& config, const KvFormat& held, int to
          (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
 }
 
-// A snapshot copies the recurrent state and the window, whose older tokens are let go: it touches the most pages where
-// its last token is the first of one.
+// A snapshot copies the recurrent state, the mean of keys and the window, whose older tokens are let go: it touches the
+// most pages where its last token is the first of one.
 std::uint64_t snapshot_bytes(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
-  KvFormat without_window = held;
-  without_window.window = 0;
+  KvFormat without = held;
+  without.window = without.mean = 0;
   const int last = tokens - (tokens - 1) % cache::page_tokens;
   const CacheBytes bytes = bytes_at(config, held, last, request);
-  const std::uint64_t window = bytes.kv_allocated - bytes_at(config, without_window, last, request).kv_allocated;
-  return static_cast<std::uint64_t>(std::max(request.snapshots, 0)) * (bytes.state() + window);
+  const std::uint64_t copied = bytes.kv_allocated - bytes_at(config, without, last, request).kv_allocated;
+  return static_cast<std::uint64_t>(std::max(request.snapshots, 0)) * (bytes.state() + copied);
 }
 
 std::uint64_t vocabulary_bytes(const ModelConfig& config, const PlanRequest& request) {

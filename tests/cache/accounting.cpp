@@ -122,6 +122,10 @@ TEST_CASE("options cost what they keep in bf16, used and in whole pages") {
   CHECK(bytes("turboquant:sink=4", 2055).kv_used == 2055 * coded + 4 * plain);
   CHECK(bytes("turboquant:sink=4", 2055).kv_allocated == 9 * 256 * coded + 256 * plain);
   CHECK(bytes("turboquant:sink=4", 3).kv_used == 3 * (coded + plain));
+  // The mean itself: 256 channels in f32, for 2 heads in each of 10 layers.
+  CHECK(bytes("turboquant:mean=4", 2055).kv_used == 2055 * coded + 4 * plain + 20 * 1024);
+  CHECK(bytes("turboquant:mean=4", 2055).kv_allocated == 9 * 256 * coded + 256 * plain + 20 * 1024);
+  CHECK(bytes("turboquant:layers=3/k=5,7/v=16", 2055).kv_used == 2055 * (coded + 64 + 764));
   CHECK(bytes("turboquant:v=16:sink=4", 2055).kv_used == 2055 * 12840 + 4 * plain / 2);
   CHECK(bytes("turboquant:boundary=2", 2055).kv_used == 2055 * (6 * coded + 4 * plain) / 10);
   CHECK(bytes("turboquant:boundary=2/8", 2055).kv_used == 2055 * (6 * coded + 4 * 10880) / 10);

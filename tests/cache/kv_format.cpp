@@ -140,6 +140,19 @@ TEST_CASE("the canonical string of every format there is parses back to it, and 
                            "turboquant:window=128",
                            "turboquant:sink=4",
                            "turboquant:window=128:sink=4:boundary=1",
+                           "turboquant:mean=64",
+                           "trellis:mean=64:window=128",
+                           "turboquant:mean=4:sink=64",
+                           "turboquant:values=trellis",
+                           "turboquant:values=trellis:k=5:v=3:scalar=norm/best:states=16",
+                           "trellis:values=turboquant:k=4:v=2",
+                           "rotated_quant:values=trellis:group=32",
+                           "turboquant:values=mlx_quant:group=32:split=1",
+                           "mlx_quant:values=rotated_quant:group=64/32:mean=3",
+                           "turboquant:layers=3,7/k=8",
+                           "turboquant:layers=3,7/k=5,11/v=16:mean=64",
+                           "turboquant:k=16:layers=3/k=2",
+                           "trellis:states=16:layers=3/k=3",
                            "mlx_quant:boundary=2/8",
                            "qjl:window=1:seed=5"})
     check(KvFormat::parse(text));
@@ -190,10 +203,12 @@ TEST_CASE("an unknown backend is refused with the names there are") {
 }
 
 TEST_CASE("keys that do not exist, are empty or are given twice are refused") {
-  CHECK(says(refusal("turboquant:depth=4"),
-             "turboquant has no key `depth`, it has bits, k, v, split, scalar, seed, table, window, sink, boundary"));
+  CHECK(
+      says(refusal("turboquant:depth=4"),
+           "turboquant has no key `depth`, it has bits, k, v, values, split, scalar, seed, table, window, sink, mean, "
+           "boundary, layers"));
   CHECK(says(refusal("mlx_quant:seed=4"),
-             "mlx_quant has no key `seed`, it has bits, k, v, group, window, sink, boundary"));
+             "mlx_quant has no key `seed`, it has bits, k, v, values, group, window, sink, mean, boundary, layers"));
   CHECK(says(refusal("turboquant:group=64"), "no key `group`"));
   CHECK(says(refusal("baseline:k=4"), "baseline has no key `k`"));
   CHECK(says(refusal("turboquant:k=4:v=3:k=4"), "`k` is given twice"));
@@ -225,10 +240,68 @@ TEST_CASE("the boundary takes layers at both ends and leaves the others") {
   const KvFormat format = KvFormat::parse("turboquant:bits=3:boundary=2/8");
   for (int layer = 0; layer < 10; ++layer) {
     const bool edge = layer < 2 || layer >= 8;
-    CHECK(format.sides(layer, 10).k.describe() ==
+    CHECK(format.sides(4 * layer + 3, layer, 10).k.describe() ==
           (edge ? "affine 8 bit, group 64" : "turboquant 3 bit, scalar corrected"));
-    CHECK(format.sides(layer, 10).v == (edge ? format.edge : format.v));
+    CHECK(format.sides(4 * layer + 3, layer, 10).v == (edge ? format.edge : format.v));
   }
+}
+
+TEST_CASE("a mean keeps the tokens that it is of plain, and says so") {
+  const KvFormat format = KvFormat::parse("turboquant:mean=64:window=128");
+  CHECK(format.mean == 64);
+  CHECK(format.sink == 64);
+  CHECK(format.canonical() == "turboquant:k=4:v=4:scalar=corrected:seed=0:table=1:window=128:sink=64:mean=64");
+  CHECK(KvFormat::parse("turboquant:mean=64:sink=100").sink == 100);
+  CHECK(KvFormat::parse("turboquant:mean=0") == KvFormat::parse("turboquant"));
+  CHECK(says(refusal("turboquant:mean=64:sink=4"), "mean=64 keeps the first 64 tokens plain, and sink=4 fewer"));
+  CHECK(says(refusal("turboquant:k=16:mean=64"), "mean=64 is for compressed keys, and k=16 leaves them plain"));
+  CHECK(says(refusal("turboquant:mean=-3"), "whole numbers from 0"));
+  for (const char* backend : {"qjl", "polarquant", "sketch", "turboquant_prod", "baseline"})
+    CHECK(says(refusal(std::string(backend) + ":mean=64"), "has no key `mean`"));
+}
+
+TEST_CASE("values can have a codec of their own, with its bits, scalar, states and group") {
+  const KvFormat format = KvFormat::parse("turboquant:k=5:values=trellis:v=3:states=16");
+  CHECK(format.k.describe() == "turboquant 5 bit, scalar corrected");
+  CHECK(format.v.describe() == "trellis 3 bit, 16 states, scalar corrected");
+  CHECK(format.canonical() == "turboquant:k=5:v=3:values=trellis:scalar=corrected:states=16:seed=0:table=1");
+  CHECK(KvFormat::parse("turboquant:values=turboquant") == KvFormat::parse("turboquant"));
+  CHECK(KvFormat::parse("turboquant:values=mlx_quant:group=32").v.describe() == "affine 4 bit, group 32");
+  CHECK(says(refusal("turboquant:values=qjl"),
+             "values=qjl is not a value of turboquant, there are mlx_quant, turboquant, rotated_quant, trellis"));
+  CHECK(says(refusal("turboquant:states=8"), "turboquant has no key `states`"));
+  CHECK(says(refusal("turboquant:values=trellis:v=16"), "one side is plain"));
+  CHECK(says(refusal("turboquant:values=mlx_quant:scalar=norm/best"), "but values have none: name one"));
+  CHECK(says(refusal("qjl:values=trellis"), "qjl has no key `values`"));
+}
+
+TEST_CASE("layers can have bits of their own") {
+  const KvFormat format = KvFormat::parse("turboquant:layers=7,3/k=8/v=5,11/v=16");
+  REQUIRE(format.layers.size() == 3);
+  CHECK(format.canonical() == "turboquant:k=4:v=4:scalar=corrected:seed=0:table=1:layers=3,7/k=8/v=5,11/v=16");
+  CHECK(format.sides(3, 0, 10).k.describe() == "affine 8 bit, group 64");
+  CHECK(format.sides(7, 1, 10).v.describe() == "turboquant 5 bit, scalar corrected");
+  CHECK(format.sides(11, 2, 10).k == format.k);
+  CHECK(format.sides(11, 2, 10).v.describe() == "bf16");
+  CHECK(format.sides(15, 3, 10).k == format.k);
+  CHECK(KvFormat::parse("turboquant:layers=3/k=4") == KvFormat::parse("turboquant"));
+  CHECK(KvFormat::parse("trellis:states=16:layers=3/k=2").sides(3, 0, 1).k.states == 16);
+  CHECK(KvFormat::parse("mlx_quant:group=32:layers=3/k=8").sides(3, 0, 1).k.group == 32);
+  for (const char* list : {"3", "3,7", "3/k=8,7", "k=8", "3/", "3/k", "3/k=", "3/k=8/k=5", "3/x=8", "-3/k=8", "3/k=7",
+                           "3/k=8/v=32", "3/k=8,3/k=5", "3,3/k=8", "1024/k=8", ",3/k=8", "3/k=8,"})
+    CHECK_MESSAGE(!refusal(std::string("turboquant:layers=") + list).empty(), list);
+  CHECK(says(refusal("turboquant:layers=3,7/k=8,11"), "does not say the bits of layer 11"));
+  CHECK(says(refusal("turboquant:layers=3/k=8,3/v=5"), "names layer 3 twice"));
+  CHECK(says(refusal("turboquant:boundary=1:layers=3/k=8"), "put all of them into layers"));
+}
+
+TEST_CASE("a list of formats keeps the lists of layers in it together") {
+  const auto formats = parse_formats("baseline,turboquant:layers=3,7/k=8,11/v=5,trellis");
+  REQUIRE(formats.size() == 3);
+  CHECK(formats[1].layers.size() == 3);
+  CHECK(formats[2] == KvFormat::parse("trellis"));
+  CHECK(parse_formats("turboquant", {{"states", "8"}, {"values", "trellis"}}).front() ==
+        KvFormat::parse("turboquant:values=trellis:states=8"));
 }
 
 TEST_CASE("trellis has its own states for each number of bits, and split its own limits") {

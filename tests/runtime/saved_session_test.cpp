@@ -85,19 +85,34 @@ TEST_CASE("a restored session goes on with the same bits, and is saved as the sa
 }
 
 TEST_CASE("every backend and every option goes on with the same bits" * doctest::skip(test::sanitized)) {
-  for (const std::string format :
-       {"baseline", "mlx_quant", "mlx_quant:k=3:v=6:group=32", "turboquant:bits=2.5", "turboquant:k=5:v=16",
-        "turboquant:k=16:v=2:seed=9", "rotated_quant", "trellis:bits=3.5", "turboquant_prod:bits=3", "qjl",
-        "qjl:rows=512:projection=gaussian:v=16:window=300", "polarquant", "sketch", "turboquant:window=50:sink=3",
-        "turboquant:window=300:sink=70", "turboquant:split=1:bits=2.5", "turboquant:split=1:k=16:v=2:window=40:sink=5",
-        "mlx_quant:bits=3:window=64", "trellis:sink=300"})
+  for (const std::string format : {"baseline",
+                                   "mlx_quant",
+                                   "mlx_quant:k=3:v=6:group=32",
+                                   "turboquant:bits=2.5",
+                                   "turboquant:k=5:v=16",
+                                   "turboquant:k=16:v=2:seed=9",
+                                   "rotated_quant",
+                                   "trellis:bits=3.5",
+                                   "turboquant_prod:bits=3",
+                                   "qjl",
+                                   "qjl:rows=512:projection=gaussian:v=16:window=300",
+                                   "polarquant",
+                                   "sketch",
+                                   "turboquant:window=50:sink=3",
+                                   "turboquant:window=300:sink=70",
+                                   "turboquant:split=1:bits=2.5",
+                                   "turboquant:split=1:k=16:v=2:window=40:sink=5",
+                                   "mlx_quant:bits=3:window=64",
+                                   "trellis:sink=300",
+                                   "turboquant:k=5:v=3:values=trellis:mean=64:window=128",
+                                   "mlx_quant:mean=300:layers=3/k=8,7/v=16"})
     check_round_trip(pocket(Precision::fast), format, 520);
 }
 
 TEST_CASE("the ends of pages, of windows and of a split's first page are no special lengths" *
           doctest::skip(test::sanitized)) {
   for (const int tokens : {1, 40, 255, 256, 257, 511, 512, 513})
-    check_round_trip(pocket(Precision::fast), "turboquant:split=1:bits=3:window=40:sink=260", tokens);
+    check_round_trip(pocket(Precision::fast), "turboquant:split=1:bits=3:window=40:sink=260:mean=256", tokens);
 }
 
 TEST_CASE("f32 precision, a bf16 state, one thread and other instruction sets go on with the same bits" *

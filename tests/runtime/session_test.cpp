@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "cache/accounting.h"
+#include "support/failure.h"
 #include "support/reference.h"
 #include "support/sanitized.h"
 #include "tqkv/error.h"
@@ -66,6 +67,8 @@ const std::vector<std::string> formats{"baseline",
                                        "mlx_quant:k=3:v=6:group=32",
                                        "turboquant:split=1:bits=2.5",
                                        "turboquant:window=50:sink=3",
+                                       "turboquant:k=5:v=3:values=trellis:mean=64:window=128",
+                                       "trellis:mean=260:layers=3/k=2,7/v=8",
                                        "qjl:rows=512:projection=gaussian:v=16:window=300"};
 // Every option alone and together, and every codec that has a rule about positions.
 const std::vector<std::string> positional{"turboquant:window=50",
@@ -81,7 +84,11 @@ const std::vector<std::string> positional{"turboquant:window=50",
                                           "qjl:window=128",
                                           "trellis:bits=2.5:sink=10",
                                           "turboquant_prod:bits=3:window=20",
-                                          "polarquant:sink=300"};
+                                          "polarquant:sink=300",
+                                          "turboquant:mean=16",
+                                          "turboquant:k=5:v=3:values=trellis:mean=64:window=128:sink=80",
+                                          "mlx_quant:mean=100:layers=3/k=8,7/v=16",
+                                          "trellis:mean=300:window=20"};
 
 }  // namespace
 
@@ -205,7 +212,8 @@ TEST_CASE("a session that went back to a snapshot goes on as if nothing had been
       session->prefill(ids);
       const auto snapshot = session->snapshot();
       CHECK(snapshot->position() == 300);
-      if (!KvFormat::parse(text).window) CHECK(snapshot->bytes() == session->cache().bytes.state());
+      if (!KvFormat::parse(text).window && !KvFormat::parse(text).mean)
+        CHECK(snapshot->bytes() == session->cache().bytes.state());
       const auto first = session->decode(17);
       const std::vector<float> expected(first.begin(), first.end());
       session->prefill(document(250));
@@ -216,6 +224,33 @@ TEST_CASE("a session that went back to a snapshot goes on as if nothing had been
       const auto second = session->decode(17);
       CHECK(std::vector<float>(second.begin(), second.end()) == expected);
     }
+}
+
+TEST_CASE("a session that went back before the mean was known takes it from what is fed then" *
+          doctest::skip(test::sanitized)) {
+  const KvFormat format = KvFormat::parse("turboquant:mean=64:window=20");
+  const auto ids = document(200);
+  const auto session = pocket(Precision::fast).open(format, context_of(400));
+  session->prefill(std::span(ids).first(30));
+  const auto snapshot = session->snapshot();
+  session->prefill(std::span(ids).subspan(100, 90));  // another text, past the mean's tokens
+  session->restore(*snapshot);
+  const auto again = session->prefill(std::span(ids).subspan(30, 100));
+  const auto fresh = pocket(Precision::fast).open(format, context_of(400));
+  fresh->prefill(std::span(ids).first(30));
+  const auto expected = fresh->prefill(std::span(ids).subspan(30, 100));
+  CHECK(std::vector<float>(again.begin(), again.end()) == std::vector<float>(expected.begin(), expected.end()));
+}
+
+TEST_CASE("layers that have no cache, or do not exist, are refused by name") {
+  const auto& engine = pocket(Precision::fast);
+  const auto refusal = [&](const std::string& text) {
+    return failure(ErrorKind::format, [&] { engine.open(KvFormat::parse(text), context_of(16)); });
+  };
+  CHECK(contains(refusal("turboquant:layers=4/k=8"),
+                 "layer 4 has a recurrent state instead: the layers with a key-value cache are 3, 7"));
+  CHECK(contains(refusal("turboquant:layers=9/k=8"), "there is no layer 9: the layers"));
+  CHECK(contains(refusal("turboquant:layers=3,7/k=16/v=16"), "nothing to compress"));
 }
 
 TEST_CASE("a snapshot of another session or of the future is refused") {
@@ -256,8 +291,8 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doct
           REQUIRE(measured.layers.size() == 2);
           CHECK(measured.layers[0].layer == 3);
           CHECK(measured.layers[1].layer == 7);
-          CHECK(measured.layers[0].k == format.k);
-          CHECK(measured.layers[0].v == format.v);
+          CHECK(measured.layers[0].k == format.sides(3, 0, 2).k);
+          CHECK(measured.layers[1].v == format.sides(7, 1, 2).v);
         }
 }
 

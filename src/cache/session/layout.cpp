@@ -22,7 +22,7 @@ class Layout {
     int attention_layer = 0;
     for (int layer = 0; layer < config_.num_layers(); ++layer) {
       if (config_.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
-        const auto sides = size_.format.sides(attention_layer++, config_.attention_layers());
+        const auto sides = size_.format.sides(layer, attention_layer++, config_.attention_layers());
         add_side(layer, true, sides.k);
         add_side(layer, false, sides.v);
       } else {
@@ -75,6 +75,12 @@ class Layout {
       squares.keys = keys;
     }
     if (side.kind == SideFormat::Kind::plain) return;
+    if (keys && size_.format.mean > 0) {
+      SessionTensor& mean = add(SessionPart::mean, side_name(layer, keys, "mean"), DType::f32,
+                                {config_.num_key_value_heads, config_.head_dim});
+      mean.layer = layer;
+      mean.keys = keys;
+    }
     const int sink = std::min(tokens, size_.format.sink), window = std::min(tokens, size_.format.window);
     if (size_.format.sink > 0) add_pages(SessionPart::sink, "sink", layer, keys, SideFormat{}, 0, sink);
     if (size_.format.window > 0)

@@ -13,11 +13,12 @@
 namespace tqkv::cache {
 
 enum class SessionPart {
-  checksums,    ///< U64: of the header, then of every other tensor in the order of the file
-  tokens,       ///< I32 [tokens]
-  pending,      ///< I32: ids of SavedText
-  logits,       ///< F32 [vocab], or [0]
-  squares,      ///< F64 [kv heads, head_dim], of a split side
+  checksums,  ///< U64: of the header, then of every other tensor in the order of the file
+  tokens,     ///< I32 [tokens]
+  pending,    ///< I32: ids of SavedText
+  logits,     ///< F32 [vocab], or [0]
+  squares,    ///< F64 [kv heads, head_dim], of a split side
+  mean,  ///< F32 [kv heads, head_dim], of coded keys of a format with a mean: their sum, or mean, of the first tokens
   recurrent,    ///< [value heads, value_head_dim, key_head_dim]
   convolution,  ///< [kernel - 1, conv_dim]
   main,   ///< [tokens, kv heads, bytes of a vector], as are the three below; plain ones [tokens, kv heads, head_dim]

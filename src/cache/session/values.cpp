@@ -76,6 +76,7 @@ std::optional<std::string> problem_of(const SessionTensor& tensor, std::span<con
       if (!squares_are_sums(bytes)) return "has a number that is no sum of squares";
       return std::nullopt;
     case SessionPart::logits:
+    case SessionPart::mean:
     case SessionPart::recurrent:
     case SessionPart::convolution:
       if (!finite(tensor.shape.dtype, bytes)) return "has a number that is not finite";

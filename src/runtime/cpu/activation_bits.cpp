@@ -28,7 +28,8 @@ int fineness(const SideFormat& side) {
 }  // namespace
 
 ActivationBits activation_bits(const KvFormat& format) {
-  const int coarser = std::min(fineness(format.k), fineness(format.v));
+  int coarser = std::min(fineness(format.k), fineness(format.v));
+  for (const auto& layer : format.layers) coarser = std::min({coarser, fineness(layer.k), fineness(layer.v)});
   return {coarser >= 3 ? 8 : 16, coarser >= 4 ? 8 : 16};
 }
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
 
+#include "base/processor.h"
 #include "cache/accounting.h"
 #include "cache/session/fingerprint.h"
 #include "runtime/cpu/session.h"
@@ -74,17 +74,6 @@ std::vector<std::span<const std::byte>> in_order_of_use(const Weights& weights) 
   }
   add(weights.lm_head);
   return ranges;
-}
-
-std::string processor_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(':') + 2));
-#if defined(__aarch64__)
-  return "arm64";
-#else
-  return "unknown processor";
-#endif
 }
 
 }  // namespace

@@ -25,20 +25,6 @@ class Forward {
   void norm_rows(const float* x, const std::vector<float>& weight, float* out);
   void add_mixed();  // hidden += mixed
   void attention(LayerCacheStore& cache, const AttentionWeights& weights, const LayerVectors& vectors);
-  void encode(CacheSide& side, float* rows, int layer);
-  void choose_channels(CacheSide& side, const float* rows, int layer);
-  void attend(const LayerCacheStore& cache);
-  void attend_block(const LayerCacheStore& cache, int head, int block, int span_first, int span_last, float* maximum,
-                    float* sum, float* output, int worker);
-  /// Keys from..to-1 of one range, for `count` tokens from `first` of the chunk on.
-  struct KeyRange {
-    const LayerCacheStore* cache;
-    Range range;
-    int head, first, count, from, to, window;
-  };
-  void attend_range(const KeyRange& keys, float* maximum, float* sum, float* output, int worker);
-  void hide_older(const KeyRange& keys, int key, WorkerBuffers& buffers);
-  void finish_block(int head, int block, const float* sum, float* output);
   void delta(LayerState& state, const DeltaWeights& weights, const LayerVectors& vectors);
   void delta_heads(LayerState& state);
   void mlp(const LayerWeights& layer);
@@ -64,8 +50,6 @@ class Forward {
   Linear linear_;
   int tokens_ = 0;  // of the chunk in work_
 };
-
-inline constexpr int row_block = 16;  // rows of one task of an element-wise operation
 
 template <class Body>
 void Forward::for_rows(int rows, const Body& body) {

@@ -17,7 +17,7 @@ codec::SideCodec first_codec(const SideFormat& split, int dim) {
 
 }  // namespace
 
-CacheSide::CacheSide(const codec::SideCodec& codec, int kv_heads, const KvFormat& format, int layer)
+CacheSide::CacheSide(const codec::SideCodec& codec, int kv_heads, const KvFormat& format, int layer, bool keys)
     : main(codec, kv_heads, codec.format.kind == SideFormat::Kind::split ? cache::page_tokens : 0),
       window_tokens_(format.window),
       sink_tokens_(format.sink) {
@@ -33,8 +33,17 @@ CacheSide::CacheSide(const codec::SideCodec& codec, int kv_heads, const KvFormat
     squares.assign(static_cast<std::size_t>(kv_heads), std::vector<double>(static_cast<std::size_t>(dim)));
   }
   if (!coded()) return;
+  if (keys && format.mean > 0) {
+    mean_tokens_ = format.mean;
+    key_sum.assign(static_cast<std::size_t>(kv_heads) * static_cast<std::size_t>(dim), 0.0f);
+  }
   if (sink_tokens_ > 0) sink.emplace(bf16_codec(dim), kv_heads);
   if (window_tokens_ > 0) window.emplace(bf16_codec(dim), kv_heads);
+}
+
+std::span<const float> CacheSide::mean(int head) const {
+  const auto dim = static_cast<std::size_t>(codec().dim);
+  return std::span(key_sum).subspan(static_cast<std::size_t>(head) * dim, dim);
 }
 
 void CacheSide::reserve(int tokens) {
@@ -59,7 +68,7 @@ std::uint64_t CacheSide::used_bytes(int tokens) const {
   const auto bytes = [](const SidePages& pages, int count) {
     return pages.bytes_per_token() * static_cast<std::uint64_t>(std::max(count, 0));
   };
-  std::uint64_t sum = bytes(main, first ? tokens - cache::page_tokens : tokens);
+  std::uint64_t sum = key_sum.size() * sizeof(float) + bytes(main, first ? tokens - cache::page_tokens : tokens);
   if (first) sum += bytes(*first, std::min(tokens, cache::page_tokens));
   if (sink) sum += bytes(*sink, std::min(tokens, sink_tokens_));
   if (window) sum += bytes(*window, std::min(tokens, window_tokens_));
@@ -67,7 +76,7 @@ std::uint64_t CacheSide::used_bytes(int tokens) const {
 }
 
 std::uint64_t CacheSide::allocated_bytes() const {
-  std::uint64_t sum = main.allocated_bytes();
+  std::uint64_t sum = key_sum.size() * sizeof(float) + main.allocated_bytes();
   for (const auto* pages : {&first, &sink, &window}) {
     if (*pages) sum += (*pages)->allocated_bytes();
   }
@@ -79,6 +88,7 @@ SideSnapshot snapshot_of(const CacheSide& side) {
   if (side.window) snapshot.window = side.window->clone();
   if (side.split()) snapshot.main_basis = side.main_basis;
   snapshot.squares = side.squares;
+  snapshot.key_sum = side.key_sum;
   return snapshot;
 }
 
@@ -86,7 +96,20 @@ void restore(CacheSide& side, const SideSnapshot& snapshot, int position) {
   if (side.window) side.window = snapshot.window->clone();
   if (side.split()) side.main_basis = snapshot.main_basis;
   side.squares = snapshot.squares;
+  side.key_sum = snapshot.key_sum;
   side.truncate(position);
+}
+
+std::array<KeySpan, 4> key_spans(const LayerCacheStore& cache, const KvFormat& format, int oldest, int newest,
+                                 int first, int end) {
+  const int window = cache.keys.window || cache.values.window ? format.window : 0;
+  const int sink = cache.keys.sink || cache.values.sink ? format.sink : 0;
+  const int split = cache.keys.first || cache.values.first ? cache::page_tokens : 0;
+  const int before_window = std::min(end, newest + 1 - window);
+  return {KeySpan{Range::sink, first, std::min(end, sink)},
+          {Range::first, std::max(first, sink), std::min(before_window, split)},
+          {Range::main, std::max({first, sink, split}), before_window},
+          {Range::window, std::max({first, sink, oldest + 1 - window}), window > 0 ? end : 0}};
 }
 
 SourceSide source_of(const CacheSide& side, Range range, int head) {

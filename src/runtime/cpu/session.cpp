@@ -98,10 +98,10 @@ CpuSession::CpuSession(const CpuEngine& engine, const KvFormat& format, const Se
       static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
   for (int layer = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
-      const auto sides = format_.sides(static_cast<int>(caches_.size()), config.attention_layers());
+      const auto sides = format_.sides(layer, static_cast<int>(caches_.size()), config.attention_layers());
       const int heads = config.num_key_value_heads;
-      caches_.emplace_back(layer, CacheSide(codec_of(sides.k), heads, format_, layer),
-                           CacheSide(codec_of(sides.v), heads, format_, layer));
+      caches_.emplace_back(layer, CacheSide(codec_of(sides.k), heads, format_, layer, true),
+                           CacheSide(codec_of(sides.v), heads, format_, layer, false));
     } else {
       states_.push_back({StateArray(state_size, state_type_ == StateType::bf16),
                          StateArray(conv_size, engine.precision() == Precision::fast)});

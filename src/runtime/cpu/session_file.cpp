@@ -62,6 +62,8 @@ void CpuSession::save_tensor(const SessionTensor& tensor, const SavedText& text,
       for (const auto& head : side_of(of_layer(caches_, config, tensor.layer), tensor).squares)
         writer.write(std::as_bytes(std::span(head)));
       return;
+    case SessionPart::mean:
+      return writer.write(std::as_bytes(std::span(side_of(of_layer(caches_, config, tensor.layer), tensor).key_sum)));
     case SessionPart::recurrent:
       return writer.write(of_layer(states_, config, tensor.layer).recurrent.raw());
     case SessionPart::convolution:
@@ -120,6 +122,9 @@ void CpuSession::load_tensor(const SessionTensor& tensor, std::span<const std::b
       }
       return;
     }
+    case SessionPart::mean:
+      return copy_to(
+          std::as_writable_bytes(std::span(side_of(of_layer(caches_, config, tensor.layer), tensor).key_sum)));
     case SessionPart::recurrent:
       return copy_to(of_layer(states_, config, tensor.layer).recurrent.raw());
     case SessionPart::convolution:

@@ -17,6 +17,7 @@ inline constexpr int tile_keys = 64;           // keys and values decoded at a t
 inline constexpr int block_queries = 64;       // queries of one attention task, where the group of heads divides it
 inline constexpr int attention_partials = 64;  // most (task, span of keys) pairs of a split attention
 inline constexpr int span_keys = 1024;         // fewest keys of a span
+inline constexpr int row_block = 16;           // rows of one task of an element-wise operation
 
 /// Tokens of one block of queries for a group of `group` heads.
 int block_tokens(int group);

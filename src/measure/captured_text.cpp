@@ -1,0 +1,138 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "measure/report_labels.h"
+#include "measure/text_table.h"
+#include "tqkv/captured.h"
+#include "tqkv/version.h"
+
+namespace tqkv {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string models_of(const CapturedText& text) {
+  std::vector<std::string> models;
+  for (const CapturedLayer& layer : text.layers)
+    if (std::find(models.begin(), models.end(), layer.model) == models.end()) models.push_back(layer.model);
+  return measure::listed(models);
+}
+
+std::string shape_of(const CapturedText& text) {
+  std::vector<std::string> shapes;
+  for (const CapturedLayer& layer : text.layers) {
+    const std::string shape =
+        fmt::format("{} heads, {} KV heads of {} channels", layer.heads, layer.kv_heads, layer.head_dim);
+    if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
+  }
+  return measure::listed(shapes);
+}
+
+Json json_of(const CapturedFigures& f) {
+  return {{"model", f.model},
+          {"layer", f.layer},
+          {"window", f.window},
+          {"queries", f.queries},
+          {"precision", name(f.precision)},
+          {"format", f.format},
+          {"k", f.k},
+          {"v", f.v},
+          {"bits_per_value", f.bits},
+          {"k_distortion", f.k_distortion},
+          {"v_distortion", f.v_distortion},
+          {"score_error", f.score_error},
+          {"kl", f.kl},
+          {"kl_se", f.kl_se},
+          {"output_error", f.output_error}};
+}
+
+std::string percent(double share) {
+  return fmt::format("{:.2f} %", 100 * share);
+}
+
+}  // namespace
+
+std::vector<CapturedMeans> means_of(const std::vector<CapturedFigures>& figures, const std::string& model) {
+  std::vector<CapturedMeans> all;
+  std::vector<int> layers;
+  for (const CapturedFigures& f : figures) {
+    if (f.model != model) continue;
+    auto found = std::find_if(all.begin(), all.end(), [&](const CapturedMeans& m) {
+      return m.worst->format == f.format && m.worst->precision == f.precision;
+    });
+    if (found == all.end()) {
+      found = all.insert(all.end(), CapturedMeans{&f});
+      layers.push_back(0);
+    }
+    ++layers[static_cast<std::size_t>(found - all.begin())];
+    if (f.kl > found->worst->kl) found->worst = &f;
+    found->kl += f.kl;
+    found->score_error += f.score_error * f.score_error;
+    found->output_error += f.output_error * f.output_error;
+    found->k_distortion += f.k_distortion;
+    found->v_distortion += f.v_distortion;
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const double count = layers[i];
+    all[i].kl /= count;
+    all[i].score_error = std::sqrt(all[i].score_error / count);
+    all[i].output_error = std::sqrt(all[i].output_error / count);
+    all[i].k_distortion /= count;
+    all[i].v_distortion /= count;
+  }
+  return all;
+}
+
+std::string to_json(const CapturedEvaluation& evaluation) {
+  Json figures = Json::array();
+  for (const CapturedFigures& one : evaluation.figures) figures.push_back(json_of(one));
+  const Json json = {{"schema", 1},
+                     {"kind", "evaluation"},
+                     {"tool", {{"name", "tqkv"}, {"version", version}}},
+                     {"command", evaluation.command},
+                     {"model",
+                      {{"name", models_of(evaluation.text)},
+                       {"shape", shape_of(evaluation.text)},
+                       {"fingerprint", evaluation.text.digest}}},
+                     {"machine",
+                      {{"cpu", evaluation.device.name},
+                       {"isa", evaluation.device.isa},
+                       {"threads", evaluation.device.threads},
+                       {"memory", evaluation.memory}}},
+                     {"settings", {{"captured", evaluation.text.file}, {"text", evaluation.text.text}}},
+                     {"captured", figures},
+                     {"runs", Json::array()}};
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+std::string to_table(const CapturedEvaluation& evaluation) {
+  std::vector<std::string> formats, models;
+  for (const CapturedFigures& f : evaluation.figures) {
+    formats.push_back(f.format);
+    if (std::find(models.begin(), models.end(), f.model) == models.end()) models.push_back(f.model);
+  }
+  const auto names = measure::short_names(formats);
+  std::string out = fmt::format("{}\n{}, {}\n", evaluation.text.file, evaluation.device.name, evaluation.device.isa);
+  for (const std::string& model : models) {
+    std::vector<std::string> layers;
+    for (const CapturedLayer& layer : evaluation.text.layers)
+      if (layer.model == model) layers.push_back(std::to_string(layer.layer));
+    out += fmt::format("\n{}: means over layers {}\n", model, measure::listed(layers));
+    measure::TextTable table(
+        {"format", "bits", "KL of weights", "worst layer", "score, nats", "output", "D of K", "D of V"});
+    for (const CapturedMeans& m : means_of(evaluation.figures, model)) {
+      const CapturedFigures& f = *m.worst;
+      table.add({names.at(f.format) + (f.precision == Precision::fast ? ", fast" : ""), fmt::format("{:.2f}", f.bits),
+                 measure::rounded(m.kl), fmt::format("{} ({})", measure::rounded(f.kl), f.layer),
+                 measure::rounded(m.score_error), percent(m.output_error), percent(m.k_distortion),
+                 percent(m.v_distortion)});
+    }
+    out += table.text("  ");
+  }
+  return out;
+}
+
+}  // namespace tqkv
