@@ -92,8 +92,8 @@ KvFormat KvFormat::in_f32() const {
   widen(format.k);
   widen(format.v);
   for (LayerSides& own : format.layers) {
-    if (own.k == k) own.k = format.k;
-    if (own.v == v) own.v = format.v;
+    widen(own.k);
+    widen(own.v);
   }
   return format;
 }

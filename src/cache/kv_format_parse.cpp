@@ -300,12 +300,12 @@ void set_boundary(const Entry& entry, KvFormat& format) {
   if (*layers > 0 && bits == "8") format.edge = affine_8();
 }
 
-// A side of a listed layer: of the backend where it has these bits, else affine of 8 bits, or bf16.
+// A side of a listed layer: of the backend where it has these bits, else affine of 8 bits, or plain.
 SideFormat listed_side(const Entry& entry, Draft draft, bool keys, std::string_view text) {
   const std::vector<int>& own = keys ? draft.k_rules.k_bits : draft.v_rules.v_bits;
   std::vector<int> choices = own;
   if (!contains(choices, 8)) choices.push_back(8);
-  choices.push_back(16);
+  choices.insert(choices.end(), {16, 32});
   const int bits = chosen(entry, keys ? "layers: k" : "layers: v", text, choices);
   if (bits == 8 && !contains(own, 8)) return affine_8();
   Side& side = draft.side(keys);

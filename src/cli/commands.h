@@ -11,6 +11,7 @@ void add_benchmark(CLI::App& program);
 void add_evaluate(CLI::App& program);
 void add_compare(CLI::App& program);
 void add_report(CLI::App& program);
+void add_tune(CLI::App& program);
 void add_inspect(CLI::App& program);
 void add_logits(CLI::App& program);
 void add_pull(CLI::App& program);

@@ -152,6 +152,7 @@ int execute(int argc, const char* const* argv) {
   add_benchmark(program);
   add_evaluate(program);
   add_compare(program);
+  add_tune(program);
   add_report(program);
   add_inspect(program);
   add_pull(program);

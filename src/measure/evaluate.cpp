@@ -22,6 +22,7 @@
 #include "measure/recall_score.h"
 #include "measure/recall_set.h"
 #include "measure/stopwatch.h"
+#include "measure/text_ids.h"
 #include "text/utf8.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/error.h"
@@ -93,20 +94,6 @@ void check(const EvaluateOptions& options, const ModelConfig& config) {
   check_range("start of decode", options.decode_from, 0, options.tokens);
   check_range("prefill chunk", options.prefill_chunk, 1, 65536);
   if (options.recall) check_recall(options.recall_options, native);
-}
-
-// The first `count` ids of a text, of which no more is taken apart than that needs.
-std::vector<int> first_ids(const Tokenizer& tokenizer, std::string_view text, int count) {
-  constexpr std::size_t margin = 64;  // tokens that the cut may have changed
-  const auto wanted = static_cast<std::size_t>(count);
-  for (std::size_t bytes = 8 * wanted + 4096;; bytes *= 2) {
-    std::size_t end = std::min(bytes, text.size());
-    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0u) == 0x80u) ++end;
-    std::vector<int> ids = tokenizer.encode(text.substr(0, end), ControlStrings::plain);
-    if (end < text.size() && ids.size() < wanted + margin) continue;
-    ids.resize(std::min(ids.size(), wanted));
-    return ids;
-  }
 }
 
 // All but a sixteenth of the tokens, 64 at least where there are enough.
@@ -251,7 +238,7 @@ Evaluator::State::State(EvaluationModel of, const EvaluationText& source, Evalua
   check(options, model.config);
   std::string valid;
   replaced = text::append_lossy(valid, source.text);
-  ids = first_ids(*model.tokenizer, valid, options.tokens);
+  ids = measure::first_ids(*model.tokenizer, valid, options.tokens);
   if (options.agreement && ids.size() < 2)
     throw Error(ErrorKind::input, fmt::format("{}: the text has {} token{}, at least 2 are needed", source.source,
                                               ids.size(), ids.size() == 1 ? "" : "s"));

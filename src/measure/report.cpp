@@ -53,7 +53,8 @@ std::string introduction(const ReportData& data) {
   std::vector<std::string> kinds;
   for (const auto& [kind, one, more] : {std::tuple{"evaluation", "evaluation", "evaluations"},
                                         {"benchmark", "benchmark", "benchmarks"},
-                                        {"comparison", "comparison of benchmarks", "comparisons of benchmarks"}}) {
+                                        {"comparison", "comparison of benchmarks", "comparisons of benchmarks"},
+                                        {"tuning", "tuning", "tunings"}}) {
     const auto count =
         std::count_if(data.sources.begin(), data.sources.end(),
                       [&, wanted = std::string(kind)](const measure::Source& s) { return s.kind == wanted; });
@@ -81,6 +82,7 @@ Report make_report(std::span<const ReportFile> files, const std::string& command
   measure::add_bytes(context);
   measure::add_codec(context);
   measure::add_captured(context);
+  measure::add_tunings(context);
   measure::add_stored_formats(context);
   measure::add_sources(context);
   make_ids_unique(page.sections);

@@ -131,6 +131,25 @@ struct EvaluationGroup {
   std::vector<std::string> key;  // equal for files that belong together
 };
 
+/// A file of tqkv tune.
+struct TuningData {
+  std::string file, model, text, chosen;
+  std::uint64_t tokens = 0, held_out_tokens = 0, bytes_per_token = 0, default_bytes_per_token = 0, fixed_bytes = 0;
+  double predicted_kl = 0;
+  struct Side {
+    std::uint64_t layer = 0;
+    std::string side;
+    std::vector<std::pair<std::uint64_t, double>> kl;  // by bits
+  };
+  std::vector<Side> sides;
+  struct Compared {
+    std::string format;
+    double kl = 0, same_top = 0, ratio = 1;
+    std::optional<double> kl_se;
+  };
+  std::vector<Compared> compared;  // on the held-out text; the default last
+};
+
 struct SpeedRun {
   std::string file, format, name;
   std::uint64_t prompt_tokens = 0, generation_tokens = 0, depth = 0, trials = 0;
@@ -159,10 +178,11 @@ struct ReportData {
   std::vector<Source> sources;
   std::vector<EvaluationGroup> evaluations;
   std::vector<SpeedGroup> speeds;
+  std::vector<TuningData> tunings;
   std::vector<std::string> formats;  // each once, in order of appearance
 };
 
-/// Throws Error(usage) without files, Error(input), naming the file, for one that is none of the three kinds or holds a
+/// Throws Error(usage) without files, Error(input), naming the file, for one that is none of the four kinds or holds a
 /// value that cannot be.
 ReportData read_report_files(std::span<const ReportFile> files);
 

@@ -53,6 +53,7 @@ void add_speeds(const ReportContext& context);          // report_speed.cpp
 void add_bytes(const ReportContext& context);           // report_bytes.cpp
 void add_codec(const ReportContext& context);           // report_codec.cpp
 void add_captured(const ReportContext& context);        // report_captured.cpp
+void add_tunings(const ReportContext& context);         // report_tuning.cpp
 void add_stored_formats(const ReportContext& context);  // report_sources.cpp
 void add_sources(const ReportContext& context);         // report_sources.cpp
 

@@ -201,18 +201,21 @@ void read_file(const ReportFile& file, ReportData& data) {
   const nlohmann::json json = parse_json(file.text, file.name, ErrorKind::input);
   const JsonObject top(file.name, json, "the file");
   const std::string kind = top.text_or("kind", "");
-  if (kind != "evaluation" && kind != "benchmark" && kind != "comparison") {
-    refuse_file(file.name, kind.empty() ? std::string("has no 'kind': a file that 'tqkv evaluate', 'tqkv benchmark' or "
-                                                      "'tqkv compare' wrote with --output was expected")
-                                        : fmt::format("is of the kind '{}', an evaluation, a benchmark or a comparison "
-                                                      "was expected",
-                                                      kind.substr(0, 60)));
+  if (kind != "evaluation" && kind != "benchmark" && kind != "comparison" && kind != "tuning") {
+    refuse_file(file.name, kind.empty()
+                               ? std::string("has no 'kind': a file that 'tqkv evaluate', 'tqkv benchmark', 'tqkv "
+                                             "compare' or 'tqkv tune' wrote with --output was expected")
+                               : fmt::format("is of the kind '{}', an evaluation, a benchmark, a comparison or a "
+                                             "tuning was expected",
+                                             kind.substr(0, 60)));
   }
   if (const std::uint64_t schema = top.count("schema"); schema != 1)
     refuse_file(file.name, fmt::format("has schema {}, this version of tqkv reads schema 1", schema));
   Source source = read_source(top, kind);
   if (kind == "evaluation") {
     add_evaluation(top, source, data);
+  } else if (kind == "tuning") {
+    data.tunings.push_back(read_tuning(top, source));
   } else {
     add_speeds(top, source, data);
   }
