@@ -12,7 +12,7 @@ int main(int argc, char** argv) try {
   const auto chat = tqkv::open_chat(engine->checkpoint(), tokenizer).value();
   const auto defaults = tqkv::open_defaults(engine->checkpoint(), engine->config());
 
-  const auto session = engine->open(tqkv::KvFormat::parse("turboquant:bits=3.5"), {.context = 1024});
+  const auto session = engine->open(tqkv::KvFormat::usual(), {.context = 1024});
   const auto prompt = tqkv::encode(tokenizer, chat.render(tqkv::user_message(question), {.think = false}));
   const tqkv::GenerateOptions options{.sampling = defaults.sampling, .stop_ids = defaults.stop_ids, .max_tokens = 256};
   std::cout << tqkv::generate(*session, tokenizer, prompt, options).answer << '\n';

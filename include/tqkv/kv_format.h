@@ -87,8 +87,10 @@ struct KvFormat {
   };
   std::vector<LayerSides> layers;
 
-  /// The default format of a backend.
+  /// The format of a backend's name alone.
   static KvFormat of(Backend backend);
+  /// What runs when no format is named: "default", which parse() takes too, with keys of its own (docs/formats.md).
+  static KvFormat usual();
   /// Parses "name[:key=value…]", keys in any order. Throws Error(format) that names the keys and values there are.
   static KvFormat parse(std::string_view text);
   /// The one string of this format, with every key of its backend:

@@ -1,6 +1,7 @@
 // All of tqkv: the usual way is Engine::load, Engine::open, encode and generate (examples/).
 #pragma once
 #include "tqkv/benchmark.h"
+#include "tqkv/captured.h"
 #include "tqkv/chat.h"
 #include "tqkv/checkpoint.h"
 #include "tqkv/engine.h"
@@ -14,4 +15,5 @@
 #include "tqkv/sampling.h"
 #include "tqkv/saved_session.h"
 #include "tqkv/tokenizer.h"
+#include "tqkv/tune.h"
 #include "tqkv/version.h"

@@ -24,16 +24,14 @@ using Side = Settings::Side;
 constexpr std::array<KvScalar, 4> scalars{KvScalar::norm, KvScalar::corrected, KvScalar::unbiased, KvScalar::best};
 constexpr int most_plain_tokens = 1 << 20, most_layers = 1024;
 
-// Keys of a backend in the order in which messages name them.
-std::vector<std::string_view> keys_of(Backend backend) {
-  const BackendRules& rules = cache::rules(backend);
-  std::vector<std::string_view> keys;
-  if (!rules.bits.empty() && backend != Backend::baseline) keys.emplace_back("bits");
-  keys.insert(keys.end(), rules.keys.begin(), rules.keys.end());
-  for (const std::string_view key : cache::option_keys)
-    if (rules.has(key)) keys.push_back(key);
-  return keys;
-}
+// The default: keys have more bits than values, and a mean and a window keep what is dearest. Values are trellis, keys
+// too or, with 5 bits, turboquant.
+constexpr std::string_view usual_name = "default";
+constexpr std::array<std::string_view, 11> usual_keys{"bits",   "k",    "v",    "scalar",   "states", "seed",
+                                                      "window", "sink", "mean", "boundary", "layers"};
+constexpr std::array<BackendRules::Bits, 6> usual_bits{
+    {{"2", 2, 2}, {"2.5", 3, 2}, {"3", 4, 2}, {"3.5", 4, 3}, {"4", 5, 3}, {"4.5", 5, 4}}};
+constexpr std::string_view usual_window = "128", usual_mean = "64";
 
 SideFormat plain(int bits) {
   SideFormat side;
@@ -78,6 +76,9 @@ struct Entry {
   std::string text;
   Backend backend = Backend::baseline;
   Keys keys;
+  bool usual = false;  // "default": which backends it stands for follows from its bits
+
+  std::string_view title() const { return usual ? usual_name : name(backend); }
 
   std::optional<std::string_view> value(std::string_view key) const {
     const auto found = keys.find(key);
@@ -86,10 +87,21 @@ struct Entry {
   }
 };
 
+// Keys of an entry in the order in which messages name them.
+std::vector<std::string_view> keys_of(const Entry& entry) {
+  if (entry.usual) return {usual_keys.begin(), usual_keys.end()};
+  const BackendRules& rules = cache::rules(entry.backend);
+  std::vector<std::string_view> keys;
+  if (!rules.bits.empty() && entry.backend != Backend::baseline) keys.emplace_back("bits");
+  keys.insert(keys.end(), rules.keys.begin(), rules.keys.end());
+  for (const std::string_view key : cache::option_keys)
+    if (rules.has(key)) keys.push_back(key);
+  return keys;
+}
+
 [[noreturn]] void refuse_value(const Entry& entry, std::string_view key, std::string_view value,
                                std::string_view expected) {
-  refuse(entry.text,
-         fmt::format("{}={} is not a value of {}, there are {}", key, value, name(entry.backend), expected));
+  refuse(entry.text, fmt::format("{}={} is not a value of {}, there are {}", key, value, entry.title(), expected));
 }
 
 // Of values: the backend that `values` names, or that of keys.
@@ -106,6 +118,7 @@ const BackendRules& value_rules(const Entry& entry) {
 }
 
 bool has_key(const Entry& entry, std::string_view key) {
+  if (entry.usual) return std::find(usual_keys.begin(), usual_keys.end(), key) != usual_keys.end();
   return cache::rules(entry.backend).has(key) || (key != "values" && value_rules(entry).has(key));
 }
 
@@ -116,18 +129,18 @@ Entry split(std::string_view text) {
   const std::string_view backend = parts.front();
   const auto all = cache::all_rules();
   const auto known = std::find_if(all.begin(), all.end(), [&](const BackendRules& b) { return b.name == backend; });
-  if (known == all.end()) {
-    std::vector<std::string_view> names;
-    names.reserve(all.size());
+  entry.usual = backend == usual_name;
+  if (known == all.end() && !entry.usual) {
+    std::vector<std::string_view> names{usual_name};
     for (const auto& b : all) names.push_back(b.name);
     refuse(text, fmt::format("there is no backend `{}`, there are {}", backend, fmt::join(names, ", ")));
   }
-  entry.backend = known->backend;
+  entry.backend = entry.usual ? Backend::turboquant : known->backend;
   for (const std::string_view part : std::span(parts).subspan(1)) {
     const std::size_t equals = part.find('=');
     if (equals == std::string_view::npos || equals == 0 || equals + 1 == part.size())
       refuse(text, fmt::format("`{}` was found where key=value was expected; {} has the keys {}", part, backend,
-                               fmt::join(keys_of(entry.backend), ", ")));
+                               fmt::join(keys_of(entry), ", ")));
     if (!entry.keys.emplace(part.substr(0, equals), part.substr(equals + 1)).second)
       refuse(text, fmt::format("the key `{}` is given twice", part.substr(0, equals)));
   }
@@ -137,8 +150,8 @@ Entry split(std::string_view text) {
 void check_keys(const Entry& entry) {
   for (const auto& [key, value] : entry.keys)
     if (!has_key(entry, key))
-      refuse(entry.text, fmt::format("{} has no key `{}`, it has {}", name(entry.backend), key,
-                                     fmt::join(keys_of(entry.backend), ", ")));
+      refuse(entry.text,
+             fmt::format("{} has no key `{}`, it has {}", entry.title(), key, fmt::join(keys_of(entry), ", ")));
 }
 
 int chosen(const Entry& entry, std::string_view key, std::string_view value, const std::vector<int>& choices) {
@@ -350,8 +363,34 @@ void set_layers(const Entry& entry, const Draft& draft, KvFormat& format) {
   std::sort(format.layers.begin(), format.layers.end(), [](const auto& a, const auto& b) { return a.layer < b.layer; });
 }
 
+// The entry of backends that a default stands for.
+Entry resolved(const Entry& usual) {
+  const std::string_view bits = usual.value("bits").value_or("4");
+  const auto found = std::find_if(usual_bits.begin(), usual_bits.end(),
+                                  [&](const BackendRules::Bits& one) { return one.name == bits; });
+  if (found == usual_bits.end()) {
+    std::vector<std::string_view> names;
+    for (const BackendRules::Bits& one : usual_bits) names.push_back(one.name);
+    refuse_value(usual, "bits", bits, fmt::format("{}", fmt::join(names, ", ")));
+  }
+  if (usual.value("bits") && usual.value("k") && usual.value("v"))
+    refuse(usual.text, fmt::format("bits={} has no effect where both k and v are given: leave it out", bits));
+  Entry entry = usual;
+  entry.usual = false;
+  entry.keys.erase("bits");
+  const std::string k = entry.keys.emplace("k", std::to_string(found->k)).first->second,
+                    v = entry.keys.emplace("v", std::to_string(found->v)).first->second;
+  entry.backend = k == "5" ? Backend::turboquant : Backend::trellis;
+  const bool plain_values = v == "16" || v == "32", plain_keys = k == "16" || k == "32";
+  if (k == "5" && !plain_values) entry.keys.emplace("values", "trellis");
+  entry.keys.emplace("window", usual_window);
+  if (!plain_keys) entry.keys.emplace("mean", usual_mean);
+  return entry;
+}
+
 KvFormat understand(const Entry& entry) {
   check_keys(entry);
+  if (entry.usual) return understand(resolved(entry));
   KvFormat format;
   format.backend = format.values = entry.backend;
   if (entry.backend == Backend::baseline) {
@@ -409,7 +448,7 @@ void set_key(Entry& entry, const std::string& key, const std::string& value) {
   if (entry.backend == Backend::baseline || key == "table" || !has_key(entry, key))
     refuse_use(
         fmt::format("{} has no key `{}`, which an option sets to {} for every format: set it in those that have it",
-                    name(entry.backend), key, value));
+                    entry.title(), key, value));
   if (value.empty()) refuse_use(fmt::format("an option sets the key `{}` to nothing", key));
   const auto [place, added] = entry.keys.emplace(key, value);
   if (!added && place->second != value)
@@ -439,6 +478,10 @@ KvFormat KvFormat::of(Backend backend) {
   entry.text = name(backend);
   entry.backend = backend;
   return understand(entry);
+}
+
+KvFormat KvFormat::usual() {
+  return parse(usual_name);
 }
 
 KvFormat KvFormat::parse(std::string_view text) {

@@ -191,7 +191,7 @@ class Chat {
     print_error(fmt::format(
         "{}\n{} question{}, {} of {} tokens, {} bytes of keys and values, {} of recurrent state\n"
         "{} recurrent state{} kept for /undo, {} bytes (--snapshots {} MB)\n",
-        describe_cache(cache), dialogue_->turns(), dialogue_->turns() == 1 ? "" : "s",
+        describe_cache(cache) + describe_plain(cache), dialogue_->turns(), dialogue_->turns() == 1 ? "" : "s",
         grouped(static_cast<std::uint64_t>(dialogue_->position())), grouped(static_cast<std::uint64_t>(context_)),
         grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()), dialogue_->snapshots(),
         dialogue_->snapshots() == 1 ? "" : "s", grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));

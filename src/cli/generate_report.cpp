@@ -91,7 +91,7 @@ std::string statistics_text(const GenerateReport& report) {
   line("  KV", fmt::format("{} B used, {} B allocated", grouped(bytes.kv_used), grouped(bytes.kv_allocated)));
   line("  state", fmt::format("{} B recurrent ({}), {} B convolution", grouped(bytes.recurrent),
                               name(result.cache.state), grouped(bytes.convolution)));
-  line("format", describe_cache(result.cache));
+  line("format", describe_cache(result.cache) + describe_plain(result.cache));
   line("activations", fmt::format("{} bits into the experts, {} in other products that tolerate it, at prefill",
                                   result.cache.activations.expert_input, result.cache.activations.tolerant));
   line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous, of {} planned",

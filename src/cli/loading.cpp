@@ -88,10 +88,12 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
 }
 
 std::string describe_cache(const CacheReport& cache) {
-  std::string text = cache.format.canonical() + ": " + measure::layers_text(cache.layers);
-  if (cache.tokens < cache.format.mean)
-    text += fmt::format("; mean={} was not reached: all {} keys are plain", cache.format.mean, cache.tokens);
-  return text;
+  return cache.format.canonical() + ": " + measure::layers_text(cache.layers);
+}
+
+std::string describe_plain(const CacheReport& cache) {
+  if (cache.tokens >= cache.format.mean) return "";
+  return fmt::format("; mean={} was not reached: all {} keys are plain", cache.format.mean, cache.tokens);
 }
 
 void show_progress(std::string_view what, int done, int total) {

@@ -53,6 +53,8 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
 
 /// One line: canonical format, keys, values and the layers they are in.
 std::string describe_cache(const CacheReport& cache);
+/// What a text that is shorter than its format's mean goes without; empty for others.
+std::string describe_plain(const CacheReport& cache);
 
 /// "what 2048/8192" on one line of standard error, cleared at the end; nothing when that is no terminal.
 void show_progress(std::string_view what, int done, int total);

@@ -75,8 +75,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
 }
 
 void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
-  std::string names;
-  for (const Backend backend : all_backends()) names += fmt::format("{}{}", names.empty() ? "" : ", ", name(backend));
+  std::string names = "default";
+  for (const Backend backend : all_backends()) names += fmt::format(", {}", name(backend));
   names += "; with :key=value";
   command
       .add_option("--backend", options.backend,
@@ -92,9 +92,8 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
         ->group(cache_group);
   };
   key("--kv-bits", "bits", "BITS",
-      "Bits per value: turboquant, trellis and turboquant_prod 4, 3.5, 3, 2.5 or 2; mlx_quant and rotated_quant 2 to "
-      "6, "
-      "8");
+      "Bits per value: 4.5, 4, 3.5, 3, 2.5 or 2, of which default gives keys more than values; mlx_quant and "
+      "rotated_quant 2 to 6, 8");
   key("--k-bits", "k", "BITS", "Bits for keys only; 16 keeps them in bf16");
   key("--v-bits", "v", "BITS", "Bits for values only; 16 keeps them in bf16");
   key("--kv-values", "values", "NAME",

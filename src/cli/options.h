@@ -36,7 +36,7 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// How the KV cache is stored.
 struct CacheOptions {
-  std::string backend = "turboquant";       // one format string, or several with commas
+  std::string backend = "default";       // one format string, or several with commas
   std::map<std::string, std::string> keys;  // key of a format string -> value, from --kv-bits and the like
 
   /// Every format, in the order given. Throws Error(usage) for a backend, key or value that does not exist, for a key

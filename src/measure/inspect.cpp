@@ -54,6 +54,7 @@ std::vector<NamedFormat> listed_formats() {
         {fmt::format("{} {}", name(backend), bits), KvFormat::parse(fmt::format("{}:bits={}", name(backend), bits))});
   };
   formats.push_back({"baseline", KvFormat::of(Backend::baseline)});
+  formats.push_back({"default", KvFormat::usual()});
   add(Backend::mlx_quant, "4");
   add(Backend::mlx_quant, "8");
   for (const char* bits : {"4", "3.5", "3", "2.5", "2"}) add(Backend::turboquant, bits);

@@ -101,15 +101,22 @@ std::string weights_text(const Inspection& inspection) {
 
 std::string formats_text(const Inspection& inspection) {
   std::string out = "cache formats\n";
+  constexpr std::size_t widest = 70;  // of a format that stands in the table
   TextTable table({"backend", "bits/value", "bytes/token", "x smaller", "format"});
+  std::string below;
   for (std::size_t i = 0; i < inspection.formats.size(); ++i) {
     const std::uint64_t bytes = inspection.bytes_per_token[i];
     const double smaller =
         bytes > 0 ? static_cast<double>(inspection.bytes_per_token.front()) / static_cast<double>(bytes) : 0;
+    std::string format = inspection.formats[i].format.canonical();
+    if (format.size() > widest) {
+      below += fmt::format("  {} is {}\n", inspection.formats[i].label, format);
+      format = "see below";
+    }
     table.add({inspection.formats[i].label, fmt::format("{:.4f}", bits_per_value(inspection.config, bytes)),
-               grouped(bytes), fmt::format("{:.2f}", smaller), inspection.formats[i].format.canonical()});
+               grouped(bytes), fmt::format("{:.2f}", smaller), std::move(format)});
   }
-  out += table.text("  ");
+  out += table.text("  ") + below;
   const auto state = [](const CacheBytes& bytes) {
     return fmt::format("{} MB ({} B: {} recurrent, {} convolution)", megabytes(bytes.state()), grouped(bytes.state()),
                        grouped(bytes.recurrent), grouped(bytes.convolution));

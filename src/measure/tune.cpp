@@ -439,9 +439,9 @@ const Tuning& Tuner::run(const Engine& engine, const Callbacks& callbacks) {
   tuning.chosen = uniform_kl < kl ? uniform : best;
   tuning.predicted_kl = uniform_kl < kl ? uniform_predicted : predicted;
 
-  const KvFormat usual = KvFormat::of(Backend::turboquant);
+  const KvFormat usual = KvFormat::usual();
   tuning.compared.clear();
-  for (const KvFormat& format : {tuning.chosen, best, uniform, usual}) {
+  for (const KvFormat& format : {tuning.chosen, best, uniform, KvFormat::parse("turboquant:k=4:v=4"), usual}) {
     const std::string canonical = format.canonical();
     if (std::find(tuning.compared.begin(), tuning.compared.end(), canonical) != tuning.compared.end()) continue;
     state.measure(engine, state.held_out, format, callbacks);

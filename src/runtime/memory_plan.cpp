@@ -17,9 +17,9 @@
 namespace tqkv {
 namespace {
 
-// Those whose largest context a plan names beside its own.
-constexpr std::array<Backend, 5> named_backends = {Backend::baseline, Backend::mlx_quant, Backend::turboquant,
-                                                   Backend::rotated_quant, Backend::trellis};
+// Those whose largest context a plan names next to its own.
+constexpr std::array<const char*, 6> named_formats = {"baseline",   "default",       "mlx_quant",
+                                                      "turboquant", "rotated_quant", "trellis"};
 
 // Bytes of a token in the tables of the tokenizer, measured on that of the pocket model; and of a row of the vocabulary
 // in what samples from it.
@@ -184,9 +184,9 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   if (!request.promised && !request.available)
     for (const RunningProcess& other : running_processes()) plan.promised += other.promised();
   plan.largest_context = largest_context(config, plan.format, request, plan);
-  for (const Backend backend : named_backends) {
-    if (backend == format.backend) continue;
-    const KvFormat other = as_held(KvFormat::of(backend), request.precision);
+  for (const char* name : named_formats) {
+    const KvFormat other = as_held(KvFormat::parse(name), request.precision);
+    if (other == plan.format) continue;
     try {
       cache::check_format(config, other);
     } catch (const Error&) {

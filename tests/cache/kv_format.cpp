@@ -197,9 +197,10 @@ TEST_CASE("a side is described in words") {
 
 TEST_CASE("an unknown backend is refused with the names there are") {
   for (const char* text : {"", "turbo", "Turboquant", " turboquant", "qjl2", ":k=4", "=", "turboquant,baseline"})
-    CHECK(says(refusal(text),
-               "there are baseline, mlx_quant, turboquant, rotated_quant, trellis, turboquant_prod, qjl, polarquant, "
-               "sketch"));
+    CHECK(says(
+        refusal(text),
+        "there are default, baseline, mlx_quant, turboquant, rotated_quant, trellis, turboquant_prod, qjl, polarquant, "
+        "sketch"));
 }
 
 TEST_CASE("keys that do not exist, are empty or are given twice are refused") {
@@ -244,6 +245,31 @@ TEST_CASE("the boundary takes layers at both ends and leaves the others") {
           (edge ? "affine 8 bit, group 64" : "turboquant 3 bit, scalar corrected"));
     CHECK(format.sides(4 * layer + 3, layer, 10).v == (edge ? format.edge : format.v));
   }
+}
+
+TEST_CASE("default has more bits for keys than for values, a window and a mean, and takes keys of its own") {
+  const auto default_is = [](const char* keys, std::string_view expected) {
+    CHECK(canonical(std::string("default") + keys) == canonical(expected));
+  };
+  default_is("", "turboquant:k=5:v=3:values=trellis:mean=64:window=128");
+  CHECK(KvFormat::usual() == KvFormat::parse("default"));
+  default_is(":bits=4.5", "turboquant:k=5:v=4:values=trellis:mean=64:window=128");
+  default_is(":bits=3.5", "trellis:k=4:v=3:mean=64:window=128");
+  default_is(":bits=3", "trellis:k=4:v=2:mean=64:window=128");
+  default_is(":bits=2.5", "trellis:k=3:v=2:mean=64:window=128");
+  default_is(":bits=2", "trellis:k=2:v=2:mean=64:window=128");
+  default_is(":k=4:v=4:window=0:mean=0", "trellis");
+  default_is(":bits=3:v=3", "trellis:k=4:v=3:mean=64:window=128");
+  default_is(":v=16", "turboquant:k=5:v=16:mean=64:window=128");
+  default_is(":k=16", "trellis:k=16:v=3:window=128");
+  default_is(":seed=7:scalar=norm:states=16:sink=100",
+             "turboquant:k=5:v=3:values=trellis:seed=7:scalar=norm:states=16:"
+             "sink=100:mean=64:window=128");
+  default_is(":layers=3/k=8", "turboquant:k=5:v=3:values=trellis:mean=64:window=128:layers=3/k=8");
+  CHECK(says(refusal("default:bits=6"), "bits=6 is not a value of default, there are 2, 2.5, 3, 3.5, 4, 4.5"));
+  CHECK(says(refusal("default:group=64"), "default has no key `group`, it has bits, k, v, scalar, states"));
+  CHECK(says(refusal("default:bits=4:k=4:v=3"), "bits=4 has no effect"));
+  CHECK(parse_formats("default", {{"bits", "3"}}).front() == KvFormat::parse("default:bits=3"));
 }
 
 TEST_CASE("a mean keeps the tokens that it is of plain, and says so") {

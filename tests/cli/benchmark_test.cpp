@@ -49,7 +49,7 @@ TEST_CASE("benchmark of one backend has its trials and summary at the top level 
                                 "1", "--kv-bits", "3", "--depth", "16", "--check", "--output", path.string()});
   CHECK(result.exit_code == 0);
   const json report = json::parse(read_text(path));
-  CHECK(report["backend"] == "turboquant");
+  CHECK(report["backend"] == "trellis");
   CHECK(report["trials"].size() == 1);
   CHECK(report["summary"]["cache_bytes"]["median"] == report["trials"][0]["cache_bytes"]);
   CHECK(report["runs"][0]["depth"] == 16);

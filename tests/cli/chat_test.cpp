@@ -29,7 +29,7 @@ TEST_CASE("behind a pipe every line is a turn, and only answers go to standard o
   CHECK(result.exit_code == 0);
   CHECK(lines_in(result.output) == 2);
   CHECK(result.output.starts_with("I am a pocket-sized model"));
-  CHECK(contains(result.error, "turboquant:k=4:v=4"));
+  CHECK(contains(result.error, "turboquant:k=5:v=3:values=trellis"));
   CHECK(result.output.find("> ") == std::string::npos);
 }
 
@@ -144,7 +144,7 @@ TEST_CASE("at a terminal lines are edited and remembered, Ctrl-C gives up a line
   terminal.type("\x04");
   CHECK(terminal.exit_code() == 0);
   CAPTURE(terminal.screen());
-  CHECK(terminal.screen().find("internal") == std::string::npos);
+  CHECK(terminal.screen().find("[internal]") == std::string::npos);
 }
 
 TEST_CASE("what was entered at a terminal is recalled by the next run, several lines as one text") {

@@ -74,18 +74,23 @@ TEST_CASE("every backend answers the greeting and says what is stored") {
   }
 }
 
-TEST_CASE("the backend is turboquant when none is named, and is printed") {
+TEST_CASE("the format is the default when none is named, and is printed") {
   const ProcessResult result = generate({"Hi", "--max-tokens", "1"});
-  CHECK(contains(result.error, "tqkv: turboquant:k=4:v=4"));
-  CHECK(contains(result.error, "K and V turboquant 4 bit"));
+  CHECK(contains(result.error, "tqkv: turboquant:k=5:v=3:values=trellis"));
+  CHECK(contains(result.error, "K turboquant 5 bit"));
+}
+
+TEST_CASE("statistics say when a text is too short for its mean") {
+  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--stats"}).error,
+                 "mean=64 was not reached: all 14 keys are plain"));
 }
 
 TEST_CASE("options of the cache reach it") {
-  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--kv-bits", "3.5"}).error, "turboquant:k=4:v=3"));
-  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--k-bits", "16", "--v-bits", "3"}).error,
-                 "K bf16, V turboquant 3"));
+  CHECK(contains(generate({"Hi", "--max-tokens", "1", "--kv-bits", "3.5"}).error, "trellis:k=4:v=3"));
+  CHECK(
+      contains(generate({"Hi", "--max-tokens", "1", "--k-bits", "16", "--v-bits", "3"}).error, "K bf16, V trellis 3"));
   CHECK(contains(generate({"Hi", "--max-tokens", "1", "--kv-scalar", "norm", "--kv-seed", "9"}).error,
-                 "scalar=norm:seed=9"));
+                 "scalar=norm:states=8:seed=9"));
   CHECK(contains(
       generate({"Hi", "--max-tokens", "1", "--backend", "mlx_quant", "--kv-bits", "8", "--kv-group-size", "64"}).error,
       "mlx_quant:k=8:v=8:group=64"));

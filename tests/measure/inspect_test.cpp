@@ -61,11 +61,11 @@ TEST_CASE("bytes and bits per value of every listed format are those of the form
   const Inspection inspection = of_config("configs/qwen3.5-35b-a3b-4bit.json");
   const json figures = json::parse(to_json(inspection));
   const std::vector<std::tuple<const char*, int, double>> expected{
-      {"baseline", 20480, 16},          {"mlx_quant 4", 5760, 4.5},         {"mlx_quant 8", 10880, 8.5},
-      {"turboquant 4", 5200, 4.0625},   {"turboquant 3.5", 4560, 3.5625},   {"turboquant 3", 3920, 3.0625},
-      {"turboquant 2.5", 3280, 2.5625}, {"turboquant 2", 2640, 2.0625},     {"rotated_quant 4", 5760, 4.5},
-      {"trellis 4", 5200, 4.0625},      {"turboquant_prod 4", 5280, 4.125}, {"qjl", 3880, 3.03125},
-      {"polarquant", 4960, 3.875},      {"sketch", 5800, 4.53125}};
+      {"baseline", 20480, 16},        {"default", 5200, 4.0625},        {"mlx_quant 4", 5760, 4.5},
+      {"mlx_quant 8", 10880, 8.5},    {"turboquant 4", 5200, 4.0625},   {"turboquant 3.5", 4560, 3.5625},
+      {"turboquant 3", 3920, 3.0625}, {"turboquant 2.5", 3280, 2.5625}, {"turboquant 2", 2640, 2.0625},
+      {"rotated_quant 4", 5760, 4.5}, {"trellis 4", 5200, 4.0625},      {"turboquant_prod 4", 5280, 4.125},
+      {"qjl", 3880, 3.03125},         {"polarquant", 4960, 3.875},      {"sketch", 5800, 4.53125}};
   REQUIRE(figures["formats"].size() == expected.size());
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const auto& [label, bytes, bits] = expected[i];

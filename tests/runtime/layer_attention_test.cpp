@@ -237,7 +237,8 @@ TEST_CASE("the output does not depend on how the text was cut, whatever the opti
   for (const std::string& format : formats) {
     CAPTURE(format);
     const std::vector<float> whole = output(text, format);
-    for (const std::size_t chunk : {1, 7, 64, 256}) CHECK(output(text, format, Precision::f32, 0, chunk) == whole);
+    for (const std::size_t chunk : std::vector<std::size_t>{1, 7, 64, 256})
+      CHECK(output(text, format, Precision::f32, 0, chunk) == whole);
   }
 }
 
