@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/checksum.h"
@@ -21,9 +22,8 @@ namespace {
 
 constexpr int most_tokens = 1 << 20, most_layer = 1 << 16;
 
-template <class Number>
-std::optional<Number> number(const std::string& text) {
-  Number value{};
+std::optional<int> number(const std::string& text) {
+  int value = 0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;
@@ -69,7 +69,7 @@ class Reader {
     if (!keys_name.ends_with(suffix)) return;
     const std::string prefix = keys_name.substr(0, keys_name.size() - suffix.size());
     const std::size_t dot = prefix.rfind('.');
-    const auto number_of_layer = number<int>(dot == std::string::npos ? "" : prefix.substr(dot + 1));
+    const auto number_of_layer = number(dot == std::string::npos ? "" : prefix.substr(dot + 1));
     if (!number_of_layer || *number_of_layer < 0 || *number_of_layer >= most_layer || dot == 0)
       refuse(fmt::format("{}: a name like gemma.5.keys was expected", keys_name));
     CapturedLayer layer;
@@ -148,17 +148,18 @@ class Reader {
   float scale_of(const std::string& model) const {
     const std::string key = model + ".attention_scale";
     const auto text = metadata(key);
-    const auto scale = text ? number<float>(*text) : std::nullopt;
-    if (!scale || !(*scale > 0) || !std::isfinite(*scale))
+    const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);  // in every locale the same
+    const float scale = json.is_number() ? json.get<float>() : 0.0f;
+    if (!(scale > 0) || !std::isfinite(scale))
       refuse(fmt::format("metadata {}: {}", key, text ? "a positive number was expected" : "is missing"));
-    return *scale;
+    return scale;
   }
 
   int window_of(const std::string& prefix) const {
     const std::string kind = metadata(prefix + ".kind").value_or("global");
     if (kind == "global") return 0;
     if (kind != "local") refuse(fmt::format("metadata {}.kind: global or local was expected", prefix));
-    const auto window = number<int>(metadata(prefix + ".window").value_or(""));
+    const auto window = number(metadata(prefix + ".window").value_or(""));
     if (!window || *window < 1) refuse(fmt::format("metadata {}.window: a number of tokens was expected", prefix));
     return *window;
   }
