@@ -1,6 +1,7 @@
 // Captured vectors: keys, values and queries of any model's attention layers, read from a file, through the cache
 // formats. docs/measuring.md has the layout of the file and defines every figure.
 #pragma once
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -34,6 +35,8 @@ struct CapturedText {
 /// Throws Error(io) for a file that cannot be read, Error(input), naming the tensor, for one that lacks a tensor, or
 /// has shapes, positions or numbers that cannot be.
 CapturedText read_captured(const std::filesystem::path& file);
+/// The same of the bytes of a file. `where` starts every message.
+CapturedText parse_captured(std::span<const std::byte> file, const std::string& where);
 
 /// What a format does to one layer. Means over queries and heads.
 struct CapturedFigures {

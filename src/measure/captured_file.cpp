@@ -31,13 +31,13 @@ std::optional<int> number(const std::string& text) {
 
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& path)
-      : path_(path), file_(path), header_(parse_safetensors_file(file_.bytes(), path.string(), ErrorKind::input)) {
+  Reader(std::span<const std::byte> file, const std::string& where)
+      : where_(where), file_(file), header_(parse_safetensors_file(file, where, ErrorKind::input)) {
     for (const SafetensorsEntry& entry : header_.entries) by_name_.emplace(entry.name, &entry);
   }
 
   CapturedText read() {
-    CapturedText text{path_.string(), checksum_128(file_.bytes()), metadata("text").value_or(""), {}};
+    CapturedText text{where_, checksum_128(file_), metadata("text").value_or(""), {}};
     for (const auto& [name, entry] : by_name_) add_layer(text, name);
     std::stable_sort(text.layers.begin(), text.layers.end(), [](const CapturedLayer& a, const CapturedLayer& b) {
       return a.model != b.model ? a.model < b.model : a.layer < b.layer;
@@ -55,7 +55,7 @@ class Reader {
 
  private:
   [[noreturn]] void refuse(const std::string& problem) const {
-    throw Error(ErrorKind::input, printable(fmt::format("{}: {}", path_.string(), problem), Keep::nothing));
+    throw Error(ErrorKind::input, printable(fmt::format("{}: {}", where_, problem), Keep::nothing));
   }
 
   std::optional<std::string> metadata(const std::string& key) const {
@@ -114,7 +114,7 @@ class Reader {
   }
 
   std::vector<float> floats(const SafetensorsEntry& entry) const {
-    const std::byte* bytes = file_.bytes().data() + entry.begin;
+    const std::byte* bytes = file_.data() + entry.begin;
     const std::size_t count = (entry.end - entry.begin) / size_of(entry.dtype);
     std::vector<float> values(count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -137,7 +137,7 @@ class Reader {
       refuse(fmt::format("{}: {} positions of {} queries", entry.name, entry.shape[0], queries));
     std::vector<int> values;
     for (int i = 0; i < queries; ++i) {
-      const auto value = load<std::int32_t>(file_.bytes().data() + entry.begin + 4 * static_cast<std::size_t>(i));
+      const auto value = load<std::int32_t>(file_.data() + entry.begin + 4 * static_cast<std::size_t>(i));
       if (value < 0 || value >= tokens || (!values.empty() && value <= values.back()))
         refuse(fmt::format("{}: position {} is not a token of the {} in ascending order", entry.name, value, tokens));
       values.push_back(value);
@@ -164,8 +164,8 @@ class Reader {
     return *window;
   }
 
-  std::filesystem::path path_;
-  MappedFile file_;
+  std::string where_;
+  std::span<const std::byte> file_;
   SafetensorsFile header_;
   std::map<std::string, const SafetensorsEntry*> by_name_;
 };
@@ -173,7 +173,12 @@ class Reader {
 }  // namespace
 
 CapturedText read_captured(const std::filesystem::path& file) {
-  return Reader(file).read();
+  const MappedFile mapped(file);
+  return parse_captured(mapped.bytes(), file.string());
+}
+
+CapturedText parse_captured(std::span<const std::byte> file, const std::string& where) {
+  return Reader(file, where).read();
 }
 
 }  // namespace tqkv

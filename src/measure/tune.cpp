@@ -202,7 +202,7 @@ std::vector<int> Tuner::State::value_bits() const {
 
 int Tuner::State::all_passes() const {
   const std::size_t sides = layers.size() * (key_bits().size() + value_bits().size());
-  return static_cast<int>(2 + candidates.size() + sides + 2 + 3);  // references, options, sides, result, held out
+  return static_cast<int>(2 + candidates.size() + sides + 2 + 4);  // references, options, sides, result, held out
 }
 
 SessionOptions Tuner::State::session(const Text& text) const {
