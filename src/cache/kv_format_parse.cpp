@@ -78,7 +78,9 @@ struct Entry {
   Keys keys;
   bool usual = false;  // "default": which backends it stands for follows from its bits
 
-  std::string_view title() const { return usual ? usual_name : name(backend); }
+  bool resolved = false;  // it was
+
+  std::string_view title() const { return usual || resolved ? usual_name : name(backend); }
 
   std::optional<std::string_view> value(std::string_view key) const {
     const auto found = keys.find(key);
@@ -377,6 +379,7 @@ Entry resolved(const Entry& usual) {
     refuse(usual.text, fmt::format("bits={} has no effect where both k and v are given: leave it out", bits));
   Entry entry = usual;
   entry.usual = false;
+  entry.resolved = true;
   entry.keys.erase("bits");
   const std::string k = entry.keys.emplace("k", std::to_string(found->k)).first->second,
                     v = entry.keys.emplace("v", std::to_string(found->v)).first->second;

@@ -131,7 +131,7 @@ void add_tune(CLI::App& program) {
   command->add_option("--text", options->text, "Text to measure on (default: the bundled text); - is standard input")
       ->type_name("FILE");
   command->add_option("--tokens", options->tokens, "Tokens to measure on; as many after them are held out")
-      ->transform(whole_number(128, max_count))
+      ->transform(whole_number(512, max_count))
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--precision", options->precision, "f32 (codecs alone) or fast (what a user gets)")

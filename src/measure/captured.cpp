@@ -106,7 +106,7 @@ class Measurement {
     for (const double kl : kl_) squares += (kl - figures_.kl) * (kl - figures_.kl);
     figures_.kl_se = count > 1 ? std::sqrt(squares / (count - 1) / count) : 0;
     figures_.score_error = std::sqrt(score_square_ / (count * layer_.heads));
-    figures_.output_error = std::sqrt(output_difference_ / output_square_);
+    figures_.output_error = output_square_ > 0 ? std::sqrt(output_difference_ / output_square_) : 0;
     measure_distortion();
     return figures_;
   }

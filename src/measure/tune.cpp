@@ -28,7 +28,7 @@ using measure::ReferenceLogits;
 using measure::RowFigures;
 using measure::Stopwatch;
 
-constexpr int fewest_tokens = 128;  // of either text
+constexpr int fewest_tokens = 512;  // of either text: windows and sinks are not to be most of it
 constexpr int probed_tokens = 128;
 
 [[noreturn]] void wrong(const std::string& problem) {
@@ -374,7 +374,7 @@ const Tuning& Tuner::tuning() const {
 }
 
 int Tuner::passes() const {
-  return state_->all_passes() - static_cast<int>(state_->tuning.measurements.size());
+  return std::max(0, state_->all_passes() - static_cast<int>(state_->tuning.measurements.size()));
 }
 
 std::uint64_t Tuner::storage() const {

@@ -269,6 +269,8 @@ TEST_CASE("default has more bits for keys than for values, a window and a mean, 
   CHECK(says(refusal("default:bits=6"), "bits=6 is not a value of default, there are 2, 2.5, 3, 3.5, 4, 4.5"));
   CHECK(says(refusal("default:group=64"), "default has no key `group`, it has bits, k, v, scalar, states"));
   CHECK(says(refusal("default:bits=4:k=4:v=3"), "bits=4 has no effect"));
+  CHECK(says(refusal("default:mean=1e3"), "mean=1e3 is not a value of default"));
+  CHECK(says(refusal("default:v=5"), "v=5 is not a value of default, there are 2, 3, 4, 16, 32"));
   CHECK(parse_formats("default", {{"bits", "3"}}).front() == KvFormat::parse("default:bits=3"));
 }
 

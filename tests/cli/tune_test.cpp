@@ -23,13 +23,13 @@ TEST_CASE("tune ends with a format that --backend takes, and its file resumes fo
           doctest::skip(sanitized)) {
   const TemporaryDirectory folder;
   const std::string file = (folder / "tuning.json").string();
-  const ProcessResult first = tune({"--bits", "3", "--tokens", "128", "--output", file});
+  const ProcessResult first = tune({"--bits", "3", "--tokens", "512", "--output", file});
   REQUIRE(first.exit_code == 0);
-  CHECK(contains(first.error, "passes of 127 tokens"));
+  CHECK(contains(first.error, "passes of 511 tokens"));
   std::string format = first.output.substr(0, first.output.size() - 1);
   format = format.substr(format.rfind('\n') + 1);
   CHECK(run_tqkv({"generate", "pocket", "Hi", "--max-tokens", "1", "--backend", format}).exit_code == 0);
-  const ProcessResult second = tune({"--kl", "0.01", "--tokens", "128", "--output", file, "--resume"});
+  const ProcessResult second = tune({"--kl", "0.01", "--tokens", "512", "--output", file, "--resume"});
   CHECK(second.exit_code == 0);
   CHECK(contains(second.error, "continues after"));
 }
@@ -50,6 +50,6 @@ TEST_CASE("what tune cannot do is one line and the right exit code") {
   CHECK(contains(refusal(2, {"--bytes-per-token", "10"}), "less than 2 bits take"));
   CHECK(contains(refusal(2, {"--tokens", "100"}), "--tokens"));
   CHECK(contains(refusal(2, {"--resume"}), "give --output too"));
-  CHECK(contains(refusal(1, {"--text", folder.write("short.txt", "Hello.")}), "at least 256 are needed"));
+  CHECK(contains(refusal(1, {"--text", folder.write("short.txt", "Hello.")}), "at least 1024 are needed"));
   CHECK(contains(refusal(1, {"--text", (folder / "none").string()}), "none"));
 }

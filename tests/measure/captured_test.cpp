@@ -156,6 +156,16 @@ TEST_CASE("an uncompressed cache has no error, and more bits have less") {
   CHECK(measured("turboquant:k=2:v=2:window=40").kl < 1e-3);
 }
 
+TEST_CASE("values that are zero throughout give numbers, not nothing divided by nothing") {
+  Toy toy;
+  for (char& byte : toy.tensors["toy.3.values"].bytes) byte = 0;
+  const CapturedText text = read(toy);
+  const CapturedFigures figures = measure_captured(text.layers.front(), KvFormat::parse("turboquant"), one_thread());
+  CHECK(figures.output_error == 0);
+  CHECK(figures.v_distortion == 0);
+  CHECK(figures.kl > 0);
+}
+
 TEST_CASE("a format that names layers that are not in the file is refused before any work") {
   const CapturedText text = read(Toy());
   const std::array<Precision, 1> precisions{Precision::f32};

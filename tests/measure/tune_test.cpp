@@ -61,7 +61,7 @@ const Tokenizer& tokenizer() {
   return opened;
 }
 
-Tuner pocket_tuner(TuneGoal goal, int tokens = 256) {
+Tuner pocket_tuner(TuneGoal goal, int tokens = 512) {
   EvaluationModel model;
   model.name = "pocket";
   model.config = pocket(Precision::f32).config();
@@ -158,7 +158,7 @@ TEST_CASE("the pocket model is tuned: within its bytes, better than the default,
 }
 
 TEST_CASE("what cannot be tuned is refused") {
-  const auto refusal = [](TuneGoal goal, int tokens = 256) {
+  const auto refusal = [](TuneGoal goal, int tokens = 512) {
     return failure(ErrorKind::usage, [&] { pocket_tuner(goal, tokens); });
   };
   TuneGoal none, both, little, negative;
@@ -172,7 +172,7 @@ TEST_CASE("what cannot be tuned is refused") {
   CHECK(contains(refusal(negative), "positive number"));
   TuneGoal four;
   four.bits = 4;
-  CHECK(contains(refusal(four, 100), "100 tokens are not between 128 and"));
+  CHECK(contains(refusal(four, 100), "100 tokens are not between 512 and"));
   Tuner tuner = pocket_tuner(four);
   for (const char* wrong : {"", "[]", "{}", R"({"schema": 1, "kind": "evaluation"})"})
     failure(ErrorKind::input, [&] { tuner.resume("x.json", wrong, pocket(Precision::f32).device()); });
@@ -180,5 +180,5 @@ TEST_CASE("what cannot be tuned is refused") {
   other["machine"]["isa"] = "";
   other["settings"]["tokens"] = 300;
   CHECK(contains(failure(ErrorKind::input, [&] { tuner.resume("x.json", other.dump(), {}); }),
-                 "the setting tokens was 300, now it is 256"));
+                 "the setting tokens was 300, now it is 512"));
 }
