@@ -1,4 +1,4 @@
-// Decode attention of one layer of the 35B model over a cache of N tokens, formats in turns:
+// Decode attention of one layer of the 35B model over a cache of N tokens, formats interleaved:
 //   build/release/bin/layer-attention [--depth N] [--rounds N] [--threads N] [--isa NAME] FORMAT...
 // Prints each format's median time and the median of its ratio to the first one, round by round, with quartiles. A
 // round runs every format for the same number of tokens. The cache stays where it was left by the round before.

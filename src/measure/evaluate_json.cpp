@@ -331,35 +331,14 @@ NoiseFloor read_noise(const JsonObject& json) {
   return noise;
 }
 
-void require_same(const std::string& file, const std::string& what, const std::string& theirs,
-                  const std::string& ours) {
-  if (theirs == ours) return;
-  refuse_file(file,
-              what + " was " + theirs + ", now it is " + ours +
-                  ": an evaluation can only be continued with the same settings; write to another file or leave out "
-                  "--resume");
-}
-
 }  // namespace
 
 namespace measure {
 
 void take_finished(Evaluation& into, const std::string& file, std::string_view text) {
-  const nlohmann::json raw = nlohmann::json::parse(text, nullptr, false);
-  if (!raw.is_object()) refuse_file(file, "is no JSON object: a file of 'tqkv evaluate' was expected");
+  const nlohmann::json raw =
+      parse_resumed(file, text, {"evaluation", "evaluate", into.fingerprint, into.device.isa, settings_of(into)});
   const JsonObject json(file, raw, "the file");
-  if (json.count("schema") != 1 || json.text("kind") != "evaluation")
-    refuse_file(file, "is not of kind 'evaluation', schema 1: a file of 'tqkv evaluate' was expected");
-  require_same(file, "the version of tqkv", json.object("tool").text("version"), std::string(version));
-  require_same(file, "the model's fingerprint", json.object("model").text("fingerprint"), into.fingerprint);
-  require_same(file, "the instruction set", json.object("machine").text("isa"), into.device.isa);
-  const nlohmann::json ours = settings_of(into);
-  json.object("settings");  // refuses a file without
-  const nlohmann::json& found = raw.at("settings");
-  for (const auto& [key, value] : ours.items()) {
-    const auto other = found.find(key);
-    require_same(file, "the setting " + key, other == found.end() ? "absent" : other->dump(), value.dump());
-  }
 
   Evaluation taken = into;
   const JsonObject reference = json.object("reference");

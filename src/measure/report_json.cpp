@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tqkv/error.h"
+#include "tqkv/version.h"
 
 namespace tqkv::measure {
 namespace {
@@ -176,6 +177,31 @@ std::vector<double> JsonObject::numbers(const char* key, double least, double mo
     numbers.push_back(number);
   }
   return numbers;
+}
+
+nlohmann::json parse_resumed(const std::string& file, std::string_view text, const Resumed& now) {
+  json raw = json::parse(text, nullptr, false);
+  const std::string expected = fmt::format("a file of 'tqkv {}' was expected", now.command);
+  if (!raw.is_object()) refuse_file(file, "is no JSON object: " + expected);
+  const JsonObject top(file, raw, "the file");
+  if (top.count("schema") != 1 || top.text("kind") != now.kind)
+    refuse_file(file, fmt::format("is not of kind '{}', schema 1: {}", now.kind, expected));
+  const auto require_same = [&](const std::string& what, const std::string& theirs, const std::string& ours) {
+    if (theirs != ours)
+      refuse_file(file, fmt::format("{} was {}, now it is {}: --resume needs the same settings; write to another file "
+                                    "or leave out --resume",
+                                    what, theirs, ours));
+  };
+  require_same("the version of tqkv", top.object("tool").text("version"), std::string(version));
+  require_same("the model's fingerprint", top.object("model").text("fingerprint"), now.fingerprint);
+  require_same("the instruction set", top.object("machine").text("isa"), now.isa);
+  top.object("settings");  // refuses a file without
+  const json& found = raw.at("settings");
+  for (const auto& [key, value] : now.settings.items()) {
+    const auto other = found.find(key);
+    require_same("the setting " + key, other == found.end() ? "absent" : other->dump(), value.dump());
+  }
+  return raw;
 }
 
 }  // namespace tqkv::measure

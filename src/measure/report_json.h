@@ -51,4 +51,14 @@ class JsonObject {
   std::string place_;
 };
 
+/// What a file that --resume continues must have in common with this run.
+struct Resumed {
+  std::string kind, command;  ///< "evaluation", "evaluate"
+  std::string fingerprint, isa;
+  nlohmann::json settings;
+};
+/// The parsed file. Throws Error(input), naming it, for one that is no JSON object of schema 1 and that kind, or of
+/// another version, model, instruction set or setting.
+nlohmann::json parse_resumed(const std::string& file, std::string_view text, const Resumed& now);
+
 }  // namespace tqkv::measure

@@ -76,26 +76,9 @@ std::string to_json(const Tuning& tuning) {
 namespace measure {
 
 void take_measurements(Tuning& into, const std::string& file, std::string_view text) {
-  const nlohmann::json raw = nlohmann::json::parse(text, nullptr, false);
-  if (!raw.is_object()) refuse_file(file, "is no JSON object: a file of 'tqkv tune' was expected");
+  const nlohmann::json raw =
+      parse_resumed(file, text, {"tuning", "tune", into.fingerprint, into.device.isa, settings_of(into)});
   const JsonObject json(file, raw, "the file");
-  if (json.count("schema") != 1 || json.text("kind") != "tuning")
-    refuse_file(file, "is not of kind 'tuning', schema 1: a file of 'tqkv tune' was expected");
-  const auto require_same = [&](const std::string& what, const std::string& theirs, const std::string& ours) {
-    if (theirs != ours)
-      refuse_file(file, what + " was " + theirs + ", now it is " + ours +
-                            ": measurements can only be continued with the same settings; write to another file or "
-                            "leave out --resume");
-  };
-  require_same("the version of tqkv", json.object("tool").text("version"), std::string(version));
-  require_same("the model's fingerprint", json.object("model").text("fingerprint"), into.fingerprint);
-  require_same("the instruction set", json.object("machine").text("isa"), into.device.isa);
-  json.object("settings");  // refuses a file without
-  const Json ours = settings_of(into);
-  for (const auto& [key, value] : ours.items()) {
-    const auto found = raw.at("settings").find(key);
-    require_same("the setting " + key, found == raw.at("settings").end() ? "absent" : found->dump(), value.dump());
-  }
   std::vector<TuneMeasurement> taken;
   constexpr double most = 1e6;
   for (const JsonObject& one : json.objects("measurements"))
