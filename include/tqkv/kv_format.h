@@ -50,7 +50,7 @@ struct SideFormat {
     rotated_affine,  ///< the same of y = H D x
     turboquant,      ///< y = H D x / ‖x‖, index of the nearest centroid in 2 to 5 bits, one f16 scalar
     split,           ///< a quarter of the channels with bits + 1, the others with bits; each part as turboquant
-    trellis,         ///< turboquant with trellis-coded indices of 2 to 4 bits
+    trellis,         ///< turboquant with trellis-coded indices of 2 to 5 bits
     prod,            ///< turboquant of bits - 1, and the signs of S times the residual, with its norm
     signs,           ///< the signs of S y, and the norm
     polar,           ///< recursive polar coordinates of blocks of 16: angles of 4, 2, 2 and 2 bits, f16 radius

@@ -64,13 +64,10 @@ void affine_sides(BackendRules& rules) {
   rules.v_side = [](const Settings& s) { return affine_side(kind, s.v); };
 }
 
-// Codes of whole bits per channel on both sides; a half is one bit more for keys.
-void coded_sides(BackendRules& rules, int least, int most) {
-  rules.k_bits.clear();
-  for (int bits = least; bits <= most; ++bits) rules.k_bits.push_back(bits);
-  rules.v_bits = rules.k_bits;
-  rules.bits = {{"2", 2, 2}, {"2.5", 3, 2}, {"3", 3, 3}, {"3.5", 4, 3}, {"4", 4, 4}};
-  if (most == 5) rules.bits.push_back({"5", 5, 5});
+// Codes of 2 to 5 whole bits per channel on both sides; a half is one bit more for keys.
+void coded_sides(BackendRules& rules) {
+  rules.k_bits = rules.v_bits = {2, 3, 4, 5};
+  rules.bits = {{"2", 2, 2}, {"2.5", 3, 2}, {"3", 3, 3}, {"3.5", 4, 3}, {"4", 4, 4}, {"5", 5, 5}};
   rules.defaults = defaults(4, 4);
 }
 
@@ -89,7 +86,7 @@ std::vector<BackendRules> make_rules() {
 
   BackendRules& turboquant =
       add(Backend::turboquant, "turboquant", {"k", "v", "values", "split", "scalar", "seed", "table"});
-  coded_sides(turboquant, 2, 5);
+  coded_sides(turboquant);
   turboquant.combines = true;
   turboquant.k_side = [](const Settings& s) { return turboquant_side(s, s.k); };
   turboquant.v_side = [](const Settings& s) { return turboquant_side(s, s.v); };
@@ -98,13 +95,13 @@ std::vector<BackendRules> make_rules() {
       add(Backend::rotated_quant, "rotated_quant", {"k", "v", "values", "group", "seed"}));
 
   BackendRules& trellis = add(Backend::trellis, "trellis", {"k", "v", "values", "scalar", "states", "seed", "table"});
-  coded_sides(trellis, 2, 4);
+  coded_sides(trellis);
   trellis.combines = true;
   trellis.k_side = [](const Settings& s) { return trellis_side(s.k); };
   trellis.v_side = [](const Settings& s) { return trellis_side(s.v); };
 
   BackendRules& prod = add(Backend::turboquant_prod, "turboquant_prod", {"k", "v", "projection", "seed", "table"});
-  coded_sides(prod, 2, 5);
+  coded_sides(prod);
   prod.defaults.projection = Projection::gaussian;  // as in the paper
   prod.k_side = [](const Settings& s) { return prod_side(s, s.k); };
   prod.v_side = [](const Settings& s) { return prod_side(s, s.v); };

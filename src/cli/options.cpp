@@ -101,7 +101,7 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
   key("--kv-group-size", "group", "N",
       "Channels that share a scale in affine codes: 32, 64 or 128, or K/V for each side");
   key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant and trellis: norm, corrected, unbiased or best, or K/V");
-  key("--kv-states", "states", "N", "States of trellis: 16, 8, 4 by default at 2, 3, 4 bits; more for larger tables");
+  key("--kv-states", "states", "N", "States of trellis: 16, 8, 4, 2 by default at 2, 3, 4, 5 bits; more for larger tables");
   key("--kv-projection", "projection", "KIND", "Signs of turboquant_prod and qjl: gaussian or orthogonal");
   key("--kv-rows", "rows", "N", "Signs per key in qjl: a multiple of 64 up to 1024");
   key("--kv-seed", "seed", "N", "Seed of the rotation's signs");

@@ -41,28 +41,7 @@ constexpr std::array<const char*, 6> candidates{
 /// A candidate is taken instead of a better one that is dearer when it is worse by at most this share.
 constexpr double close_enough = 0.05;
 
-/// Codecs of the two sides: values are trellis throughout, keys too or, with 5 bits, turboquant.
-struct Pair {
-  const char* name;  // as a format begins
-  int most_key_bits;
-};
-constexpr std::array<Pair, 2> pairs{Pair{"trellis", 4}, Pair{"turboquant:values=trellis", 5}};
-constexpr int most_value_bits = 4;
-
-/// How much more distortion turboquant has than trellis at its default states (docs/formats.md, sections 3 and 5): what
-/// a side costs goes with it.
-double turboquant_over_trellis(int bits) {
-  switch (bits) {
-    case 2:
-      return 0.1167 / 0.0794;
-    case 3:
-      return 0.0343 / 0.0213;
-    case 4:
-      return 0.0094 / 0.00589;
-    default:
-      return 1;
-  }
-}
+constexpr int most_bits = 5;  // of a coded side; 8 are affine codes, which `layers` alone has
 
 std::vector<int> attention_layers(const ModelConfig& config) {
   std::vector<int> layers;
@@ -72,11 +51,11 @@ std::vector<int> attention_layers(const ModelConfig& config) {
 }
 
 /// The bits that most layers have, of those that a whole format can have.
-int usual_bits(const std::vector<int>& bits, int most) {
+int usual_bits(const std::vector<int>& bits) {
   std::map<int, int> counts;
   for (const int one : bits)
-    if (one <= most) ++counts[one];
-  int usual = std::min(4, most), layers = 0;
+    if (one <= most_bits) ++counts[one];
+  int usual = 4, layers = 0;
   for (const auto& [value, count] : counts)
     if (count > layers) {
       usual = value;
@@ -85,17 +64,20 @@ int usual_bits(const std::vector<int>& bits, int most) {
   return usual;
 }
 
+std::string trellis_of(int k, int v, const std::string& options) {
+  return fmt::format("trellis:k={}:v={}{}", k, v, options);
+}
+
 /// A format with bits for each attention layer, 16 for plain sides.
-KvFormat format_of(const Pair& pair, const std::string& options, const std::vector<int>& layers,
-                   const std::vector<int>& k, const std::vector<int>& v) {
-  const int usual_k = usual_bits(k, pair.most_key_bits), usual_v = usual_bits(v, most_value_bits);
+KvFormat format_of(const std::string& options, const std::vector<int>& layers, const std::vector<int>& k,
+                   const std::vector<int>& v) {
+  const int usual_k = usual_bits(k), usual_v = usual_bits(v);
   std::string list;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (k[i] == usual_k && v[i] == usual_v) continue;
-    list += fmt::format("{}{}/k={}/v={}", list.empty() ? "" : ",", layers[i], k[i], v[i]);
+    list += fmt::format("{}{}/k={}/v={}", list.empty() ? ":layers=" : ",", layers[i], k[i], v[i]);
   }
-  return KvFormat::parse(
-      fmt::format("{}:k={}:v={}{}{}{}", pair.name, usual_k, usual_v, options, list.empty() ? "" : ":layers=", list));
+  return KvFormat::parse(trellis_of(usual_k, usual_v, options) + list);
 }
 
 }  // namespace
@@ -122,12 +104,10 @@ struct Tuner::State {
   double measure(const Engine& engine, Text& text, const KvFormat& format, const Callbacks& callbacks);
   std::string choose_options(const Engine& engine, const Callbacks& callbacks);
   void measure_sides(const Engine& engine, const Callbacks& callbacks);
-  std::vector<TuneSide> sides_for(const Pair& pair) const;
   KvFormat best_format(const std::string& options, std::optional<double> kl, double& predicted) const;
   KvFormat best_uniform(const std::string& options, std::optional<std::uint64_t> bytes, double& predicted) const;
   std::optional<std::uint64_t> budget() const;
-  std::vector<int> key_bits() const;
-  std::vector<int> value_bits() const;
+  std::vector<int> bits_of(bool keys) const;
   std::uint64_t side_bytes(const SideFormat& side) const {
     return codec::side_codec(side, model.config.head_dim).vector_bytes() *
            static_cast<std::uint64_t>(model.config.num_key_value_heads);
@@ -171,7 +151,7 @@ Tuner::State::State(EvaluationModel a_model, const EvaluationText& source, TuneO
   tuning.text_digest = measure::digest_of(ids);
   tuning.tokens = static_cast<int>(measured.ids.size());
   tuning.held_out_tokens = static_cast<int>(held_out.ids.size());
-  const KvFormat least = KvFormat::parse("trellis:k=2:v=2");
+  const KvFormat least = KvFormat::parse(trellis_of(2, 2, ""));
   if (const auto most = budget(); most && *most < cache::bytes_per_token(model.config, least))
     wrong(fmt::format("tune: {} bytes per token are less than 2 bits take: {}", *most,
                       cache::bytes_per_token(model.config, least)));
@@ -185,23 +165,16 @@ std::optional<std::uint64_t> Tuner::State::budget() const {
   return static_cast<std::uint64_t>(std::floor(vectors * (*goal.bits * model.config.head_dim / 8 + 2) + 1e-6));
 }
 
-// 8 bits are measured where a budget could reach them.
-std::vector<int> Tuner::State::key_bits() const {
-  std::vector<int> bits{2, 3, 4, 5};
+// 5 bits for values and 8 for either are measured where the budget could reach them.
+std::vector<int> Tuner::State::bits_of(bool keys) const {
   const auto most = budget();
-  if (!most || *most > cache::bytes_per_token(model.config, KvFormat::parse("turboquant:values=trellis:k=5:v=4")))
-    bits.push_back(8);
-  return bits;
-}
-
-std::vector<int> Tuner::State::value_bits() const {
-  std::vector<int> bits = key_bits();
-  bits.erase(std::find(bits.begin(), bits.end(), 5));
-  return bits;
+  if (!most || *most > cache::bytes_per_token(model.config, KvFormat::parse(trellis_of(5, 4, ""))))
+    return {2, 3, 4, 5, 8};
+  return keys ? std::vector<int>{2, 3, 4, 5} : std::vector<int>{2, 3, 4};
 }
 
 int Tuner::State::all_passes() const {
-  const std::size_t sides = layers.size() * (key_bits().size() + value_bits().size());
+  const std::size_t sides = layers.size() * (bits_of(true).size() + bits_of(false).size());
   return static_cast<int>(2 + candidates.size() + sides + 2 + 4);  // references, options, sides, result, held out
 }
 
@@ -272,11 +245,11 @@ double Tuner::State::measure(const Engine& engine, Text& text, const KvFormat& f
 // Window, sink and mean: by what they do to a format of about the bytes that are asked for.
 std::string Tuner::State::choose_options(const Engine& engine, const Callbacks& callbacks) {
   const auto most = budget();
-  const auto fits = [&](const char* format) {
+  const auto fits = [&](const std::string& format) {
     return !most || cache::bytes_per_token(model.config, KvFormat::parse(format)) <= *most;
   };
-  std::string base = "trellis:k=2:v=2";
-  for (const char* format : {"trellis:k=3:v=2", "trellis:k=4:v=2", "turboquant:values=trellis:k=5:v=3"})
+  std::string base = trellis_of(2, 2, "");
+  for (const std::string& format : {trellis_of(3, 2, ""), trellis_of(4, 2, ""), trellis_of(5, 3, "")})
     if (fits(format)) base = format;
   std::vector<double> kl;
   for (const char* options : candidates)
@@ -295,10 +268,10 @@ void Tuner::State::measure_sides(const Engine& engine, const Callbacks& callback
   for (std::size_t i = 0; i < layers.size(); ++i) {
     for (const bool keys : {true, false}) {
       TuneSide side{layers[i], keys, {}};
-      for (const int bits : keys ? key_bits() : value_bits()) {
+      for (const int bits : bits_of(keys)) {
         std::vector<int> k(layers.size(), 16), v(layers.size(), 16);
         (keys ? k : v)[i] = bits;
-        const KvFormat format = format_of(pairs[bits == 5 ? 1 : 0], options, layers, k, v);
+        const KvFormat format = format_of(options, layers, k, v);
         const auto stored = format.sides(layers[i], static_cast<int>(i), static_cast<int>(layers.size()));
         const SideFormat& own = keys ? stored.k : stored.v;
         side.points.push_back({bits, own.describe(), side_bytes(own), measure(engine, measured, format, callbacks)});
@@ -308,57 +281,32 @@ void Tuner::State::measure_sides(const Engine& engine, const Callbacks& callback
   }
 }
 
-/// What the sides cost with the codecs of a pair.
-std::vector<TuneSide> Tuner::State::sides_for(const Pair& pair) const {
-  std::vector<TuneSide> sides = tuning.sides;
-  for (TuneSide& side : sides) {
-    if (!side.keys) continue;
-    std::erase_if(side.points,
-                  [&](const TuneSide::Point& point) { return point.bits > pair.most_key_bits && point.bits != 8; });
-    if (pair.most_key_bits == 5)
-      for (TuneSide::Point& point : side.points) point.kl *= turboquant_over_trellis(point.bits);
-  }
-  return sides;
-}
-
 KvFormat Tuner::State::best_format(const std::string& options, std::optional<double> kl, double& predicted) const {
-  std::optional<KvFormat> best;
-  std::uint64_t bytes = 0;
-  for (const Pair& pair : pairs) {
-    const std::vector<TuneSide> sides = sides_for(pair);
-    const auto chosen = measure::choose_bits(sides, budget(), kl);
-    if (!chosen) continue;
-    const double sum = measure::sum_of_kl(sides, *chosen);
-    const std::uint64_t needed = measure::sum_of_bytes(sides, *chosen);
-    if (best && (kl ? needed >= bytes : sum >= predicted)) continue;
-    std::vector<int> k, v;
-    for (std::size_t i = 0; i < sides.size(); ++i)
-      (sides[i].keys ? k : v).push_back(sides[i].points[static_cast<std::size_t>((*chosen)[i])].bits);
-    best = format_of(pair, options, layers, k, v);
-    predicted = sum;
-    bytes = needed;
-  }
-  return best.value();
+  const std::vector<TuneSide>& sides = tuning.sides;
+  const std::vector<int> chosen = measure::choose_bits(sides, budget(), kl).value();
+  predicted = measure::sum_of_kl(sides, chosen);
+  std::vector<int> k, v;
+  for (std::size_t i = 0; i < sides.size(); ++i)
+    (sides[i].keys ? k : v).push_back(sides[i].points[static_cast<std::size_t>(chosen[i])].bits);
+  return format_of(options, layers, k, v);
 }
 
 /// The format with the same bits in every layer that is predicted to cost least within so many bytes.
 KvFormat Tuner::State::best_uniform(const std::string& options, std::optional<std::uint64_t> bytes,
                                     double& predicted) const {
   std::optional<KvFormat> best;
-  for (const Pair& pair : pairs) {
-    const std::vector<TuneSide> sides = sides_for(pair);
-    for (int k = 2; k <= pair.most_key_bits; ++k) {
-      for (int v = 2; v <= most_value_bits; ++v) {
-        const KvFormat format = KvFormat::parse(fmt::format("{}:k={}:v={}{}", pair.name, k, v, options));
-        if (bytes && cache::bytes_per_token(model.config, format) > *bytes) continue;
-        double sum = 0;
-        for (const TuneSide& side : sides)
-          for (const TuneSide::Point& point : side.points)
-            if (point.bits == (side.keys ? k : v)) sum += point.kl;
-        if (best && sum >= predicted) continue;
-        best = format;
-        predicted = sum;
-      }
+  for (const int k : bits_of(true)) {
+    for (const int v : bits_of(false)) {
+      if (k > most_bits || v > most_bits) continue;
+      const KvFormat format = KvFormat::parse(trellis_of(k, v, options));
+      if (bytes && cache::bytes_per_token(model.config, format) > *bytes) continue;
+      double sum = 0;
+      for (const TuneSide& side : tuning.sides)
+        for (const TuneSide::Point& point : side.points)
+          if (point.bits == (side.keys ? k : v)) sum += point.kl;
+      if (best && sum >= predicted) continue;
+      best = format;
+      predicted = sum;
     }
   }
   return best.value();
@@ -397,7 +345,7 @@ MemoryPlan Tuner::plan(std::uint64_t weight_bytes, const DeviceOptions& device) 
   // Nearly everything plain, and a window next to what is not.
   const MemoryPlan plain = plan_memory(state.model.config, weight_bytes, KvFormat::of(Backend::baseline), request),
                    coded = plan_memory(state.model.config, weight_bytes,
-                                       KvFormat::parse("turboquant:k=5:v=16:mean=64:window=128"), request);
+                                       KvFormat::parse("trellis:k=5:v=16:mean=64:window=128"), request);
   return plain.anonymous() > coded.anonymous() ? plain : coded;
 }
 

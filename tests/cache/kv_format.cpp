@@ -270,7 +270,8 @@ TEST_CASE("default has more bits for keys than for values, a window and a mean, 
   CHECK(says(refusal("default:group=64"), "default has no key `group`, it has bits, k, v, scalar, states"));
   CHECK(says(refusal("default:bits=4:k=4:v=3"), "bits=4 has no effect"));
   CHECK(says(refusal("default:mean=1e3"), "mean=1e3 is not a value of default"));
-  CHECK(says(refusal("default:v=5"), "v=5 is not a value of default, there are 2, 3, 4, 16, 32"));
+  CHECK(says(refusal("default:v=6"), "v=6 is not a value of default, there are 2, 3, 4, 5, 16, 32"));
+  default_is(":v=5", "turboquant:k=5:v=5:values=trellis:mean=64:window=128");
   CHECK(parse_formats("default", {{"bits", "3"}}).front() == KvFormat::parse("default:bits=3"));
 }
 
@@ -337,7 +338,11 @@ TEST_CASE("trellis has its own states for each number of bits, and split its own
   CHECK(KvFormat::parse("trellis:bits=3").k.states == 8);
   CHECK(KvFormat::parse("trellis:bits=3.5").v.states == 8);
   CHECK(says(refusal("trellis:bits=4:states=32"), "with 4 bits, there are 4, 8, 16"));
-  CHECK(says(refusal("trellis:bits=5"), "there are 2, 2.5, 3, 3.5, 4"));
+  CHECK(KvFormat::parse("trellis:bits=5").k.states == 2);
+  CHECK(KvFormat::parse("trellis:k=5:v=3:states=8").canonical() ==
+        "trellis:k=5:v=3:scalar=corrected:states=8:seed=0:table=1");
+  CHECK(says(refusal("trellis:bits=5:states=16"), "with 5 bits, there are 2, 4, 8"));
+  CHECK(says(refusal("trellis:bits=6"), "there are 2, 2.5, 3, 3.5, 4, 5"));
   CHECK(says(refusal("turboquant:split=1:k=5"), "k and v of 2, 3 or 4 bits"));
   CHECK(says(refusal("turboquant:split=2"), "there are 0, 1"));
   CHECK(says(refusal("qjl:k=16"), "ask for mlx_quant"));

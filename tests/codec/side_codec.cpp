@@ -27,7 +27,8 @@ std::vector<SideFormat> rotated_formats() {
     for (int bits = 2; bits <= 5; ++bits) formats.push_back(test::turboquant(bits, scalar));
     for (int bits = 2; bits <= 4; ++bits) formats.push_back(test::split(bits, scalar));
   }
-  formats.insert(formats.end(), {test::trellis(2, 16), test::trellis(3, 8), test::trellis(4, 4, KvScalar::best)});
+  formats.insert(formats.end(), {test::trellis(2, 16), test::trellis(3, 8), test::trellis(4, 4, KvScalar::best),
+                                 test::trellis(5, 2), test::trellis(5, 8)});
   for (const Projection projection : {Projection::gaussian, Projection::orthogonal}) {
     for (int bits = 2; bits <= 5; ++bits) formats.push_back(test::prod(bits, projection));
     for (const int rows : {64, 256, 320}) formats.push_back(test::qjl(rows, projection));
@@ -110,13 +111,13 @@ TEST_CASE("the bytes of a vector are its bits a channel and its scalars, at ever
       const SideCodec prod = side_codec(test::prod(bits, Projection::gaussian), dim);
       CHECK(prod.code_bytes == d * b / 8);
       CHECK(prod.scalar_bytes == 4);
+      const SideCodec trellis = side_codec(test::trellis(bits, bits == 5 ? 4 : 8), dim);
+      CHECK(trellis.code_bytes == d * b / 8);
+      CHECK(trellis.scalar_bytes == 2);
       if (bits == 5) continue;
       const SideCodec split = side_codec(test::split(bits), dim);
       CHECK(split.code_bytes == d / 4 * (b + 1) / 8 + d / 4 * 3 * b / 8);
       CHECK(split.scalar_bytes == 4);
-      const SideCodec trellis = side_codec(test::trellis(bits, bits == 4 ? 4 : 8), dim);
-      CHECK(trellis.code_bytes == d * b / 8);
-      CHECK(trellis.scalar_bytes == 2);
     }
     for (const std::size_t rows : {64u, 256u, 1024u}) {
       const SideCodec qjl = side_codec(test::qjl(static_cast<int>(rows), Projection::orthogonal), dim);
@@ -359,6 +360,7 @@ TEST_CASE("inputs made to defeat the rotation stay below three times the distort
   add(test::trellis(2, 16), 0.0791);
   add(test::trellis(3, 8), 0.0213);
   add(test::trellis(4, 4), 0.0059);
+  add(test::trellis(5, 2), 0.00186);
   add(test::polar(), 0.0321, 5.0);  // channels of equal magnitude lie on the edges of its bins
   add(test::affine(4, true), 0.0083);
   add(test::sketch(3), 0.0217);

@@ -24,7 +24,7 @@ namespace {
 
 template <class Use>
 void for_every_table(Use use) {
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {2, 3, 4, 5}) {
     for (const int states : trellis_states(bits)) {
       CAPTURE(bits);
       CAPTURE(states);
@@ -52,7 +52,9 @@ std::vector<int> codes_by_definition(const SideCodec& codec, const std::byte* co
     for (int back = table.memory; back >= 0; --back) window = 2 * window + (c >= back ? bit_at(codes, c - back) : 0);
     int choice = 0;
     if (codec.format.bits == 2) choice = bit_at(planes, c);
-    if (codec.format.bits > 2) choice = std::to_integer<int>(planes[c / 4]) >> (2 * (c % 4)) & 3;
+    if (codec.format.bits == 3 || codec.format.bits == 4)
+      choice = std::to_integer<int>(planes[c / 4]) >> (2 * (c % 4)) & 3;
+    if (codec.format.bits == 5) choice = std::to_integer<int>(planes[c / 2]) >> (4 * (c % 2)) & 15;
     if (codec.format.bits == 4) choice += 4 * bit_at(planes + codec.dim / 4, c);
     out.push_back(table.code[window * table.choices + choice]);
   }
@@ -127,7 +129,10 @@ TEST_CASE("the trellis writes the vectors of the document") {
               {3, 16, "42 8e 74 23 de 88", "8c 4c"},
               {4, 4, "b6 22 ad 46 bc 16 54 ab", "b9 4c"},
               {4, 8, "3d d8 ac 16 bc 16 54 ab", "7c 4c"},
-              {4, 16, "d5 2c ac 56 bc 15 54 ab", "a3 4c"}};
+              {4, 16, "d5 2c ac 56 bc 15 54 ab", "a3 4c"},
+              {5, 2, "ba 8a 72 5d 3b 2a d8 c6 b4 93", "a7 4c"},
+              {5, 4, "82 52 72 5d 4c 2a e8 c6 b4 93", "bd 4c"},
+              {5, 8, "21 2c 71 5d 3c 2a e8 d6 b4 93", "9b 4c"}};
   const auto hex = [](const std::vector<std::byte>& bytes) {
     std::string text;
     for (const std::byte byte : bytes)
@@ -218,7 +223,10 @@ TEST_CASE("distortion of every trellis table is that of its trellis, at most one
   const struct {
     int bits;
     double expected[3];
-  } rows[] = {{2, {0.0820, 0.0791, 0.0767}}, {3, {0.0227, 0.0213, 0.0203}}, {4, {0.0059, 0.0054, 0.0052}}};
+  } rows[] = {{2, {0.0820, 0.0791, 0.0767}},
+              {3, {0.0227, 0.0213, 0.0203}},
+              {4, {0.0059, 0.0054, 0.0052}},
+              {5, {0.00186, 0.00152, 0.00141}}};
   test::Normal normal(54);
   for (const auto& row : rows) {
     for (std::size_t s = 0; s < 3; ++s) {
@@ -260,7 +268,7 @@ TEST_CASE("zero, extreme and adversarial vectors pass through the trellis") {
 
 TEST_CASE("the trellis names what it cannot store") {
   CHECK(refusal(test::trellis(4, 4), 96).find("a power of two from 16 to 1024") != std::string::npos);
-  CHECK(refusal(test::trellis(5, 4), 256).find("2 to 4") != std::string::npos);
+  CHECK(refusal(test::trellis(6, 4), 256).find("2 to 5") != std::string::npos);
   CHECK(refusal(test::trellis(2, 4), 256).find("8, 16, 32") != std::string::npos);
   CHECK(refusal(test::trellis(4, 0), 256).find("4, 8, 16") != std::string::npos);
   for_every_table([](int bits, int states) {
@@ -268,5 +276,5 @@ TEST_CASE("the trellis names what it cannot store") {
   });
   CHECK(side_codec(test::trellis(4, default_states(4), KvScalar::corrected), 256).format.describe() ==
         "trellis 4 bit, 4 states, scalar corrected");
-  for (const int bits : {2, 3, 4}) CHECK(trellis_table(bits, default_states(bits)).levels == 64);
+  for (const int bits : {2, 3, 4, 5}) CHECK(trellis_table(bits, default_states(bits)).levels == 64);
 }

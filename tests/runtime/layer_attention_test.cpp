@@ -134,6 +134,7 @@ const std::vector<std::string> formats{"baseline",
                                        "mlx_quant:group=32:mean=8",
                                        "rotated_quant:bits=3:k=4:group=32:mean=40:window=700",
                                        "trellis:k=4:v=16:mean=10",
+                                       "trellis:bits=5:mean=10",
                                        "turboquant:layers=3/k=8/v=4:mean=10",
                                        "sketch:window=32:sink=1",
                                        "qjl:window=100"};

@@ -21,7 +21,7 @@ std::vector<codec::SideCodec> packed_codecs() {
 std::vector<codec::SideCodec> attended_codecs() {
   auto all = packed_codecs();
   for (const int dim : {64, 96, 256}) all.push_back(codec::side_codec({Kind::plain, 16, 0, {}}, dim));
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {2, 3, 4, 5}) {
     for (const int dim : {64, 128, 512}) all.push_back(trellis_codec(bits, codec::default_states(bits), dim));
     for (const int states : codec::trellis_states(bits)) all.push_back(trellis_codec(bits, states, 256));
   }

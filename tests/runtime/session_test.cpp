@@ -69,6 +69,7 @@ const std::vector<std::string> formats{"baseline",
                                        "turboquant:window=50:sink=3",
                                        "turboquant:k=5:v=3:values=trellis:mean=64:window=128",
                                        "trellis:mean=260:layers=3/k=2,7/v=8",
+                                       "trellis:k=5:v=3:mean=5:window=9:states=4/8",
                                        "qjl:rows=512:projection=gaussian:v=16:window=300"};
 // Every option alone and together, and every codec that has a rule about positions.
 const std::vector<std::string> positional{"turboquant:window=50",

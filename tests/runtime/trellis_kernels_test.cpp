@@ -7,7 +7,7 @@ namespace {
 std::vector<codec::SideCodec> trellis_codecs(std::initializer_list<int> dims) {
   std::vector<codec::SideCodec> all;
   for (const int dim : dims)
-    for (const int bits : {2, 3, 4})
+    for (const int bits : {2, 3, 4, 5})
       for (const int states : codec::trellis_states(bits)) all.push_back(trellis_codec(bits, states, dim));
   return all;
 }

@@ -22,7 +22,7 @@ std::vector<float> committed(int bits, int states) {
 }  // namespace
 
 TEST_CASE("Training from the committed levels stays at them, and gains nothing" * doctest::skip(test::sanitized)) {
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {2, 3, 4, 5}) {
     const int states = codec::trellis_states(bits).front();
     CAPTURE(bits);
     CAPTURE(states);

@@ -20,7 +20,7 @@ using namespace tqkv;
 using namespace tqkv::tools;
 
 struct Options {
-  std::vector<int> bits{2, 3, 4};
+  std::vector<int> bits{2, 3, 4, 5};
   int states = 0;  // 0: all that there are
   int rounds = 160;
   int vectors = 6000;
@@ -46,9 +46,9 @@ void print_table(int bits, int states, const Rounded& rounded, double distortion
 }
 
 void train(const Options& options, int bits, int states) {
-  // At 4 bits plain rounds creep, so that steps are larger, with plain ones at the end.
+  // From 4 bits on plain rounds creep, so that steps are larger, with plain ones at the end.
   const int rounds = options.rounds;
-  const double relaxation = bits == 4 ? 2.5 : 1.5;
+  const double relaxation = bits >= 4 ? 2.5 : 1.5;
   std::vector<float> levels = first_levels(bits, states);
   for (int round = 0; round < rounds; ++round) {
     const bool last = round + 4 > rounds;  // plain, with more vectors, so that little noise is left
@@ -70,7 +70,7 @@ void train(const Options& options, int bits, int states) {
 int run(int argc, char** argv) {
   Options options;
   CLI::App app{"Trains the level tables of trellis-coded vectors and prints them as C++."};
-  app.add_option("--bits", options.bits, "bits of the tables")->check(CLI::Range(2, 4));
+  app.add_option("--bits", options.bits, "bits of the tables")->check(CLI::Range(2, 5));
   app.add_option("--states", options.states, "one number of states (default: every one)");
   app.add_option("--rounds", options.rounds, "rounds of training")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--vectors", options.vectors, "vectors of 256 channels a round")

@@ -87,6 +87,8 @@ struct Masks {
 };
 Masks masks_of(int states) {
   switch (states) {
+    case 2:  // by the same rules: two sets from each state and two into each, no two of them neighbours
+      return {01, 02};
     case 4:
       return {05, 02};
     case 8:

@@ -19,7 +19,7 @@ namespace {
 void plan(SideCodec& codec) {
   const SideFormat& format = codec.format;
   require_rotation(codec);
-  if (format.bits < 2 || format.bits > 4) refuse_bits(codec, "2 to 4");
+  if (format.bits < 2 || format.bits > 5) refuse_bits(codec, "2 to 5");
   const std::span<const int> states = trellis_states(format.bits);
   bool found = false;
   for (const int one : states) found = found || one == format.states;

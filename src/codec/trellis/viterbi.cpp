@@ -60,7 +60,8 @@ void viterbi(const TrellisTable& table, std::span<const float> z, std::span<std:
   const std::span<std::uint32_t> decisions{upper.data(), z.size()};
   int state = table.choices == 2   ? forward<2>(table, z, decisions)
               : table.choices == 4 ? forward<4>(table, z, decisions)
-                                   : forward<8>(table, z, decisions);
+              : table.choices == 8 ? forward<8>(table, z, decisions)
+                                   : forward<16>(table, z, decisions);
   for (std::size_t c = z.size(); c-- > 0;) {
     const int w = state + (static_cast<int>(upper[c] >> state & 1u) << table.memory);
     const float* threshold = table.threshold + w * most_trellis_choices;

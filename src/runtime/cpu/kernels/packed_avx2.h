@@ -202,13 +202,18 @@ HWY_INLINE void integer_scores(const codec::SideCodec& codec, const Byte* codes,
 }
 
 /// use(bits, levels), both as types, for a table of 16 << levels codes.
+template <int bits, class Use>
+HWY_INLINE void with_levels(const codec::TrellisTable& table, Use use) {
+  if (table.levels <= 64) return use(Number<bits>(), Number<2>());
+  if (table.levels == 128) return use(Number<bits>(), Number<3>());
+  if constexpr (bits >= 4) use(Number<bits>(), Number<4>());
+}
 template <class Use>
 HWY_INLINE void with_trellis(const codec::TrellisTable& table, Use use) {
-  const bool small = table.levels <= 64;
-  if (table.bits == 2) return small ? use(Number<2>(), Number<2>()) : use(Number<2>(), Number<3>());
-  if (table.bits == 3) return small ? use(Number<3>(), Number<2>()) : use(Number<3>(), Number<3>());
-  if (table.levels == 256) return use(Number<4>(), Number<4>());
-  small ? use(Number<4>(), Number<2>()) : use(Number<4>(), Number<3>());
+  if (table.bits == 2) return with_levels<2>(table, use);
+  if (table.bits == 3) return with_levels<3>(table, use);
+  if (table.bits == 4) return with_levels<4>(table, use);
+  with_levels<5>(table, use);
 }
 
 HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte* codes, int n, const Queries8& x,

@@ -86,7 +86,7 @@ HWY_INLINE void unpack_trellis_keys(const codec::TrellisTable& table, const Byte
                                     int n, Byte* tile) {
   if (table.levels <= 64) return unpack_trellis_keys<bits, 1>(table, codes, stride, dim, n, tile);
   if (table.levels == 128) return unpack_trellis_keys<bits, 2>(table, codes, stride, dim, n, tile);
-  if constexpr (bits == 4) unpack_trellis_keys<bits, 4>(table, codes, stride, dim, n, tile);
+  if constexpr (bits >= 4) unpack_trellis_keys<bits, 4>(table, codes, stride, dim, n, tile);
 }
 
 /// sum += the channels 4 lane .. 4 lane + 3 of q, times those of four blocks of keys.
@@ -190,7 +190,9 @@ HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte
     unpack_trellis_keys<2>(table, codes, codec.code_bytes, codec.dim, n, tile);
   else if (table.bits == 3)
     unpack_trellis_keys<3>(table, codes, codec.code_bytes, codec.dim, n, tile);
-  else
+  else if (table.bits == 4)
     unpack_trellis_keys<4>(table, codes, codec.code_bytes, codec.dim, n, tile);
+  else
+    unpack_trellis_keys<5>(table, codes, codec.code_bytes, codec.dim, n, tile);
   score_tile<false>(x, tile, keys, n, visible, codec.dim, 0, scores);
 }

@@ -10,17 +10,18 @@ struct TrellisFields {
   __m512i choice_mask, top_mask;
 };
 
-/// The place's bits: of the window, of the two low bits of the choice and of its top bit.
+/// The place's bits: of the window, of the low bits of the choice and of its top bit.
 template <int bits>
 HWY_INLINE __m512i place_of(const TrellisFields& f, __m512i window, __m512i choice, __m512i top) {
   __m512i place = window;
-  if constexpr (bits > 2) place = trellis::select(f.choice_mask, choice, place);
-  if constexpr (bits != 3) place = trellis::select(f.top_mask, top, place);
+  if constexpr (trellis::low_bits(bits) > 0) place = trellis::select(f.choice_mask, choice, place);
+  if constexpr (trellis::has_top(bits)) place = trellis::select(f.top_mask, top, place);
   return place;
 }
 
 HWY_INLINE void set_masks(const codec::TrellisTable& table, TrellisFields& f) {
-  f.choice_mask = _mm512_set1_epi8(static_cast<char>(3 << (table.memory + 1)));
+  const int low = (1 << trellis::low_bits(table.bits)) - 1;
+  f.choice_mask = _mm512_set1_epi8(static_cast<char>(low << (table.memory + 1)));
   f.top_mask = _mm512_set1_epi8(static_cast<char>(1 << trellis::top_position(table.bits, table.memory)));
 }
 
@@ -35,7 +36,7 @@ HWY_INLINE trellis::ByteTable unsigned_levels(const codec::TrellisTable& table) 
 template <int bits>
 constexpr int top_turn = bits == 4 ? 3 : 1;
 
-// ---- keys: a dword of a lane is a key, 32 channels of a plane of bits or 16 of a plane of pairs
+// ---- keys: a dword of a lane is a key, 32 channels of a plane of bits, 16 of pairs or 8 of nibbles
 
 /// The same eight bytes in every qword, each `first` later.
 HWY_INLINE __m512i fields_from(long long bytes, int first) {
@@ -46,7 +47,9 @@ HWY_INLINE TrellisFields key_fields(const codec::TrellisTable& table) {
   TrellisFields f;
   const int m = table.memory;
   for (int g = 0; g < 6; ++g) f.window[g] = fields_from(0x2322212003020100, 8 + 4 * g - m);
-  for (int g = 0; g < 4; ++g) f.choice[g] = fields_from(0x2624222006040200, 8 * g - (m + 1));
+  for (int g = 0; g < 4; ++g)
+    f.choice[g] = table.bits == 5 ? fields_from(0x2c2824200c080400, 16 * (g % 2) - (m + 1))
+                                  : fields_from(0x2624222006040200, 8 * g - (m + 1));
   set_masks(table, f);
   return f;
 }
@@ -73,8 +76,8 @@ template <int bits, int parts, class Use>
 HWY_INLINE void four_levels(const TrellisFields& f, const trellis::ByteTable& table, int g, int field, __m512i shift,
                             __m512i choice, __m512i top, Use use) {
   const __m512i window = _mm512_multishift_epi64_epi8(f.window[field], shift);
-  const __m512i pair = bits > 2 ? _mm512_multishift_epi64_epi8(f.choice[g % 4], choice) : choice;
-  const __m512i bit = bits != 3 ? _mm512_multishift_epi64_epi8(f.window[field], top) : top;
+  const __m512i pair = trellis::low_bits(bits) > 0 ? _mm512_multishift_epi64_epi8(f.choice[g % 4], choice) : choice;
+  const __m512i bit = trellis::has_top(bits) ? _mm512_multishift_epi64_epi8(f.window[field], top) : top;
   use(g, trellis::look_up<parts>(table, place_of<bits>(f, window, pair, bit)));
 }
 
@@ -87,10 +90,11 @@ HWY_INLINE void all_levels(const TrellisFields& f, const trellis::ByteTable& tab
   for (int c = 0; c < dim; c += 32) {
     const __m512i shift = _mm512_load_si512(tile + c / 2), start = _mm512_shldi_epi32(shift, before, 8);
     before = shift;
-    __m512i choice[2] = {}, top = {}, top_start = {};
-    if constexpr (bits > 2)
-      for (int i = 0; i < 2; ++i) choice[i] = _mm512_load_si512(low + c + 16 * i);
-    if constexpr (bits != 3) {
+    constexpr int choices = trellis::low_bits(bits) == 4 ? 4 : 2, each = 8 / choices;  // dwords, groups of channels
+    __m512i choice[choices] = {}, top = {}, top_start = {};
+    if constexpr (trellis::low_bits(bits) > 0)
+      for (int i = 0; i < choices; ++i) choice[i] = _mm512_load_si512(low + choices * c / 2 + 16 * i);
+    if constexpr (trellis::has_top(bits)) {
       const __m512i bit = _mm512_load_si512(tops + c / 2);
       top = _mm512_rol_epi64(bit, top_turn<bits>);
       top_start = _mm512_rol_epi64(bit, top_turn<bits> + 8);
@@ -98,14 +102,14 @@ HWY_INLINE void all_levels(const TrellisFields& f, const trellis::ByteTable& tab
     const auto from_here = [&](int g, __m512i levels) __attribute__((always_inline)) {
       use(c + 4 * g, levels);
     };
-    four_levels<bits, parts>(f, table, 0, 0, start, choice[0], top_start, from_here);
-    four_levels<bits, parts>(f, table, 1, 1, start, choice[0], top_start, from_here);
-    four_levels<bits, parts>(f, table, 2, 0, shift, choice[0], top, from_here);
-    four_levels<bits, parts>(f, table, 3, 1, shift, choice[0], top, from_here);
-    four_levels<bits, parts>(f, table, 4, 2, shift, choice[1], top, from_here);
-    four_levels<bits, parts>(f, table, 5, 3, shift, choice[1], top, from_here);
-    four_levels<bits, parts>(f, table, 6, 4, shift, choice[1], top, from_here);
-    four_levels<bits, parts>(f, table, 7, 5, shift, choice[1], top, from_here);
+    four_levels<bits, parts>(f, table, 0, 0, start, choice[0 / each], top_start, from_here);
+    four_levels<bits, parts>(f, table, 1, 1, start, choice[1 / each], top_start, from_here);
+    four_levels<bits, parts>(f, table, 2, 0, shift, choice[2 / each], top, from_here);
+    four_levels<bits, parts>(f, table, 3, 1, shift, choice[3 / each], top, from_here);
+    four_levels<bits, parts>(f, table, 4, 2, shift, choice[4 / each], top, from_here);
+    four_levels<bits, parts>(f, table, 5, 3, shift, choice[5 / each], top, from_here);
+    four_levels<bits, parts>(f, table, 6, 4, shift, choice[6 / each], top, from_here);
+    four_levels<bits, parts>(f, table, 7, 5, shift, choice[7 / each], top, from_here);
   }
 }
 
@@ -130,7 +134,7 @@ inline void trellis_score_stream(const Queries8& x, const std::int32_t* tile, co
 template <int bits, int parts>
 inline void trellis_scores(const codec::TrellisTable& levels, const Byte* codes, std::size_t stride, int dim, int n,
                            const Queries8& x, const KeyScales& keys, const int* visible, float* scores, Byte* out) {
-  alignas(64) std::int32_t tile[16 * codec::max_dim / 8];  // 16 rows of at most 4 bits a channel
+  alignas(64) std::int32_t tile[16 * codec::max_dim * 5 / 32];  // 16 rows of at most 5 bits a channel
   const TrellisFields f = key_fields(levels);
   const trellis::ByteTable table = unsigned_levels(levels);
   constexpr int most = 8;  // more queries would look up again, which a tile of levels saves
@@ -163,6 +167,7 @@ inline void trellis_scores(const codec::TrellisTable& levels, const Byte* codes,
 // ---- values: a qword of a lane is 16 bits of a plane of four tokens, twice: once a byte earlier
 
 constexpr int trellis_chunk = 128;  // channels
+/// With 5 bits four vectors of nibbles follow late and early.
 enum TrellisSource { late, early, late_choice, early_choice, late_top, early_top, trellis_sources };
 
 /// Lane q of vector v of a chunk has channels 16 q + 2 (v % 4) and the next, of four tokens each; from the upper 8 of
@@ -178,7 +183,8 @@ HWY_INLINE TrellisFields value_fields(const codec::TrellisTable& table) {
   const int m = table.memory;
   for (int i = 0; i < 4; ++i) {  // byte t of dword x of a qword: token t, channel x
     f.window[i] = fields_from(0x3121110130201000, 8 + 2 * i - m);
-    f.choice[i] = fields_from(0x3222120230201000, 4 * i - (m + 1));
+    f.choice[i] = table.bits == 5 ? fields_from(0x3424140430201000, 8 * (i % 2) - (m + 1))
+                                  : fields_from(0x3222120230201000, 4 * i - (m + 1));
   }
   f.window[4] = f.window[5] = f.window[0];
   set_masks(table, f);
@@ -201,8 +207,10 @@ inline void gather_values(const Byte* codes, std::size_t stride, int dim, int st
                                                            4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31};
   const __m512i one = _mm512_load_si512(turned);
   const __m512i even = _mm512_slli_epi16(one, 1), odd = _mm512_add_epi16(even, _mm512_set1_epi16(1));
+  const __m512i quarters = _mm512_set_epi16(60, 28, 60, 28, 56, 24, 56, 24, 52, 20, 52, 20, 48, 16, 48, 16, 44, 12, 44,
+                                            12, 40, 8, 40, 8, 36, 4, 36, 4, 32, 0, 32, 0);
   const int words = smaller(8, (dim - start) / 16);
-  const auto mask = static_cast<__mmask8>((1u << words) - 1);  // as many dwords of choices
+  const auto mask = static_cast<__mmask8>((1u << words) - 1);  // as many dwords of pairs, qwords of nibbles
   for (int j = 0; j < n; j += 4, sources += trellis_sources) {
     const Byte* row[4];
     for (int r = 0; r < 4; ++r) row[r] = codes + static_cast<std::size_t>(smaller(j + r, n - 1)) * stride;
@@ -210,7 +218,18 @@ inline void gather_values(const Byte* codes, std::size_t stride, int dim, int st
     const __m512i before = start ? four_rows(row, mask, start / 8 - 1) : _mm512_bslli_epi128(shift, 1);
     sources[late] = _mm512_permutexvar_epi16(one, shift);
     sources[early] = _mm512_permutexvar_epi16(one, before);
-    if constexpr (bits > 2) {
+    if constexpr (trellis::low_bits(bits) == 4) {
+      const auto nibbles = [&](int r) __attribute__((always_inline)) {
+        return _mm512_maskz_loadu_epi64(mask, row[r] + trellis::low_plane(dim) + start / 2);
+      };
+      const __m512i a = nibbles(0), b = nibbles(1), c = nibbles(2), d = nibbles(3);
+      for (int i = 0; i < 4; ++i) {  // word 4 q + i of each row to qword q
+        const __m512i from = _mm512_add_epi16(quarters, _mm512_set1_epi16(static_cast<short>(i)));
+        sources[late_choice + i] = _mm512_mask_blend_epi16(0xccccccccu, _mm512_permutex2var_epi16(a, from, b),
+                                                           _mm512_permutex2var_epi16(c, from, d));
+      }
+    }
+    if constexpr (trellis::low_bits(bits) == 2) {
       __m512i pair[2];
       for (int i = 0; i < 2; ++i) {
         const Byte *a = row[2 * i] + trellis::low_plane(dim) + start / 4,
@@ -221,7 +240,7 @@ inline void gather_values(const Byte* codes, std::size_t stride, int dim, int st
       sources[late_choice] = _mm512_permutex2var_epi16(pair[0], odd, pair[1]);
       sources[early_choice] = _mm512_permutex2var_epi16(pair[0], even, pair[1]);
     }
-    if constexpr (bits != 3) {
+    if constexpr (trellis::has_top(bits)) {
       const __m512i top =
           _mm512_permutexvar_epi16(one, four_rows(row, mask, trellis::top_plane(bits, dim) + start / 8));
       sources[late_top] = _mm512_rol_epi64(top, top_turn<bits>);
@@ -236,9 +255,13 @@ HWY_INLINE __m512i levels_of(const __m512i* sources, const TrellisFields& f, con
                              int vector) {
   const int part = vector >= 4 ? late : early, i = vector % 4;
   const __m512i window = _mm512_multishift_epi64_epi8(f.window[i], sources[part]);
-  const __m512i pair = bits > 2 ? _mm512_multishift_epi64_epi8(f.choice[i], sources[late_choice + part]) : window;
-  const __m512i bit = bits != 3 ? _mm512_multishift_epi64_epi8(f.window[i], sources[late_top + part]) : window;
-  return trellis::look_up<parts>(table, place_of<bits>(f, window, pair, bit));
+  const int of_choice = trellis::low_bits(bits) == 4 ? vector / 2 : part;
+  const __m512i low = trellis::low_bits(bits) > 0
+                          ? _mm512_multishift_epi64_epi8(f.choice[i], sources[late_choice + of_choice])
+                          : window;
+  const __m512i bit =
+      trellis::has_top(bits) ? _mm512_multishift_epi64_epi8(f.window[i], sources[late_top + part]) : window;
+  return trellis::look_up<parts>(table, place_of<bits>(f, window, low, bit));
 }
 
 /// Q queries and vector `vector` of a chunk: words are a high and a low byte, in planes of 64. levels_at(j): of tokens
@@ -347,7 +370,7 @@ HWY_INLINE void trellis_scores_of(const codec::SideCodec& codec, const codec::Tr
   const int dim = codec.dim;
   if (table.levels <= 64) return trellis_scores<bits, 1>(table, codes, stride, dim, n, x, keys, visible, scores, tile);
   if (table.levels == 128) return trellis_scores<bits, 2>(table, codes, stride, dim, n, x, keys, visible, scores, tile);
-  if constexpr (bits == 4) trellis_scores<bits, 4>(table, codes, stride, dim, n, x, keys, visible, scores, tile);
+  if constexpr (bits >= 4) trellis_scores<bits, 4>(table, codes, stride, dim, n, x, keys, visible, scores, tile);
 }
 
 HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte* codes, int n, const Queries8& x,
@@ -355,7 +378,8 @@ HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte
   const codec::TrellisTable& table = codec::trellis_table(codec.format.bits, codec.format.states);
   if (table.bits == 2) return trellis_scores_of<2>(codec, table, codes, n, x, keys, visible, scores, tile);
   if (table.bits == 3) return trellis_scores_of<3>(codec, table, codes, n, x, keys, visible, scores, tile);
-  trellis_scores_of<4>(codec, table, codes, n, x, keys, visible, scores, tile);
+  if (table.bits == 4) return trellis_scores_of<4>(codec, table, codes, n, x, keys, visible, scores, tile);
+  trellis_scores_of<5>(codec, table, codes, n, x, keys, visible, scores, tile);
 }
 
 template <int bits>
@@ -367,7 +391,7 @@ HWY_INLINE void trellis_values_of(const codec::SideCodec& codec, const codec::Tr
     return trellis_values<bits, 1>(table, codes, stride, dim, start, n, queries, visible, x, output);
   if (table.levels == 128)
     return trellis_values<bits, 2>(table, codes, stride, dim, start, n, queries, visible, x, output);
-  if constexpr (bits == 4) trellis_values<bits, 4>(table, codes, stride, dim, start, n, queries, visible, x, output);
+  if constexpr (bits >= 4) trellis_values<bits, 4>(table, codes, stride, dim, start, n, queries, visible, x, output);
 }
 
 HWY_INLINE void trellis_integer_values(const codec::SideCodec& codec, const Byte* codes, int start, int n, int queries,
@@ -375,5 +399,6 @@ HWY_INLINE void trellis_integer_values(const codec::SideCodec& codec, const Byte
   const codec::TrellisTable& table = codec::trellis_table(codec.format.bits, codec.format.states);
   if (table.bits == 2) return trellis_values_of<2>(codec, table, codes, start, n, queries, visible, x, output);
   if (table.bits == 3) return trellis_values_of<3>(codec, table, codes, start, n, queries, visible, x, output);
-  trellis_values_of<4>(codec, table, codes, start, n, queries, visible, x, output);
+  if (table.bits == 4) return trellis_values_of<4>(codec, table, codes, start, n, queries, visible, x, output);
+  trellis_values_of<5>(codec, table, codes, start, n, queries, visible, x, output);
 }
