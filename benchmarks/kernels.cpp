@@ -119,7 +119,7 @@ void multiply_one(benchmark::State& state, Matrix::Storage storage, int out, int
   kernel->matrix.quantize16(x.x.data(), &x.one);
   std::vector<float> y(size(out));
   for ([[maybe_unused]] auto _ : state) {
-    kernel->matrix.multiply16(w.next(), 0, out, x.one, y.data());
+    kernel->matrix.multiply16(w.next(), 0, out, &x.one, nullptr, 1, y.data(), 0);
     benchmark::ClobberMemory();
   }
   rate(state, "GB/s", w.bytes());
@@ -145,7 +145,8 @@ void multiply_exact(benchmark::State& state, int out, int in, int tokens) {
   std::size_t room = scratch.size() * sizeof(float);
   std::align(64, room - 64, aligned, room);
   for ([[maybe_unused]] auto _ : state) {
-    kernel->matrix.multiply_f32(w.next(), 0, out, x.x.data(), in, nullptr, tokens, y.data(), out,
+    kernel->matrix.multiply_f32(w.next(), 0, out, x.x.data(), in, nullptr, tokens,
+                                tokens > 3 ? Additions::by_tile : Additions::along_rows, y.data(), out,
                                 static_cast<float*>(aligned));
     benchmark::ClobberMemory();
   }

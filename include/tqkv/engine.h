@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tqkv/checkpoint.h"
+#include "tqkv/error.h"
 #include "tqkv/kv_format.h"
 #include "tqkv/model_config.h"
 
@@ -160,6 +161,18 @@ class Session {
   virtual void save(const std::filesystem::path& path, const SavedText& text = {}) const = 0;
 };
 
+/// What a session wants of a step besides having its tokens.
+enum class Want { nothing, logits };
+
+/// One session's part of a step, and what became of it.
+struct Work {
+  Session* session = nullptr;
+  std::span<const int> ids;  ///< appended; at most the session's prefill_chunk
+  Want want = Want::logits;
+  std::optional<Error> error = {};     ///< why it was refused: the session is as it was
+  std::span<const float> logits = {};  ///< [vocab] of the last id, where wanted: the session's, until its next call
+};
+
 class Engine {
  public:
   /// Takes over the checkpoint, checks every tensor against its config and readies the device.
@@ -172,6 +185,10 @@ class Engine {
   /// with another model or precision, when its bytes are not those that were saved or cannot be such; Error(input) when
   /// the context that is asked for is shorter than its tokens.
   virtual std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options = {}) const = 0;
+  /// One pass over the weights for several sessions: decoded tokens and pieces of prompts, of any formats. Every
+  /// session has the bits that prefill() or decode() of its ids alone would give it. A part that cannot be done gets
+  /// its own error, and the others go on. Sessions are of this engine, each at most once, and not in use elsewhere.
+  virtual void step(std::span<Work> work) const = 0;
   virtual const ModelConfig& config() const = 0;
   virtual const Checkpoint& checkpoint() const = 0;
   virtual DeviceReport device() const = 0;

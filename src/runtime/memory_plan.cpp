@@ -42,7 +42,7 @@ std::uint64_t scratch_at(const ModelConfig& config, const KvFormat& held, int to
   const int threads = request.threads > 0 ? request.threads : available_cores();
   const int chunk = std::min(request.prefill_chunk, tokens);
   const std::uint64_t bf16_token = 4 * static_cast<std::uint64_t>(config.kv_dim());
-  return cpu::scratch_bytes(config, {request.precision, chunk, tokens, threads, cache::widest_vector(config, held)}) +
+  return cpu::scratch_bytes(config, {request.precision, chunk, 1, tokens, threads, cache::widest_vector(config, held)}) +
          (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
 }
 

@@ -131,6 +131,9 @@ class FakeEngine final : public Engine {
     return std::make_unique<FakeSession>(log, config_, format, options);
   }
   std::unique_ptr<Session> restore(const SavedSession&, const SessionOptions&) const override { return nullptr; }
+  void step(std::span<Work> work) const override {
+    for (Work& one : work) one.logits = one.session->prefill(one.ids);
+  }
   const ModelConfig& config() const override { return config_; }
   const Checkpoint& checkpoint() const override { return checkpoint_; }
   DeviceReport device() const override { return {"fake processor", "portable", 1, Precision::fast}; }

@@ -74,7 +74,7 @@ TEST_CASE("an infinity or NaN among the activations shows in the output and stay
       kernel.multiply_rows(w.matrix, 0, out, a.view, Planes::both, nullptr, 2, y.data(), out);
       Activations16 b(cols);
       kernel.quantize16(x.data(), &b.view);
-      kernel.multiply16(w.matrix, 0, out, b.view, y16.data());
+      kernel.multiply16(w.matrix, 0, out, &b.view, nullptr, 1, y16.data(), 0);
       for (int o = 0; o < out; ++o) {
         CHECK_MESSAGE(std::isnan(y[o]), isa);
         CHECK_MESSAGE(std::isfinite(y[out + o]), isa);
@@ -95,7 +95,8 @@ TEST_CASE("quantized activations times weights stay close to the exact product")
     Floats x(tokens * in), exact(tokens * out), fast(tokens * out), coarse(tokens * out), fine(out),
         scratch(static_cast<std::ptrdiff_t>(kernel.f32_scratch(in)));
     for (int i = 0; i < tokens * in; ++i) x[i] = normal(random);
-    kernel.multiply_f32(w.matrix, 0, out, x.data(), in, nullptr, tokens, exact.data(), out, scratch.data());
+    kernel.multiply_f32(w.matrix, 0, out, x.data(), in, nullptr, tokens, Additions::by_tile, exact.data(), out,
+                        scratch.data());
     ActivationRows a(tokens, in);
     kernel.quantize_rows(x.data(), tokens, in, &a.view, 0);
     kernel.multiply_rows(w.matrix, 0, out, a.view, Planes::high, nullptr, tokens, coarse.data(), out);
@@ -104,7 +105,7 @@ TEST_CASE("quantized activations times weights stay close to the exact product")
     for (int t = 0; t < tokens; ++t) {
       Activations16 b(in);
       kernel.quantize16(x.data() + t * in, &b.view);
-      kernel.multiply16(w.matrix, 0, out, b.view, fine.data());
+      kernel.multiply16(w.matrix, 0, out, &b.view, nullptr, 1, fine.data(), 0);
       for (int o = 0; o < out; ++o) {
         const double e = exact[t * out + o];
         error8 += std::pow(coarse[t * out + o] - e, 2);

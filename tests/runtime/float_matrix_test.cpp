@@ -24,34 +24,46 @@ TEST_CASE("multiply_f32 agrees with double arithmetic for every storage, any wid
             std::vector<int> index(as_size(tokens));
             for (int& i : index) i = uniform(random, 0, 19);
             const bool gather = tokens % 2 == 1;
-            kernel.multiply_f32(w.matrix, 0, out, x.data(), x_stride, gather ? index.data() : nullptr, tokens, y.data(),
-                                stride, scratch.data());
-            int wrong = 0;
-            for (int t = 0; t < tokens; ++t)
-              for (int o = 0; o < stride; ++o) {
-                if (o >= out) {
-                  wrong += y[t * stride + o] != untouched;
-                  continue;
+            for (const Additions additions : {Additions::by_tile, Additions::along_rows}) {
+              kernel.multiply_f32(w.matrix, 0, out, x.data(), x_stride, gather ? index.data() : nullptr, tokens,
+                                  additions, y.data(), stride, scratch.data());
+              int wrong = 0;
+              for (int t = 0; t < tokens; ++t)
+                for (int o = 0; o < stride; ++o) {
+                  if (o >= out) {
+                    wrong += y[t * stride + o] != untouched;
+                    continue;
+                  }
+                  Expected expected;
+                  for (int i = 0; i < in; ++i) {
+                    const double term = w.at(o, i) * x[(gather ? index[as_size(t)] : t) * x_stride + i];
+                    expected.value += term;
+                    expected.magnitude += std::abs(term);
+                  }
+                  wrong += !near(y[t * stride + o], expected, 128);  // sums of blocks of 128 channels
                 }
-                Expected expected;
-                for (int i = 0; i < in; ++i) {
-                  const double term = w.at(o, i) * x[(gather ? index[as_size(t)] : t) * x_stride + i];
-                  expected.value += term;
-                  expected.magnitude += std::abs(term);
-                }
-                wrong += !near(y[t * stride + o], expected, 128);  // sums of blocks of 128 channels
+              CHECK_MESSAGE(wrong == 0, isa << " storage " << static_cast<int>(storage) << " out " << out << " in "
+                                            << in << " tokens " << tokens);
+              // Sub-ranges have the same bits.
+              const int first = out / 3, rows = out - first;
+              Floats part(tokens * rows);
+              kernel.multiply_f32(w.matrix, first, out, x.data(), x_stride, gather ? index.data() : nullptr, tokens,
+                                  additions, part.data(), rows, scratch.data());
+              for (int t = 0; t < tokens; ++t)
+                wrong += std::memcmp(part.data() + t * rows, y.data() + t * stride + first, 4 * as_size(rows)) != 0;
+              CHECK_MESSAGE(wrong == 0, isa << " sub-range, storage " << static_cast<int>(storage) << " out " << out
+                                            << " in " << in << " tokens " << tokens);
+              // So has a row alone.
+              Floats alone(out);
+              for (int t = 0; t < tokens; ++t) {
+                const std::ptrdiff_t own = gather ? index[as_size(t)] : t;
+                kernel.multiply_f32(w.matrix, 0, out, x.data() + own * x_stride, x_stride, nullptr, 1, additions,
+                                    alone.data(), out, scratch.data());
+                wrong += std::memcmp(alone.data(), y.data() + t * stride, 4 * as_size(out)) != 0;
               }
-            CHECK_MESSAGE(wrong == 0, isa << " storage " << static_cast<int>(storage) << " out " << out << " in " << in
-                                          << " tokens " << tokens);
-            // Sub-ranges have the same bits.
-            const int first = out / 3, rows = out - first;
-            Floats part(tokens * rows);
-            kernel.multiply_f32(w.matrix, first, out, x.data(), x_stride, gather ? index.data() : nullptr, tokens,
-                                part.data(), rows, scratch.data());
-            for (int t = 0; t < tokens; ++t)
-              wrong += std::memcmp(part.data() + t * rows, y.data() + t * stride + first, 4 * as_size(rows)) != 0;
-            CHECK_MESSAGE(wrong == 0, isa << " sub-range, storage " << static_cast<int>(storage) << " out " << out
-                                          << " in " << in << " tokens " << tokens);
+              CHECK_MESSAGE(wrong == 0, isa << " alone, storage " << static_cast<int>(storage) << " out " << out
+                                            << " in " << in << " tokens " << tokens);
+            }
           }
         }
   }

@@ -15,6 +15,7 @@
 
 namespace tqkv::test::matrices {
 
+using cpu::Additions;
 using cpu::available_isas;
 using cpu::kernels;
 using cpu::MatrixKernels;

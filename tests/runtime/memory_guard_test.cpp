@@ -106,7 +106,7 @@ TEST_CASE("what a step needs is its pages and the working memory that was not to
     return cache::cache_bytes(config, format, tokens, StateType::f32).kv_allocated;
   };
   const auto scratch = [&](int tokens) {
-    return cpu::scratch_bytes(config, {Precision::fast, tokens, 1024, 1, cache::widest_vector(config, format)});
+    return cpu::scratch_bytes(config, {Precision::fast, tokens, 1, 1024, 1, cache::widest_vector(config, format)});
   };
   const std::vector<int> ids = document(300);
   const std::uint64_t first = 5'000'000 + pages(10) + scratch(10);

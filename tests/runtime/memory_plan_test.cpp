@@ -51,7 +51,7 @@ TEST_CASE("a memory plan is the sum of the cache, the working memory and the tab
   CHECK(plan.kv == 32768ull * 5200);
   CHECK(plan.recurrent == 62'914'560);
   CHECK(plan.convolution == 1'474'560);
-  CHECK(plan.scratch == cpu::scratch_bytes(config, {Precision::fast, 2048, 32768, 2, config.head_dim}));
+  CHECK(plan.scratch == cpu::scratch_bytes(config, {Precision::fast, 2048, 1, 32768, 2, config.head_dim}));
   CHECK(plan.snapshots == 0);
   CHECK(plan.anonymous() == plan.kv + plan.recurrent + plan.convolution + plan.scratch + plan.vocabulary);
   CHECK(plan.total() == plan.anonymous() + 20'000'000'000);

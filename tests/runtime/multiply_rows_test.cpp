@@ -119,10 +119,10 @@ TEST_CASE("the rows of a range have the same bits as in the whole, and a token's
       for (auto& v : x16.q) v = static_cast<std::int16_t>(uniform(random, -32639, 32639));
       x16.finish();
       Floats whole16(out), part16(out);
-      kernel.multiply16(w.matrix, 0, out, x16.view, whole16.data());
+      kernel.multiply16(w.matrix, 0, out, &x16.view, nullptr, 1, whole16.data(), 0);
       for (const auto& range : ranges) {
         const int first = range.first, last = range.second;
-        kernel.multiply16(w.matrix, first, last, x16.view, part16.data());
+        kernel.multiply16(w.matrix, first, last, &x16.view, nullptr, 1, part16.data(), 0);
         CHECK_MESSAGE(std::memcmp(part16.data(), whole16.data() + first, 4 * as_size(last - first)) == 0,
                       isa << " rows " << first << ".." << last);
       }
@@ -147,7 +147,7 @@ TEST_CASE("an expert's rows are multiplied as if they stood alone") {
         const Matrix expert = w.matrix.expert(e);
         Floats y(tokens * out), y16(out), row(in);
         kernel.multiply_rows(expert, 0, out, x.view, Planes::both, nullptr, tokens, y.data(), out);
-        kernel.multiply16(expert, 0, out, x16.view, y16.data());
+        kernel.multiply16(expert, 0, out, &x16.view, nullptr, 1, y16.data(), 0);
         int wrong = 0;
         for (int o = 0; o < out; ++o) {
           const std::ptrdiff_t global = e * out + o;

@@ -10,9 +10,10 @@
 
 namespace tqkv::cpu {
 
-void Attention::next(int position, int tokens) {
+void Attention::next(int position, int tokens, float* query) {
   position_ = position;
   tokens_ = tokens;
+  query_ = query;
 }
 
 // One side of the chunk into its pages, before any query looks: a query sees its own chunk as the cache holds it.
@@ -134,7 +135,7 @@ void Attention::centre_scores(const KeyRange& keys, float* maximum, WorkerBuffer
 void Attention::load_queries(const KeyRange& keys, float* out) const {
   const int dim = config_.head_dim, group = config_.num_attention_heads / config_.num_key_value_heads;
   for (int t = 0; t < keys.count; ++t)
-    std::copy_n(work_.query + static_cast<std::ptrdiff_t>(keys.first + t) * config_.query_dim() +
+    std::copy_n(query_ + static_cast<std::ptrdiff_t>(keys.first + t) * config_.query_dim() +
                     static_cast<std::ptrdiff_t>(keys.head) * group * dim,
                 group * dim, out + static_cast<std::ptrdiff_t>(t) * group * dim);
 }
@@ -228,9 +229,9 @@ void Attention::finish_block(int head, int block, const float* sum, float* outpu
     for (int j = 0; j < dim; ++j) output[static_cast<std::ptrdiff_t>(i) * dim + j] *= factor;
   }
   for (int t = 0; t < count; ++t)
-    std::copy_n(output + static_cast<std::ptrdiff_t>(t) * group * dim, group * dim,
-                work_.query + static_cast<std::ptrdiff_t>(first + t) * query_dim +
-                    static_cast<std::ptrdiff_t>(head) * group * dim);
+    std::copy_n(
+        output + static_cast<std::ptrdiff_t>(t) * group * dim, group * dim,
+        query_ + static_cast<std::ptrdiff_t>(first + t) * query_dim + static_cast<std::ptrdiff_t>(head) * group * dim);
 }
 
 // Few queries over many keys are split into spans of keys that are combined in order. The split depends on shape and

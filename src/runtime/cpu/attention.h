@@ -4,7 +4,7 @@
 #include "base/thread_pool.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/layer_cache.h"
-#include "runtime/cpu/work_buffers.h"
+#include "runtime/cpu/workspace.h"
 
 namespace tqkv::cpu {
 
@@ -12,14 +12,14 @@ class Attention {
  public:
   /// Heads and head_dim are those of `config`; `work` has room for the chunks.
   Attention(const ModelConfig& config, const KvFormat& format, Precision precision, const Kernels& kernels,
-            ThreadPool& pool, WorkBuffers& work)
+            ThreadPool& pool, Workspace& work)
       : config_(config), format_(format), precision_(precision), kernels_(kernels), pool_(pool), work_(work) {}
-  /// The chunk that the calls below are about: `tokens` tokens from `position` on.
-  void next(int position, int tokens);
+  /// The chunk that the calls below are about: `tokens` tokens from `position` on, their queries [tokens, heads,
+  /// head_dim] scaled and with RoPE.
+  void next(int position, int tokens, float* query);
   /// Keys or values of the chunk, rows [tokens, kv heads, head_dim], which are overwritten. The side has room for them.
   void encode(CacheSide& side, float* rows, int layer);
-  /// work.query [tokens, heads, head_dim], scaled and with RoPE, becomes the output of attention. Queries see keys from
-  /// `oldest_key` up to their own position.
+  /// The queries become the output of attention. They see keys from `oldest_key` up to their own position.
   void attend(const LayerCacheStore& cache, int oldest_key = 0);
 
  private:
@@ -44,8 +44,9 @@ class Attention {
   Precision precision_;
   const Kernels& kernels_;
   ThreadPool& pool_;
-  WorkBuffers& work_;
+  Workspace& work_;
   int position_ = 0, tokens_ = 0;
+  float* query_ = nullptr;
 };
 
 }  // namespace tqkv::cpu

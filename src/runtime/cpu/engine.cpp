@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/processor.h"
 #include "cache/accounting.h"
 #include "cache/session/fingerprint.h"
+#include "runtime/cpu/forward.h"
 #include "runtime/cpu/session.h"
 #include "tqkv/error.h"
 #include "tqkv/saved_session.h"
@@ -111,6 +113,7 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
   pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
   weight_check_ = std::make_unique<WeightCheck>(checkpoint_, weights_, *pool_);
   weight_check_->at_load();
+  workspaces_ = std::make_unique<Workspaces>(config_, *kernels_);
 }
 
 std::unique_ptr<Session> CpuEngine::open(const KvFormat& format, const SessionOptions& options) const {
@@ -137,6 +140,71 @@ std::unique_ptr<Session> CpuEngine::restore(const SavedSession& saved, const Ses
   auto session = std::make_unique<CpuSession>(*this, identity.format, own);
   session->load(saved);
   return session;
+}
+
+// Each session's part of the pass is checked by itself; those that are refused have no rows in it.
+void CpuEngine::step(std::span<Work> all) const {
+  struct Part {
+    Work* work;
+    CpuSession* session;
+    const CpuState* state;
+  };
+  std::vector<Part> parts;
+  std::vector<Segment> segments;
+  WorkSize room{precision_, 0, 0, 0, pool_->size(), 0}, used = room;
+  for (Work& work : all) {
+    work.error.reset();
+    work.logits = {};
+    try {
+      auto* session = dynamic_cast<CpuSession*>(work.session);
+      if (!session || &session->engine() != this)
+        throw Error(ErrorKind::internal, "step: the session is not of this engine");
+      if (std::any_of(parts.begin(), parts.end(), [&](const Part& part) { return part.session == session; }))
+        throw Error(ErrorKind::internal, "step: the session is there twice");
+      if (work.ids.empty()) throw Error(ErrorKind::input, "step: there are no tokens");
+      if (work.ids.size() > static_cast<std::size_t>(session->chunk()))
+        throw Error(ErrorKind::input,
+                    fmt::format("step: {} tokens are more than a pass takes: {}", work.ids.size(), session->chunk()));
+      session->check(work.ids);
+      const int rows = static_cast<int>(work.ids.size());
+      WorkSize with = larger(used, session->work_size(rows));
+      with.chunk = used.chunk + rows;
+      with.singles = used.singles + (rows == 1 ? 1 : 0);
+      session->require_room(rows, with);
+      used = with;
+      room = larger(room, session->work_size(session->chunk()));
+      segments.push_back(session->segment(work.ids));
+      parts.push_back({&work, session, segments.back().state});
+    } catch (const Error& error) {
+      work.error = error;
+    }
+  }
+  if (parts.empty()) return;
+  const auto workspace = workspaces_->borrow(larger(room, used), used);
+  const Batch batch(std::move(segments));
+  Forward forward(*this, *workspace, batch);
+  forward.run();
+  std::vector<int> rows;
+  std::vector<Part> wanted;  // in the order of rows
+  for (const Part& part : parts) {
+    part.session->added(part.work->ids);
+    if (part.work->want == Want::nothing) continue;
+    rows.push_back(batch.segment_of(*part.state).last());
+    wanted.push_back(part);
+  }
+  if (wanted.size() == 1) {
+    const std::span<float> logits = wanted.front().session->logits_room();
+    forward.logits(rows.front(), logits.data());
+    wanted.front().work->logits = logits;
+    return;
+  }
+  std::size_t next = 0;
+  forward.logits(rows, [&](int, std::span<const float> logits) {
+    const Part& part = wanted[next++];
+    const std::span<float> own = part.session->logits_room();
+    std::copy(logits.begin(), logits.end(), own.begin());
+    part.work->logits = own;
+  });
 }
 
 const std::string& CpuEngine::fingerprint() const {

@@ -11,6 +11,7 @@
 #include "model/weights.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/weight_check.h"
+#include "runtime/cpu/workspace.h"
 #include "tqkv/engine.h"
 
 namespace tqkv::cpu {
@@ -30,6 +31,7 @@ class CpuEngine final : public Engine {
   CpuEngine(Checkpoint checkpoint, const DeviceOptions& options);
   std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options) const override;
   std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options) const override;
+  void step(std::span<Work> work) const override;
   const ModelConfig& config() const override { return config_; }
   const Checkpoint& checkpoint() const override { return checkpoint_; }
   DeviceReport device() const override;
@@ -45,6 +47,7 @@ class CpuEngine final : public Engine {
   ThreadPool& pool() const { return *pool_; }
   WeightCheck& weight_check() const { return *weight_check_; }
   const MemoryGuard& guard() const { return guard_; }
+  Workspaces& workspaces() const { return *workspaces_; }
 
  private:
   Checkpoint checkpoint_;
@@ -60,6 +63,7 @@ class CpuEngine final : public Engine {
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<WeightCheck> weight_check_;
   std::unique_ptr<ReadAhead> read_ahead_;
+  std::unique_ptr<Workspaces> workspaces_;
   mutable std::once_flag fingerprinted_;
   mutable std::string fingerprint_;
 };

@@ -1,54 +1,54 @@
-// Forward: one pass of a chunk of tokens through the layers. Each formula of docs/architecture.md stands once in the
-// three layer files, under the name it has there.
+// Forward: one pass of a batch of tokens through the layers. Each formula of docs/architecture.md stands once in the
+// three layer files, under the name it has there. What is computed for each row alone runs over the whole batch; what
+// looks at the past (attention, convolution, delta rule) goes segment by segment.
 #pragma once
 #include <functional>
 #include <span>
 
 #include "runtime/cpu/linear.h"
-#include "runtime/cpu/session.h"
 
 namespace tqkv::cpu {
 
 class Forward {
  public:
-  explicit Forward(CpuSession& session);
-  /// Feeds `ids` (at most one chunk) and moves the session's position.
-  void run(std::span<const int> ids);
-  /// Logits of the rows first..last-1 of the last run, in order.
-  void logits(int first, int last, const std::function<void(int row, std::span<const float>)>& sink);
-  /// Logits [vocab] of its last row.
-  std::span<const float> last_logits();
+  /// The workspace has room for the batch.
+  Forward(const CpuEngine& engine, Workspace& work, const Batch& batch);
+  /// Through all layers: every segment's state has its tokens afterwards.
+  void run();
+  /// Logits [vocab] of a row.
+  void logits(int row, float* out);
+  /// Of each of the rows given, one after the other.
+  void logits(std::span<const int> rows, const std::function<void(int row, std::span<const float>)>& sink);
 
  private:
-  void embed(std::span<const int> ids);
+  void embed();
   void rope_angles();
   void norm_rows(const float* x, const std::vector<float>& weight, float* out);
   void add_mixed();  // hidden += mixed
-  void attention(LayerCacheStore& cache, const AttentionWeights& weights, const LayerVectors& vectors);
-  void delta(LayerState& state, const DeltaWeights& weights, const LayerVectors& vectors);
-  void delta_heads(LayerState& state);
+  void attention(std::size_t index, const AttentionWeights& weights, const LayerVectors& vectors);
+  void delta(std::size_t index, const DeltaWeights& weights, const LayerVectors& vectors);
+  void convolve(std::size_t index, const LayerVectors& vectors);
+  void delta_heads(std::size_t index);
   void mlp(const LayerWeights& layer);
   void dense(const MlpWeights& weights);
   void experts(const LayerWeights& layer);
   void route(const LayerWeights& layer);
-  void experts_of_one(const LayerWeights& layer);
-  void experts_of_many(const LayerWeights& layer);
-  void shared_expert(const LayerWeights& layer, const Activations& x);
-  void swiglu(float* gate, float* up, int rows, int inner, Rows16* out);
-  void logit_rows_from(int first, int count, float* out);  // [count, vocab]
+  void logit_block(std::span<const int> rows, float* out);  // [rows, vocab], at most logit_rows
   void observe(int layer, const float* values);
+  float* row(float* rows, int index, int stride) const { return rows + static_cast<std::ptrdiff_t>(index) * stride; }
 
   template <class Body>
   void for_rows(int rows, const Body& body);  // body(first, count) over blocks of rows
 
-  CpuSession& session_;
   const CpuEngine& engine_;
   const ModelConfig& config_;
   const Kernels& kernels_;
   ThreadPool& pool_;
-  WorkBuffers& work_;
+  Workspace& work_;
+  const Batch& batch_;
   Linear linear_;
-  int tokens_ = 0;  // of the chunk in work_
+  const int tokens_;  // rows of the batch
+  bool observed_ = false;
 };
 
 template <class Body>

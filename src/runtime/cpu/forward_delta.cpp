@@ -18,28 +18,20 @@ float softplus(float x) {
 
 }  // namespace
 
-void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerVectors& vectors) {
+void Forward::delta(std::size_t index, const DeltaWeights& weights, const LayerVectors& vectors) {
   const int conv = config_.conv_dim(), value_dim = config_.value_dim(), value_heads = config_.linear_num_value_heads;
-  const int past = config_.linear_conv_kernel_dim - 1;
-  float* current = work_.conv_in + static_cast<std::ptrdiff_t>(past) * conv;
-  const auto x = linear_.activations(work_.normed, tokens_, config_.hidden_size);
+  float* current = row(work_.conv_in, config_.linear_conv_kernel_dim - 1, conv);
+  const auto x = linear_.activations(work_.normed, config_.hidden_size);
   const int query_key = 2 * config_.key_dim();
   const Matrix queries_keys = weights.in_proj_qkv.rows(0, query_key),
                values = weights.in_proj_qkv.rows(query_key, value_dim);
-  const Product projections[] = {{&queries_keys, current, conv, false, planes_of(session_.activations_.tolerant)},
+  const Product projections[] = {{&queries_keys, current, conv, false, Tolerance::tolerant},
                                  {&values, current + query_key, conv, false},
                                  {&weights.in_proj_z, work_.z, value_dim, false},
                                  {&weights.in_proj_b, work_.b, value_heads, true},
                                  {&weights.in_proj_a, work_.a, value_heads, true}};
   linear_.multiply(projections, x);
-
-  const auto conv_size = static_cast<std::size_t>(past) * static_cast<std::size_t>(conv);
-  state.convolution.load(0, conv_size, work_.conv_in);
-  pool_.run(ceil_div(conv, channels_per_task), [&](int task, int) {
-    kernels_.delta.convolve(work_.conv_in, conv, vectors.conv1d.data(), past + 1, tokens_, task * channels_per_task,
-                            std::min((task + 1) * channels_per_task, conv), work_.conv_out, conv);
-  });
-  state.convolution.store(0, conv_size, work_.conv_in + static_cast<std::ptrdiff_t>(tokens_) * conv);
+  convolve(index, vectors);
 
   const int key_heads = config_.linear_num_key_heads, key_head = config_.linear_key_head_dim,
             key_dim = config_.key_dim();
@@ -58,7 +50,7 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
     }
   });
 
-  delta_heads(state);
+  delta_heads(index);
 
   for_rows(tokens_, [&](int first, int count) {
     const auto at = static_cast<std::ptrdiff_t>(first) * value_dim;
@@ -68,49 +60,71 @@ void Forward::delta(LayerState& state, const DeltaWeights& weights, const LayerV
     kernels_.vector.silu_multiply(work_.z + at, work_.delta_out + at, work_.delta_out + at,
                                   static_cast<std::size_t>(count) * static_cast<std::size_t>(value_dim));
   });
-  const auto y = linear_.activations(work_.delta_out, tokens_, value_dim);
+  const auto y = linear_.activations(work_.delta_out, value_dim);
   const Product output[] = {{&weights.out_proj, work_.mixed, config_.hidden_size, false}};
   linear_.multiply(output, y);
 }
 
-// The recurrence of every value head over the chunk; work_.a holds log g, work_.b beta.
-void Forward::delta_heads(LayerState& state) {
+// Segments one after the other: the rows before a segment's first become its past when the segment there is done.
+void Forward::convolve(std::size_t index, const LayerVectors& vectors) {
+  const int conv = config_.conv_dim(), past = config_.linear_conv_kernel_dim - 1;
+  pool_.run(ceil_div(conv, channels_per_task), [&](int task, int) {
+    const int begin = task * channels_per_task, end = std::min(begin + channels_per_task, conv);
+    const auto channels = static_cast<std::size_t>(end - begin);
+    const auto at = [&](int tap) { return static_cast<std::size_t>(tap * conv + begin); };
+    for (const Segment& segment : batch_.segments()) {
+      StateArray& state = segment.state->states[index].convolution;
+      float* in = row(work_.conv_in, segment.first, conv);  // past rows, then the segment's
+      for (int tap = 0; tap < past; ++tap) state.load(at(tap), channels, in + at(tap));
+      kernels_.delta.convolve(in, conv, vectors.conv1d.data(), past + 1, segment.rows(), begin, end,
+                              row(work_.conv_out, segment.first, conv), conv);
+      for (int tap = 0; tap < past; ++tap) state.store(at(tap), channels, row(in, segment.rows(), conv) + at(tap));
+    }
+  });
+}
+
+// The recurrence of every value head of every segment; work_.a holds log g, work_.b beta.
+void Forward::delta_heads(std::size_t index) {
   const int conv = config_.conv_dim(), value_dim = config_.value_dim(), value_heads = config_.linear_num_value_heads;
   const int key_head = config_.linear_key_head_dim, value_head = config_.linear_value_head_dim,
             key_dim = config_.key_dim();
   const int heads_per_key = value_heads / config_.linear_num_key_heads;
   const auto state_size = static_cast<std::size_t>(key_head) * static_cast<std::size_t>(value_head);
-  pool_.run(value_heads, [&](int head, int worker) {
-    const auto& buffers = work_.workers[static_cast<std::size_t>(worker)];
+  const auto segments = batch_.segments();
+  pool_.run(static_cast<int>(segments.size()) * value_heads, [&](int task, int worker) {
+    const Segment& segment = segments[static_cast<std::size_t>(task / value_heads)];
+    const int head = task % value_heads, tokens = segment.rows();
+    StateArray& recurrent = segment.state->states[index].recurrent;
     const std::size_t at = static_cast<std::size_t>(head) * state_size;
-    float* s = state.recurrent.f32(at);
-    float* scratch = buffers.delta;
+    float* s = recurrent.f32(at);
+    float* scratch = work_.workers[static_cast<std::size_t>(worker)].delta;
     if (!s) {  // bf16 between passes: the last state_size floats of the scratch hold it in f32
       s = scratch + kernels_.delta.chunk_scratch(key_head, value_head);
-      state.recurrent.load(at, state_size, s);
+      recurrent.load(at, state_size, s);
     }
-    const float* q = work_.conv_out + static_cast<std::ptrdiff_t>(head / heads_per_key) * key_head;
+    const float* q = row(work_.conv_out, segment.first, conv) + head / heads_per_key * key_head;
     const float* k = q + key_dim;
-    const float* v =
-        work_.conv_out + 2 * static_cast<std::ptrdiff_t>(key_dim) + static_cast<std::ptrdiff_t>(head) * value_head;
-    float* out = work_.delta_out + static_cast<std::ptrdiff_t>(head) * value_head;
-    if (tokens_ < fewest_for_chunk) {
-      for (std::ptrdiff_t t = 0; t < tokens_; ++t)
-        kernels_.delta.step(s, q + t * conv, k + t * conv, v + t * conv, std::exp(work_.a[t * value_heads + head]),
-                            work_.b[t * value_heads + head], key_head, value_head, out + t * value_dim);
+    const float* v = row(work_.conv_out, segment.first, conv) + 2 * key_dim + head * value_head;
+    const float *log_gate = row(work_.a, segment.first, value_heads) + head,
+                *step_size = row(work_.b, segment.first, value_heads) + head;
+    float* out = row(work_.delta_out, segment.first, value_dim) + head * value_head;
+    if (tokens < fewest_for_chunk) {
+      for (std::ptrdiff_t t = 0; t < tokens; ++t)
+        kernels_.delta.step(s, q + t * conv, k + t * conv, v + t * conv, std::exp(log_gate[t * value_heads]),
+                            step_size[t * value_heads], key_head, value_head, out + t * value_dim);
     } else {
       float log_g[chunk_tokens], beta[chunk_tokens];
-      for (std::ptrdiff_t first = 0; first < tokens_; first += chunk_tokens) {
-        const int count = std::min(chunk_tokens, tokens_ - static_cast<int>(first));
+      for (std::ptrdiff_t first = 0; first < tokens; first += chunk_tokens) {
+        const int count = std::min(chunk_tokens, tokens - static_cast<int>(first));
         for (std::ptrdiff_t t = 0; t < count; ++t) {
-          log_g[t] = work_.a[(first + t) * value_heads + head];
-          beta[t] = work_.b[(first + t) * value_heads + head];
+          log_g[t] = log_gate[(first + t) * value_heads];
+          beta[t] = step_size[(first + t) * value_heads];
         }
         kernels_.delta.chunk(s, q + first * conv, k + first * conv, conv, v + first * conv, conv, log_g, beta, count,
                              key_head, value_head, out + first * value_dim, value_dim, scratch);
       }
     }
-    if (!state.recurrent.f32(at)) state.recurrent.store(at, state_size, s);
+    if (!recurrent.f32(at)) recurrent.store(at, state_size, s);
   });
 }
 

@@ -27,10 +27,20 @@ struct Rows16 {
   float* sum = nullptr;         // [rows, cols/64]: scale * (sum of q), what the weight's bias multiplies
   float* high_scale = nullptr;  // [rows, cols/64]: 256 * scale
   float* high_sum = nullptr;    // [rows, cols/64]: high_scale * (sum of high)
+
+  /// The same from row `row` on.
+  Rows16 from(int row) const {
+    const std::ptrdiff_t at = std::ptrdiff_t{row} * cols, group = std::ptrdiff_t{row} * (cols / 64);
+    return {rows - row, cols, high + at, low + at, scale + group, sum + group, high_scale + group, high_sum + group};
+  }
 };
 
 /// Which planes of the activations a product takes: the high one alone halves the multiplications.
 enum class Planes { both, high };
+
+/// In which order multiply_f32 adds up a product: along a row of weights, lane by lane, or channel by channel of a tile
+/// of rows. The bits of a row of y follow from the order, never from the other rows of the call.
+enum class Additions { along_rows, by_tile };
 
 /// One row of activations in 16 bits: x ≈ scale * q in each group of 64, q = 256 high + low, |q| <= 32639.
 struct Row16 {
@@ -53,12 +63,13 @@ struct MatrixKernels {
   /// weights only.
   void (*multiply_rows)(const Matrix& w, int first, int last, const Rows16& x, Planes planes, const int* index,
                         int tokens, float* y, std::ptrdiff_t stride);
-  /// y[o - first] = sum_i W[o, i] x[i]. q4 and q8 weights only.
-  void (*multiply16)(const Matrix& w, int first, int last, const Row16& x, float* y);
+  /// The same for the rows x[index[0..tokens-1]], for few of them: each with the bits that it has alone.
+  void (*multiply16)(const Matrix& w, int first, int last, const Row16* x, const int* index, int tokens, float* y,
+                     std::ptrdiff_t stride);
   /// The exact path, every storage: f32 arithmetic only. x rows are x + index[t] * x_stride (index null: t). `scratch`
-  /// holds f32_scratch(w.in) floats.
+  /// holds f32_scratch(w.in) floats. Along rows is for few tokens, by tile for many.
   void (*multiply_f32)(const Matrix& w, int first, int last, const float* x, std::ptrdiff_t x_stride, const int* index,
-                       int tokens, float* y, std::ptrdiff_t stride, float* scratch);
+                       int tokens, Additions additions, float* y, std::ptrdiff_t stride, float* scratch);
   std::size_t (*f32_scratch)(int in);
   /// out [in] = row `row` of w (embedding).
   void (*dequantize_row)(const Matrix& w, int row, float* out);

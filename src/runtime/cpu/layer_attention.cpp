@@ -33,7 +33,7 @@ struct LayerAttention::State {
         config(config_of(a_shape)),
         kernel(kernels(options.isa)),
         pool(options.threads > 0 ? options.threads : available_cores()),
-        work(config, {options.precision, chunk_tokens, 1 << 20, pool.size(), cache::widest_vector(config, format)},
+        work(config, {options.precision, chunk_tokens, 1, 1 << 20, pool.size(), cache::widest_vector(config, format)},
              kernel),
         attention(config, format, options.precision, kernel, pool, work) {
     reads.resize(static_cast<std::size_t>(shape.kv_heads));
@@ -74,7 +74,7 @@ struct LayerAttention::State {
   ModelConfig config;
   const Kernels& kernel;
   ThreadPool pool;
-  WorkBuffers work;
+  Workspace work;
   Attention attention;
   std::vector<std::unique_ptr<codec::SignMatrix>> matrices;
   std::vector<LayerCacheStore> cache;  // one, made when its codecs are
@@ -96,7 +96,7 @@ void LayerAttention::feed(std::span<const float> keys, std::span<const float> va
     const std::size_t count = std::min<std::size_t>(keys.size() / row - done, chunk_tokens);
     std::copy_n(keys.data() + done * row, count * row, s.work.key);
     std::copy_n(values.data() + done * row, count * row, s.work.value);
-    s.attention.next(s.tokens, static_cast<int>(count));
+    s.attention.next(s.tokens, static_cast<int>(count), s.work.query);
     s.tokens += static_cast<int>(count);
     const auto store = [&](CacheSide& side, float* rows) {
       side.reserve(s.tokens);
@@ -116,7 +116,7 @@ int LayerAttention::tokens() const {
 void LayerAttention::attend(std::span<const float> query, int oldest_key, std::span<float> out) {
   State& s = *state_;
   for (std::size_t i = 0; i < query.size(); ++i) s.work.query[i] = query[i] * s.shape.scale;
-  s.attention.next(s.tokens - 1, 1);
+  s.attention.next(s.tokens - 1, 1, s.work.query);
   s.attention.attend(s.cache.front(), oldest_key);
   std::copy_n(s.work.query, out.size(), out.data());
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "runtime/cpu/work_buffers.h"
+#include "runtime/cpu/workspace.h"
 
 namespace tqkv::cpu {
 namespace {

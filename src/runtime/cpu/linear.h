@@ -4,17 +4,19 @@
 #include <cstddef>
 #include <span>
 
+#include "runtime/cpu/batch.h"
 #include "runtime/cpu/engine.h"
-#include "runtime/cpu/work_buffers.h"
+#include "runtime/cpu/workspace.h"
 
 namespace tqkv::cpu {
 
-/// `rows` rows of activations [rows, cols], in fast precision as 16-bit integers too.
+/// The rows of a batch [rows, cols], in fast precision as 16-bit integers too: those of the batch's single rows in
+/// `row16`, others in `rows16`, where they lie in the batch.
 struct Activations {
   const float* x = nullptr;
-  int rows = 0, cols = 0;
-  const Rows16* rows16 = nullptr;
-  const Row16* row16 = nullptr;
+  int cols = 0;
+  Row16* row16 = nullptr;    // [singles]; null: floats alone
+  Rows16* rows16 = nullptr;  // [rows]
 };
 
 /// One product y[t, :] = W x[t, :]; row t of y is at y + t * stride.
@@ -22,35 +24,33 @@ struct Product {
   const Matrix* w = nullptr;
   float* y = nullptr;
   std::ptrdiff_t stride = 0;
-  bool exact = false;            // in f32 whatever the precision
-  Planes planes = Planes::both;  // of many rows
+  bool exact = false;  // in f32 whatever the precision
+  Tolerance tolerance = Tolerance::none;
 };
 
 class Linear {
  public:
-  Linear(const CpuEngine& engine, WorkBuffers& work) : engine_(engine), work_(work) {}
+  Linear(const CpuEngine& engine, Workspace& work, const Batch& batch) : engine_(engine), work_(work), batch_(batch) {}
 
   /// Whether rows of `cols` channels are multiplied as integers.
   bool integer(int cols) const { return engine_.precision() == Precision::fast && cols % Matrix::group == 0; }
-  /// Quantizes x [rows, cols] into the work buffers when the precision is fast.
-  Activations activations(const float* x, int rows, int cols) const;
+  /// x [rows, cols], quantized into the workspace when the precision is fast.
+  Activations activations(const float* x, int cols) const;
+  /// Integers of rows first..first+count-1, where there are integers.
+  void quantize(const Activations& x, int first, int count) const;
   void multiply(std::span<const Product> products, const Activations& x) const;
 
-  /// Rows first..last-1 of one product on the calling thread.
+ private:
   void multiply_rows(const Product& product, const Activations& x, int first, int last, int worker) const;
 
- private:
   const CpuEngine& engine_;
-  WorkBuffers& work_;
+  Workspace& work_;
+  const Batch& batch_;
 };
 
-inline Planes planes_of(int bits) {
-  return bits == 8 ? Planes::high : Planes::both;
-}
-
-/// Output rows of one task. One token: about 256 KiB of weights that lie side by side, because memory is read fastest
-/// in long runs; many tokens: rows whose activations fit the caches.
-int rows_per_task(const Matrix& w, int tokens);
+/// Output rows of one task. Few tokens: about 128 KiB of weights that lie side by side, because memory is read fastest
+/// in long runs.
+int rows_per_task(const Matrix& w);
 inline int ceil_div(int a, int b) {
   return (a + b - 1) / b;
 }

@@ -1,4 +1,4 @@
-// Working memory of a session: what it allocates beside its cache.
+// Working memory: what forward passes need in addition to the caches and states of sessions.
 #pragma once
 #include <cstdint>
 
@@ -13,12 +13,13 @@ inline constexpr int logit_rows = 16;  // rows of logits computed at a time, whe
 struct WorkSize {
   Precision precision = Precision::fast;
   int chunk = 1;    // most tokens of one forward pass
+  int singles = 1;  // of them, most that are their session's only one
   int context = 1;  // most tokens to attend to; from 64 spans of keys on it makes no difference any more
   int threads = 1;
   int space = 0;  // floats of the widest decoded key or value, head_dim or more (cache::widest_vector)
 };
 
-/// Bytes of anonymous memory that a session takes beside cache and state.
+/// Bytes of anonymous memory that passes take, and one session's logits.
 std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size);
 
 }  // namespace tqkv::cpu

@@ -59,22 +59,23 @@ void CpuSession::save_tensor(const SessionTensor& tensor, const SavedText& text,
     case SessionPart::logits:
       return writer.write(std::as_bytes(logits()));
     case SessionPart::squares:
-      for (const auto& head : side_of(of_layer(caches_, config, tensor.layer), tensor).squares)
+      for (const auto& head : side_of(of_layer(state_.caches, config, tensor.layer), tensor).squares)
         writer.write(std::as_bytes(std::span(head)));
       return;
     case SessionPart::mean:
-      return writer.write(std::as_bytes(std::span(side_of(of_layer(caches_, config, tensor.layer), tensor).key_sum)));
+      return writer.write(
+          std::as_bytes(std::span(side_of(of_layer(state_.caches, config, tensor.layer), tensor).key_sum)));
     case SessionPart::recurrent:
-      return writer.write(of_layer(states_, config, tensor.layer).recurrent.raw());
+      return writer.write(of_layer(state_.states, config, tensor.layer).recurrent.raw());
     case SessionPart::convolution:
-      return writer.write(of_layer(states_, config, tensor.layer).convolution.raw());
+      return writer.write(of_layer(state_.states, config, tensor.layer).convolution.raw());
     case SessionPart::main:
     case SessionPart::first:
     case SessionPart::sink:
     case SessionPart::window:
       break;
   }
-  const SidePages& pages = pages_of(side_of(of_layer(caches_, config, tensor.layer), tensor), tensor.part);
+  const SidePages& pages = pages_of(side_of(of_layer(state_.caches, config, tensor.layer), tensor), tensor.part);
   std::vector<std::byte> page(cache::page_tokens * pages.bytes_per_token());
   const int end = tensor.first_token + tensor.tokens;
   for (int token = tensor.first_token; token < end; token += cache::page_tokens) {
@@ -85,9 +86,10 @@ void CpuSession::save_tensor(const SessionTensor& tensor, const SavedText& text,
 }
 
 void CpuSession::save(const std::filesystem::path& path, const SavedText& text) const {
-  const auto layout = cache::session_layout(engine_.config(), {format_, engine_.precision(), state_type_, position_,
-                                                               static_cast<int>(text.pending.size()), has_logits_});
-  const SessionIdentity identity{engine_.fingerprint(), format_, engine_.precision(), state_type_,
+  const auto layout =
+      cache::session_layout(engine_.config(), {state_.format, engine_.precision(), state_.type, position_,
+                                               static_cast<int>(text.pending.size()), !logits_.empty()});
+  const SessionIdentity identity{engine_.fingerprint(), state_.format, engine_.precision(), state_.type,
                                  std::string(engine_.kernels().isa)};
   cache::SessionWriter writer(path, cache::metadata_of(identity, text.next), layout);
   for (const SessionTensor& tensor : layout) save_tensor(tensor, text, writer);
@@ -106,29 +108,28 @@ void CpuSession::load_tensor(const SessionTensor& tensor, std::span<const std::b
       ids_ = values_in<int>(bytes);
       return;
     case SessionPart::logits:
-      has_logits_ = !bytes.empty();
-      if (has_logits_) copy_to(std::as_writable_bytes(std::span(work_.logits, bytes.size() / sizeof(float))));
+      logits_ = values_in<float>(bytes);
       return;
     case SessionPart::squares: {
-      CacheSide& side = side_of(of_layer(caches_, config, tensor.layer), tensor);
+      CacheSide& side = side_of(of_layer(state_.caches, config, tensor.layer), tensor);
       auto squares = values_in<double>(bytes);
       for (double& square : squares) square = square >= 0 ? square : 0;  // a mapped file may change after its check
       for (std::size_t head = 0; head < side.squares.size(); ++head) {
         auto& own = side.squares[head];
         std::copy_n(squares.begin() + static_cast<std::ptrdiff_t>(head * own.size()), own.size(), own.begin());
         if (position_ >= cache::page_tokens)
-          side.main_basis.push_back(codec::Basis::split(codec::strongest_channels(own), format_.seed, tensor.layer,
-                                                        static_cast<int>(head), config.head_dim));
+          side.main_basis.push_back(codec::Basis::split(codec::strongest_channels(own), state_.format.seed,
+                                                        tensor.layer, static_cast<int>(head), config.head_dim));
       }
       return;
     }
     case SessionPart::mean:
       return copy_to(
-          std::as_writable_bytes(std::span(side_of(of_layer(caches_, config, tensor.layer), tensor).key_sum)));
+          std::as_writable_bytes(std::span(side_of(of_layer(state_.caches, config, tensor.layer), tensor).key_sum)));
     case SessionPart::recurrent:
-      return copy_to(of_layer(states_, config, tensor.layer).recurrent.raw());
+      return copy_to(of_layer(state_.states, config, tensor.layer).recurrent.raw());
     case SessionPart::convolution:
-      return copy_to(of_layer(states_, config, tensor.layer).convolution.raw());
+      return copy_to(of_layer(state_.states, config, tensor.layer).convolution.raw());
     case SessionPart::main:
     case SessionPart::first:
     case SessionPart::sink:
@@ -139,7 +140,7 @@ void CpuSession::load_tensor(const SessionTensor& tensor, std::span<const std::b
 
 void CpuSession::load_pages(const SessionTensor& tensor, const cache::SessionReader& reader,
                             std::span<const SessionTensor> layout) {
-  SidePages& pages = pages_of(side_of(of_layer(caches_, engine_.config(), tensor.layer), tensor), tensor.part);
+  SidePages& pages = pages_of(side_of(of_layer(state_.caches, engine_.config(), tensor.layer), tensor), tensor.part);
   pages.start_at(tensor.first_token);
   reader.read(engine_.config(), layout, static_cast<std::size_t>(&tensor - layout.data()),
               [&](int first, int count, const std::byte* bytes) {

@@ -1,4 +1,4 @@
-#include "runtime/cpu/work_buffers.h"
+#include "runtime/cpu/workspace.h"
 
 #include <algorithm>
 #include <new>
@@ -9,7 +9,7 @@
 namespace tqkv::cpu {
 
 // Hands out aligned pieces of one block; without a block it only counts.
-class WorkBuffers::Arena {
+class Workspace::Arena {
  public:
   explicit Arena(std::byte* base) : base_(base) {}
   template <class T>
@@ -29,7 +29,7 @@ class WorkBuffers::Arena {
   std::size_t largest_ = 0;
 };
 
-void WorkBuffers::Free::operator()(std::byte* memory) const {
+void Workspace::Free::operator()(std::byte* memory) const {
   ::operator delete[](memory, std::align_val_t{64});
 }
 
@@ -63,26 +63,30 @@ Rows16 take_rows16(Arena& arena, std::size_t rows, int cols) {
 }
 
 template <class Arena>
-Row16 take_row16(Arena& arena, int cols) {
-  Row16 out;
-  out.cols = cols;
-  out.q = arena.template take<std::int16_t>(size(cols));
-  out.high = arena.template take<std::int8_t>(size(cols));
-  out.low = arena.template take<std::int8_t>(size(cols));
-  out.scale = arena.template take<float>(size(cols / Matrix::group + 1));
-  out.sum = arena.template take<float>(size(cols / Matrix::group + 1));
-  return out;
+std::vector<Row16> take_row16s(Arena& arena, std::size_t rows, int cols) {
+  std::vector<Row16> all(rows);
+  for (Row16& out : all) {
+    out.cols = cols;
+    out.q = arena.template take<std::int16_t>(size(cols));
+    out.high = arena.template take<std::int8_t>(size(cols));
+    out.low = arena.template take<std::int8_t>(size(cols));
+    out.scale = arena.template take<float>(size(cols / Matrix::group + 1));
+    out.sum = arena.template take<float>(size(cols / Matrix::group + 1));
+  }
+  return all;
 }
 
 }  // namespace
 
-void WorkBuffers::place(Arena& arena, const ModelConfig& c, const WorkSize& work, const Kernels& kernels) {
+void Workspace::lay_out(Arena& arena, const ModelConfig& c, const WorkSize& work, const Kernels& kernels) {
   const bool fast = work.precision == Precision::fast;
   const std::size_t t = size(work.chunk);
   const int space = work.space;
   const int inner =
       std::max(c.moe() ? c.moe_intermediate_size : c.intermediate_size, c.shared_expert_intermediate_size);
   const int widest_in = std::max({c.hidden_size, c.query_dim(), c.value_dim(), inner});
+  const int widest_row = std::max({c.hidden_size, c.query_dim(), c.value_dim()});
+  const std::size_t singles = size(work.singles);
   const int queries =
       block_tokens(c.num_attention_heads / c.num_key_value_heads) * (c.num_attention_heads / c.num_key_value_heads);
   const std::size_t head = size(c.head_dim);
@@ -93,12 +97,11 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, const WorkSize& work
   mixed = arena.take<float>(t * size(c.hidden_size));
   cosine = arena.take<float>(t * size(c.rotary_dim / 2));
   sine = arena.take<float>(t * size(c.rotary_dim / 2));
-  logits = arena.take<float>(size(c.vocab_size));
+  logit_x = arena.take<float>(logit_rows * size(c.hidden_size));
   if (fast) {
-    rows16 = take_rows16(arena, t, std::max({c.hidden_size, c.query_dim(), c.value_dim()}));
-    row16 = take_row16(arena, widest_in);
-    logit_row16.resize(logit_rows);
-    for (auto& row : logit_row16) row = take_row16(arena, c.hidden_size);
+    rows16 = take_rows16(arena, t, widest_row);
+    row16 = take_row16s(arena, singles, widest_row);
+    logit_row16 = take_row16s(arena, logit_rows, c.hidden_size);
   }
 
   const std::size_t layer = arena.mark();
@@ -129,18 +132,18 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, const WorkSize& work
     pair_expert = arena.take<int>(pairs);
     pair_weight = arena.take<float>(pairs);
     pair_place = arena.take<int>(pairs);
-    place_token = arena.take<int>(pairs);
+    place_pair = arena.take<int>(pairs);
+    place_row = arena.take<int>(pairs);
+    place = arena.take<int>(pairs);
     expert_begin = arena.take<int>(size(c.num_experts + 1));
     pair_out = arena.take<float>(pairs * size(c.hidden_size));
     shared_factor = arena.take<float>(t);
     shared_gate = arena.take<float>(t * size(c.shared_expert_intermediate_size));
     shared_up = arena.take<float>(t * size(c.shared_expert_intermediate_size));
     if (fast) shared16 = take_rows16(arena, t, c.shared_expert_intermediate_size);
+    if (fast) shared_row16 = take_row16s(arena, singles, c.shared_expert_intermediate_size);
   }
-  if (fast) {
-    inner16.resize(size(c.num_experts_per_tok) + 1);
-    for (auto& row : inner16) row = take_row16(arena, inner);
-  }
+  if (fast) inner16 = take_row16s(arena, singles * size(c.moe() ? c.num_experts_per_tok : 1), expert_inner);
 
   arena.rewind(arena.largest());
   workers.resize(size(work.threads));
@@ -169,22 +172,80 @@ void WorkBuffers::place(Arena& arena, const ModelConfig& c, const WorkSize& work
   }
 }
 
-std::uint64_t WorkBuffers::bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {
-  WorkBuffers counted;
+std::uint64_t Workspace::bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {
+  Workspace counted;
   Arena arena(nullptr);
-  counted.place(arena, config, size, kernels);
+  counted.lay_out(arena, config, size, kernels);
   return arena.largest();
 }
 
-WorkBuffers::WorkBuffers(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {
+Workspace::Workspace(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) : room(size) {
   const auto total = bytes(config, size, kernels);
   memory_.reset(new (std::align_val_t{64}) std::byte[total]);
   Arena arena(memory_.get());
-  place(arena, config, size, kernels);
+  lay_out(arena, config, size, kernels);
 }
 
 std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size) {
-  return WorkBuffers::bytes(config, size, kernels());
+  return Workspace::bytes(config, size, kernels()) + static_cast<std::uint64_t>(config.vocab_size) * sizeof(float);
+}
+
+WorkSize larger(const WorkSize& a, const WorkSize& b) {
+  return {a.precision,
+          std::max(a.chunk, b.chunk),
+          std::max(a.singles, b.singles),
+          std::max(a.context, b.context),
+          std::max(a.threads, b.threads),
+          std::max(a.space, b.space)};
+}
+
+namespace {
+
+bool covers(const WorkSize& has, const WorkSize& wanted) {
+  return has.chunk >= wanted.chunk && has.singles >= wanted.singles && has.context >= wanted.context &&
+         has.threads >= wanted.threads && has.space >= wanted.space;
+}
+
+}  // namespace
+
+Workspaces::Lease Workspaces::borrow(const WorkSize& room, const WorkSize& used) {
+  std::unique_ptr<Workspace> work;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!free_.empty()) {
+      work = std::move(free_.back());
+      free_.pop_back();
+    }
+  }
+  if (!work || !covers(work->room, room)) {
+    const WorkSize size = work ? larger(room, work->room) : room;
+    work.reset();  // before the larger one is there
+    work = std::unique_ptr<Workspace>(new Workspace(config_, size, kernels_));
+  }
+  work->touched_ = larger(used, work->touched_);
+  return {*this, std::move(work)};
+}
+
+void Workspaces::give_back(std::unique_ptr<Workspace> work) {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(work));
+}
+
+std::uint64_t Workspaces::bytes() const {
+  const std::lock_guard lock(mutex_);
+  std::uint64_t sum = 0;
+  for (const auto& work : free_) sum += Workspace::bytes(config_, work->room, kernels_);
+  return sum;
+}
+
+std::uint64_t Workspaces::growth(const WorkSize& used) const {
+  const std::lock_guard lock(mutex_);
+  const WorkSize* touched = free_.empty() ? nullptr : &free_.back()->touched_;
+  if (touched && covers(*touched, used)) return 0;
+  const std::uint64_t needed = Workspace::bytes(config_, touched ? larger(used, *touched) : used, kernels_);
+  const std::uint64_t there =
+      touched && touched->chunk > 0 ? Workspace::bytes(config_, *touched, kernels_) : std::uint64_t{0};
+  return needed - std::min(needed, there);
 }
 
 }  // namespace tqkv::cpu

@@ -1,9 +1,11 @@
-// WorkBuffers: the memory that one forward pass of up to `chunk` tokens works in, one allocation for a session. The
-// three kinds of block of a layer take turns in the same bytes.
+// Workspace: the memory that one forward pass works in, one allocation. The three kinds of block of a layer take turns
+// in the same bytes. An engine keeps the workspaces of its passes, one for each that is under way.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "runtime/cpu/kernels.h"
@@ -39,22 +41,23 @@ struct WorkerBuffers {          // one set a thread
   float* delta = nullptr;       // chunk_scratch, then [value_head_dim, key_head_dim]
 };
 
-struct WorkBuffers {
-  WorkBuffers(const WorkBuffers&) = delete;
-  WorkBuffers& operator=(const WorkBuffers&) = delete;
-  WorkBuffers(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
+struct Workspace {
+  WorkSize room;
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  Workspace(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
   /// Bytes that the constructor allocates.
   static std::uint64_t bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
 
-  // T = tokens of the chunk, H = hidden_size. Buffers that live through a layer:
+  // T = rows of the batch, S = single ones of them, H = hidden_size. Buffers that live through a layer:
   float* hidden = nullptr;  // [T, H] residual stream
   float* normed = nullptr;  // [T, H]
   float* mixed = nullptr;   // [T, H] output of a mixer or an MLP
   float* cosine = nullptr;  // [T, rotary/2]
   float* sine = nullptr;
   Rows16 rows16;                   // [T, widest input]
-  Row16 row16;                     // [widest input]
-  float* logits = nullptr;         // [vocab] of the last row
+  std::vector<Row16> row16;        // [S] of the widest input
+  float* logit_x = nullptr;        // [logit_rows, H]
   std::vector<Row16> logit_row16;  // [logit_rows] of H
 
   // Full attention:
@@ -79,29 +82,69 @@ struct WorkBuffers {
   int* pair_expert = nullptr;      // [T, per token]
   float* pair_weight = nullptr;    // [T, per token]
   int* pair_place = nullptr;       // [T, per token]: row of the pair in the order of experts
-  int* place_token = nullptr;      // [P]: token of that row
+  int* place_pair = nullptr;       // [P]: pair of that row
+  int* place_row = nullptr;        // [P]: row of the batch that the pair is of
+  int* place = nullptr;            // [P] or [T]: 0, 1, 2, …
   int* expert_begin = nullptr;     // [experts + 1]: rows of each expert
   float* gate = nullptr;           // [P, I]
   float* up = nullptr;             // [P, I]
   Rows16 many16;                   // [P, I]
-  std::vector<Row16> inner16;      // [per token + 1] of I
+  std::vector<Row16> inner16;      // [S, per token] of I
   float* pair_out = nullptr;       // [P, H]
   float* shared_factor = nullptr;  // [T]
   float* shared_gate = nullptr;    // [T, I of the shared expert]
   float* shared_up = nullptr;
-  Rows16 shared16;  // [T, I of the shared expert]
+  Rows16 shared16;                  // [T, I of the shared expert]
+  std::vector<Row16> shared_row16;  // [S] of the same
 
   std::vector<WorkerBuffers> workers;
   std::vector<float> many_logits;  // [logit_rows, vocab], where every row is asked for: not in bytes()
 
  private:
+  friend class Workspaces;
   struct Free {
     void operator()(std::byte* memory) const;
   };
   class Arena;
-  void place(Arena& arena, const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
-  WorkBuffers() = default;
+  void lay_out(Arena& arena, const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
+  Workspace() = default;
   std::unique_ptr<std::byte[], Free> memory_;
+  WorkSize touched_{Precision::fast, 0, 0, 0, 0, 0};  // memory is taken when it is first touched
 };
+
+/// The workspaces of an engine. A pass borrows one; the next pass finds it again.
+class Workspaces {
+ public:
+  Workspaces(const ModelConfig& config, const Kernels& kernels) : config_(config), kernels_(kernels) {}
+  class Lease {
+   public:
+    Lease(Workspaces& owner, std::unique_ptr<Workspace> work) : owner_(owner), work_(std::move(work)) {}
+    ~Lease() { owner_.give_back(std::move(work_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    Workspace& operator*() const { return *work_; }
+
+   private:
+    Workspaces& owner_;
+    std::unique_ptr<Workspace> work_;
+  };
+  /// One with room for `room`, of which a pass touches `used`.
+  Lease borrow(const WorkSize& room, const WorkSize& used);
+  /// Bytes that a pass would take beyond those that were touched before.
+  std::uint64_t growth(const WorkSize& used) const;
+  /// Of all that are there and in no pass.
+  std::uint64_t bytes() const;
+
+ private:
+  void give_back(std::unique_ptr<Workspace> work);
+
+  const ModelConfig& config_;
+  const Kernels& kernels_;
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> free_;
+};
+
+/// Room for either.
+WorkSize larger(const WorkSize& a, const WorkSize& b);
 
 }  // namespace tqkv::cpu

@@ -1,0 +1,44 @@
+#include "runtime/cpu/batch.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace tqkv::cpu {
+namespace {
+
+Run alone(const Segment& segment) {
+  Run run{segment.first, segment.rows(), segment.rows() == 1, {}, additions_of(segment.rows())};
+  if (!run.single) run.bits = segment.state->activations;
+  return run;
+}
+
+auto order(const Segment& segment) {
+  const Run run = alone(segment);
+  return std::tuple(!run.single, run.bits.expert_input, run.bits.tolerant, run.additions);
+}
+
+}  // namespace
+
+Batch::Batch(std::vector<Segment> segments) : segments_(std::move(segments)) {
+  std::stable_sort(segments_.begin(), segments_.end(),
+                   [](const Segment& a, const Segment& b) { return order(a) < order(b); });
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    Segment& segment = segments_[i];
+    segment.first = rows_;
+    rows_ += segment.rows();
+    const Run run = alone(segment);
+    if (run.single) ++singles_;
+    if (!runs_.empty() && runs_.back().like(run))
+      runs_.back().count += run.count;
+    else
+      runs_.push_back(run);
+    segment_of_.insert(segment_of_.end(), segment.ids.size(), static_cast<int>(i));
+    run_of_.insert(run_of_.end(), segment.ids.size(), static_cast<int>(runs_.size()) - 1);
+  }
+}
+
+const Segment& Batch::segment_of(const CpuState& state) const {
+  return *std::find_if(segments_.begin(), segments_.end(), [&](const Segment& one) { return one.state == &state; });
+}
+
+}  // namespace tqkv::cpu

@@ -1,0 +1,71 @@
+// CpuState: what one session keeps on the CPU. The attention layers have pages of keys and values, the linear ones a
+// state of fixed size.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/cpu/layer_cache.h"
+#include "tqkv/engine.h"
+
+namespace tqkv::cpu {
+
+/// Floats kept between forward passes, as f32 or bf16.
+class StateArray {
+ public:
+  StateArray(std::size_t size, bool bf16) : bf16_(bf16), bytes_(size * (bf16 ? 2 : 4)) {}
+  void load(std::size_t first, std::size_t count, float* out) const;
+  void store(std::size_t first, std::size_t count, const float* values);
+  /// The floats themselves when they are f32, else null.
+  float* f32(std::size_t first);
+  std::uint64_t bytes() const { return bytes_.size(); }
+  /// As they are kept.
+  std::span<std::byte> raw() { return bytes_; }
+  std::span<const std::byte> raw() const { return bytes_; }
+
+ private:
+  bool bf16_;
+  std::vector<std::byte> bytes_;
+};
+
+/// What a linear layer remembers.
+struct LayerState {
+  StateArray recurrent;    // [value heads, value_head_dim, key_head_dim]
+  StateArray convolution;  // [kernel - 1, conv_dim], oldest first
+};
+
+/// What going back to a position needs; pages before it are still there.
+struct CpuStateSnapshot {
+  struct Sides {
+    SideSnapshot keys, values;
+  };
+  std::vector<LayerState> states;
+  std::vector<Sides> sides;  // of the attention layers
+  std::uint64_t bytes() const;
+};
+
+struct CpuState {
+  /// `format` is effective: plain sides are f32 under f32 precision.
+  CpuState(const ModelConfig& config, const KvFormat& format, Precision precision, StateType type);
+  /// Makes room for the tokens below `tokens`.
+  void reserve(int tokens);
+  CpuStateSnapshot snapshot() const;
+  void restore(const CpuStateSnapshot& snapshot, int position);
+  CacheBytes bytes(int tokens) const;
+
+  KvFormat format;
+  StateType type;
+  ActivationBits activations;
+  double encode_seconds = 0;
+  std::vector<LayerCacheStore> caches;  // attention layers, in order
+  std::vector<LayerState> states;       // linear layers, in order
+
+ private:
+  /// Of `side`, with its S, made where there is none like it yet.
+  codec::SideCodec codec_of(const SideFormat& side, int dim);
+
+  std::vector<std::unique_ptr<codec::SignMatrix>> matrices_;  // S of keys and of values, where they keep signs
+};
+
+}  // namespace tqkv::cpu
