@@ -102,6 +102,45 @@ std::vector<MemoryPlan> plan_benchmark(const ModelConfig& config, std::uint64_t 
 /// Throws Error(usage) for options that make no sense, Error(input) when there are fewer than ids_needed() ids.
 BenchmarkReport run_benchmark(const Engine& engine, std::span<const int> ids, const BenchmarkOptions& options);
 
+/// Many sessions in one step (Engine::step): tokens per second of all of them together.
+struct SessionsOptions {
+  std::vector<KvFormat> formats;                 ///< no format twice
+  std::vector<int> sessions = {1, 2, 4, 8, 16};  ///< how many decode together
+  int depth = 256;                               ///< tokens of each before the first step
+  int steps = 32;                                ///< timed, one token for each session
+  int trials = 5;                                ///< rounds; each runs every number of sessions
+  StateType state = StateType::f32;
+  int prefill_chunk = 2048;
+  std::string model, ids;                          ///< names for the report
+  std::function<void(std::string_view)> progress;  ///< called with one line before each part
+};
+
+struct SessionsRun {
+  KvFormat format;  ///< effective
+  int sessions = 0;
+  std::vector<double> tps;  ///< of each round: tokens per second, all sessions together
+  std::uint64_t bytes = 0;  ///< that a step reads and writes, as the figures below expect it
+  double bound = 1;         ///< tokens per second against one session, if bytes were all that counts
+};
+
+struct SessionsReport {
+  std::string model, shape, fingerprint;
+  DeviceReport device;
+  StateType state = StateType::f32;
+  int prefill_chunk = 0, depth = 0, steps = 0;
+  std::string ids;
+  std::vector<SessionsRun> runs;  ///< by format as asked, then by sessions upward
+};
+
+/// Ids that run_sessions() needs: every session has its own. Throws Error(usage) for options that make no sense.
+int ids_needed(const SessionsOptions& options);
+/// The memory plan of each format with all sessions open.
+std::vector<MemoryPlan> plan_sessions(const ModelConfig& config, std::uint64_t weight_bytes,
+                                      const DeviceOptions& device, const SessionsOptions& options);
+SessionsReport run_sessions(const Engine& engine, std::span<const int> ids, const SessionsOptions& options);
+std::string to_json(const SessionsReport& report);   ///< schema 1
+std::string to_table(const SessionsReport& report);  ///< for a terminal of 110 columns
+
 std::string to_json(const BenchmarkReport& report);   ///< schema 1
 std::string to_table(const BenchmarkReport& report);  ///< for a terminal of 110 columns
 

@@ -12,6 +12,7 @@
 #include "model/weights.h"
 #include "runtime/cpu/scratch.h"
 #include "runtime/running.h"
+#include "runtime/weight_reads.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -42,7 +43,8 @@ std::uint64_t scratch_at(const ModelConfig& config, const KvFormat& held, int to
   const int threads = request.threads > 0 ? request.threads : available_cores();
   const int chunk = std::min(request.prefill_chunk, tokens);
   const std::uint64_t bf16_token = 4 * static_cast<std::uint64_t>(config.kv_dim());
-  return cpu::scratch_bytes(config, {request.precision, chunk, 1, tokens, threads, cache::widest_vector(config, held)}) +
+  return cpu::scratch_bytes(config,
+                            {request.precision, chunk, 1, tokens, threads, cache::widest_vector(config, held)}) +
          (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
 }
 
@@ -86,34 +88,15 @@ int largest_context(const ModelConfig& config, const KvFormat& held, const PlanR
   return tokens_of(fit);
 }
 
-// What one token of decode reads of the weights: all of the dense ones, its share of the experts, one row of an
-// embedding that is not the head as well.
-struct Reads {
-  std::uint64_t dense = 0, experts = 0, experts_total = 0;
-};
-
-Reads reads_per_token(const ModelConfig& config) {
-  Reads reads;
-  for (const WeightKind& kind : expected_weights(config)) {
-    if (kind.kind == "experts" && config.moe()) {
-      reads.experts_total = kind.bytes;
-      reads.experts = kind.bytes / static_cast<std::uint64_t>(config.num_experts) *
-                      static_cast<std::uint64_t>(config.num_experts_per_tok);
-    } else if (kind.kind != "embedding" || config.tie_word_embeddings) {
-      reads.dense += kind.bytes;
-    }
-  }
-  return reads;
-}
-
 // Dense weights are touched at every token and stay; experts come and go.
 std::uint64_t disk_bytes_per_token(const ModelConfig& config, std::uint64_t room) {
-  const Reads reads = reads_per_token(config);
-  if (room < reads.dense) return reads.experts + (reads.dense - room);
-  if (reads.experts_total == 0) return 0;
-  const std::uint64_t resident = std::min(room - reads.dense, reads.experts_total);
-  const double absent = 1.0 - static_cast<double>(resident) / static_cast<double>(reads.experts_total);
-  return static_cast<std::uint64_t>(absent * static_cast<double>(reads.experts));
+  const WeightReads reads = weight_reads(config);
+  const auto experts = static_cast<std::uint64_t>(reads.of_experts(1));
+  if (room < reads.dense) return experts + (reads.dense - room);
+  if (reads.experts == 0) return 0;
+  const std::uint64_t resident = std::min(room - reads.dense, reads.experts);
+  const double absent = 1.0 - static_cast<double>(resident) / static_cast<double>(reads.experts);
+  return static_cast<std::uint64_t>(absent * static_cast<double>(experts));
 }
 
 std::string size(std::uint64_t bytes) {

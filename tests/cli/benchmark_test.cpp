@@ -56,6 +56,61 @@ TEST_CASE("benchmark of one backend has its trials and summary at the top level 
   CHECK(report["runs"][0]["mean_kl"].get<double>() > 0);
 }
 
+TEST_CASE("benchmark --sessions times several sessions in one step, next to what bytes allow") {
+  const test::TemporaryDirectory folder;
+  const auto path = folder.path() / "sessions.json";
+  const std::vector<std::string> command{"benchmark",
+                                         "pocket",
+                                         "--backend",
+                                         "turboquant,default",
+                                         "--sessions",
+                                         "4,1,4",
+                                         "--prompt-tokens",
+                                         "20",
+                                         "--generation-tokens",
+                                         "3",
+                                         "--trials",
+                                         "2",
+                                         "--output",
+                                         path.string()};
+  const auto result = run_tqkv(command);
+  CHECK(result.exit_code == 0);
+  CHECK(contains(result.output, "20 tokens each, then 3 steps, 2 rounds"));
+  CHECK(contains(result.output, "share of the gain"));
+  const json report = json::parse(read_text(path));
+  CHECK(report["kind"] == "sessions");
+  CHECK(report["settings"]["depth"] == 20);
+  REQUIRE(report["runs"].size() == 4);
+  for (int format = 0; format < 2; ++format) {
+    const json &one = report["runs"][2 * format], &four = report["runs"][2 * format + 1];
+    CHECK(one["sessions"] == 1);
+    CHECK(four["sessions"] == 4);
+    CHECK(one["format"] == four["format"]);
+    CHECK(one["ratio_to_one"]["median"] == 1);
+    CHECK(one["bound"] == 1);
+    // 16 experts, 4 chosen: weights are read once, states four times.
+    CHECK(four["bound"].get<double>() > 1.2);
+    CHECK(four["bound"].get<double>() < 4);
+    CHECK(four["bytes_per_step"].get<double>() * four["bound"].get<double>() ==
+          doctest::Approx(4 * one["bytes_per_step"].get<double>()).epsilon(1e-3));
+    REQUIRE(four["tps"].size() == 2);
+    CHECK(four["tps"][0].get<double>() > 0);
+  }
+  const auto refused = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"benchmark", "pocket", "--sessions", "1,2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto wrong = run_tqkv(arguments);
+    CHECK(wrong.exit_code == 2);
+    return wrong.error;
+  };
+  CHECK(contains(refused({"--prompt-tokens", "4,5"}), "--prompt-tokens: --sessions needs one number, 2 were given"));
+  CHECK(contains(refused({"--depth", "4"}), "--depth excludes --sessions"));
+  CHECK(contains(refused({"--prompt-tokens", "1000000"}), "made for at most 32768"));
+  const auto compared = run_tqkv({"compare", path.string(), path.string()});
+  CHECK(compared.exit_code == 1);
+  CHECK(contains(compared.error, "is a sessions file, a benchmark file was expected"));
+}
+
 TEST_CASE("benchmark takes its ids from a text, and refuses one that is too short") {
   const test::TemporaryDirectory folder;
   const std::string text =
