@@ -113,16 +113,18 @@ void rate(benchmark::State& state, const char* name, double per_iteration) {
 
 // ---- matrices
 
-void multiply_one(benchmark::State& state, Matrix::Storage storage, int out, int in) {
+void multiply_few(benchmark::State& state, Matrix::Storage storage, int out, int in, int tokens) {
   ColdMatrices w(storage, out, in);
   Activations x(1, in);
   kernel->matrix.quantize16(x.x.data(), &x.one);
-  std::vector<float> y(size(out));
+  std::vector<float> y(size(tokens) * size(out));
+  const std::vector<int> same(size(tokens));  // one row as often
   for ([[maybe_unused]] auto _ : state) {
-    kernel->matrix.multiply16(w.next(), 0, out, &x.one, nullptr, 1, y.data(), 0);
+    kernel->matrix.multiply16(w.next(), 0, out, &x.one, same.data(), tokens, y.data(), out);
     benchmark::ClobberMemory();
   }
   rate(state, "GB/s", w.bytes());
+  rate(state, "GMAC/s", static_cast<double>(tokens) * out * in);
 }
 
 void multiply_many(benchmark::State& state, Matrix::Storage storage, Planes planes, int out, int in, int tokens) {
@@ -316,8 +318,10 @@ void add_benchmarks() {
   const auto add = [](const std::string& name, auto run) { benchmark::RegisterBenchmark(name.c_str(), run); };
   for (const auto& [storage, name] : {std::pair{Storage::q4, "q4"}, std::pair{Storage::q8, "q8"}}) {
     for (const auto& [out, in] : {std::pair{8192, hidden}, std::pair{inner, hidden}, std::pair{hidden, inner}})
-      add("multiply16/" + std::string(name) + "/" + std::to_string(out) + "x" + std::to_string(in),
-          [=, s = storage, o = out, i = in](benchmark::State& state) { multiply_one(state, s, o, i); });
+      for (const int tokens : {1, 4, 16})
+        add("multiply16/" + std::string(name) + "/" + std::to_string(out) + "x" + std::to_string(in) +
+                "/tokens:" + std::to_string(tokens),
+            [=, s = storage, o = out, i = in](benchmark::State& state) { multiply_few(state, s, o, i, tokens); });
     for (const auto& [planes, which] : {std::pair{Planes::both, "both"}, std::pair{Planes::high, "high"}})
       for (const int tokens : {16, 64, 512})
         add("multiply_rows/" + std::string(name) + "/" + which + "/512x2048/tokens:" + std::to_string(tokens),
