@@ -134,6 +134,7 @@ struct EvaluationGroup {
 /// A file of tqkv tune.
 struct TuningData {
   std::string file, model, text, chosen;
+  bool goal_reached = true;
   std::uint64_t tokens = 0, held_out_tokens = 0, bytes_per_token = 0, default_bytes_per_token = 0, fixed_bytes = 0;
   double predicted_kl = 0;
   struct Side {
