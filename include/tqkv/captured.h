@@ -33,7 +33,7 @@ struct CapturedText {
   std::vector<CapturedLayer> layers;  ///< model by model, in the order of layers
 };
 /// Throws Error(io) for a file that cannot be read, Error(input), naming the tensor, for one that lacks a tensor, or
-/// has shapes, positions or numbers that cannot be.
+/// has shapes, positions or numbers that cannot be: vectors have those of f16, up to 65,504.
 CapturedText read_captured(const std::filesystem::path& file);
 /// The same of the bytes of a file. `where` starts every message.
 CapturedText parse_captured(std::span<const std::byte> file, const std::string& where);
@@ -62,7 +62,8 @@ struct CapturedEvaluation {
   std::vector<CapturedFigures> figures;
 };
 /// Every format on every layer, in the order of layers. Throws Error(format), before any work, for a format that cannot
-/// store these vectors or names layers that the file does not have.
+/// store these vectors, names layers that the file does not have, or that a session of a model with these layers
+/// refuses.
 CapturedEvaluation evaluate_captured(const CapturedText& text, std::span<const KvFormat> formats,
                                      std::span<const Precision> precisions, const DeviceOptions& options,
                                      const std::function<void(std::string_view)>& progress = {});
@@ -70,7 +71,8 @@ CapturedEvaluation evaluate_captured(const CapturedText& text, std::span<const K
 /// A format over all layers of a model; root mean squares of the two errors.
 struct CapturedMeans {
   const CapturedFigures* worst = nullptr;  ///< the layer with the largest KL
-  double kl = 0, score_error = 0, output_error = 0, k_distortion = 0, v_distortion = 0;
+  int layers = 0;
+  double bits = 0, kl = 0, score_error = 0, output_error = 0, k_distortion = 0, v_distortion = 0;
 };
 /// Formats and precisions in the order of their first figures, which must outlive the result.
 std::vector<CapturedMeans> means_of(const std::vector<CapturedFigures>& figures, const std::string& model);

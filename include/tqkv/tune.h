@@ -69,9 +69,10 @@ struct Tuning {
   bool finished = false;  ///< what follows is set
   std::vector<TuneSide> sides;
   KvFormat chosen;
-  double predicted_kl = 0;  ///< sum of what its sides cost alone
-  /// What the result is held against: the chosen one first, the same bytes without layers of their own, turboquant of
-  /// 4 bits without options, and the program's default last.
+  bool goal_reached = true;  ///< false: of a goal of KL, which no format that was tried reaches; this one is nearest
+  double predicted_kl = 0;   ///< sum of what its sides cost alone
+  /// What the result is held against: the chosen one first, for a budget the best with layers of their own, the same
+  /// bytes without them, turboquant of 4 bits without options, and the program's default last.
   std::vector<std::string> compared;
   std::uint64_t bytes_per_token = 0, default_bytes_per_token = 0;
   std::uint64_t fixed_bytes = 0;  ///< window, sink and mean, whatever the length of the text
@@ -87,7 +88,7 @@ class Tuner {
   Tuner(Tuner&&) noexcept;
 
   const Tuning& tuning() const;
-  /// Passes over a text that are left, at most.
+  /// Passes over a text that are left, about.
   int passes() const;
   MemoryPlan plan(std::uint64_t weight_bytes, const DeviceOptions& device) const;
   /// Bytes of the two files of reference logits, in the folder of temporary files.

@@ -66,7 +66,7 @@ fs::path temporary_name(const fs::path& path, unsigned random) {
 }  // namespace
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
-  const Descriptor file(open_retrying(path, O_RDONLY));
+  const Descriptor file(open_retrying(path, O_RDONLY | O_NONBLOCK));  // a pipe would wait for its writer
   if (file.value < 0) fail(path, "cannot be opened", errno);
   struct stat status {};
   if (::fstat(file.value, &status) != 0) fail(path, "cannot be read", errno);

@@ -16,7 +16,7 @@ namespace tqkv {
 /// A file mapped read-only.
 class MappedFile {
  public:
-  /// Throws Error(io).
+  /// Throws Error(io), at once for what is no regular file.
   explicit MappedFile(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

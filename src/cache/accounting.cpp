@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/error_text.h"
 #include "codec/side_codec.h"
 #include "tqkv/error.h"
 
@@ -83,29 +84,27 @@ void for_each_side(const KvFormat& format, const Each& each) {
   }
 }
 
-// Layers with sides of their own are attention layers, and compressed ones are left.
-void check_layers(const ModelConfig& config, const KvFormat& format) {
-  if (format.layers.empty()) return;
+[[noreturn]] void refuse(const KvFormat& format, const std::string& problem) {
+  throw Error(ErrorKind::format, fmt::format("cache format `{}`: {}", format.canonical(), problem));
+}
+
+std::vector<int> attention_layers_of(const ModelConfig& config) {
   std::vector<int> attention;
-  bool compressed = false;
-  for (int layer = 0; layer < config.num_layers(); ++layer) {
-    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
-    const auto sides = format.sides(layer, static_cast<int>(attention.size()), config.attention_layers());
-    for (const SideFormat& side : {sides.k, sides.v}) compressed = compressed || side.kind != SideFormat::Kind::plain;
-    attention.push_back(layer);
-  }
+  for (int layer = 0; layer < config.num_layers(); ++layer)
+    if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) attention.push_back(layer);
+  return attention;
+}
+
+// Layers with sides of their own are attention layers.
+void check_named(const ModelConfig& config, std::span<const int> attention, const KvFormat& format) {
   for (const auto& own : format.layers) {
     if (std::find(attention.begin(), attention.end(), own.layer) != attention.end()) continue;
-    throw Error(
-        ErrorKind::format,
-        fmt::format("cache format `{}`: {}: the layers with a key-value cache are {}", format.canonical(),
-                    own.layer < config.num_layers() ? fmt::format("layer {} has a recurrent state instead", own.layer)
-                                                    : fmt::format("there is no layer {}", own.layer),
-                    fmt::join(attention, ", ")));
+    refuse(format, fmt::format("{}: the layers with a key-value cache are {}",
+                               own.layer < config.num_layers()
+                                   ? fmt::format("layer {} has a recurrent state instead", own.layer)
+                                   : fmt::format("there is no layer {}", own.layer),
+                               fmt::join(attention, ", ")));
   }
-  if (!compressed)
-    throw Error(ErrorKind::format, fmt::format("cache format `{}`: layers leaves nothing to compress: ask for baseline",
-                                               format.canonical()));
 }
 
 }  // namespace
@@ -158,14 +157,40 @@ CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int to
   return bytes;
 }
 
+void check_side(const KvFormat& format, const SideFormat& side, int head_dim) {
+  try {
+    codec::side_codec(side, head_dim);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::format) throw;
+    refuse(format, std::string(problem_of(error)));
+  }
+}
+
+void check_layers(std::span<const int> attention_layers, const KvFormat& format) {
+  const int count = static_cast<int>(attention_layers.size());
+  if (format.backend == Backend::baseline || (count == 0 && format.boundary == 0)) return;
+  bool any = false, keys = false;
+  for (int index = 0; index < count; ++index) {
+    const auto sides = format.sides(attention_layers[static_cast<std::size_t>(index)], index, count);
+    const bool in_boundary = index < format.boundary || index >= count - format.boundary;
+    const bool k = sides.k.kind != SideFormat::Kind::plain, v = sides.v.kind != SideFormat::Kind::plain;
+    any = any || (!in_boundary && (k || v));
+    keys = keys || k;
+  }
+  if (!any && format.boundary > 0)
+    refuse(format, fmt::format("{} layers at each end leave none of the {} attention layers compressed",
+                               format.boundary, count));
+  if (!any) refuse(format, "layers leaves nothing to compress: ask for baseline");
+  if (format.mean > 0 && !keys)
+    refuse(format, fmt::format("mean={} is for compressed keys, and layers leaves all of them plain: leave mean out",
+                               format.mean));
+}
+
 void check_format(const ModelConfig& config, const KvFormat& format) {
-  for_each_side(format, [&](const SideFormat& side) { codec::side_codec(side, config.head_dim); });
-  check_layers(config, format);
-  const int layers = config.attention_layers();
-  if (format.boundary > 0 && 2 * format.boundary >= layers)
-    throw Error(ErrorKind::format,
-                fmt::format("cache format `{}`: {} layers at each end leave none of the {} attention layers compressed",
-                            format.canonical(), format.boundary, layers));
+  for_each_side(format, [&](const SideFormat& side) { check_side(format, side, config.head_dim); });
+  const std::vector<int> attention = attention_layers_of(config);
+  check_named(config, attention, format);
+  check_layers(attention, format);
 }
 
 }  // namespace tqkv::cache

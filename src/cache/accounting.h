@@ -2,6 +2,7 @@
 // figures printed are the figures allocated.
 #pragma once
 #include <cstdint>
+#include <span>
 
 #include "tqkv/engine.h"
 #include "tqkv/kv_format.h"
@@ -23,7 +24,13 @@ CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int to
 int widest_vector(const ModelConfig& config, const KvFormat& format);
 /// How a split side stores tokens 0 to 255, before its channels are chosen: turboquant of one bit more.
 SideFormat format_before_split(const SideFormat& split);
-/// Throws Error(format) when some side cannot store head_dim channels, or when the boundary leaves no layer compressed.
+/// Throws Error(format), naming the format, when some side cannot store head_dim channels, when `layers` names one
+/// that has no key-value cache, or as check_layers() does.
 void check_format(const ModelConfig& config, const KvFormat& format);
+/// Throws Error(format), naming the format, when `side` of it cannot store head_dim channels.
+void check_side(const KvFormat& format, const SideFormat& side, int head_dim);
+/// Of a format on these attention layers, whose numbers are those of the model. Throws Error(format), naming the
+/// format, when layers or a boundary leave nothing compressed, or a mean no compressed keys.
+void check_layers(std::span<const int> attention_layers, const KvFormat& format);
 
 }  // namespace tqkv::cache

@@ -95,6 +95,7 @@ KvFormat KvFormat::in_f32() const {
     widen(own.k);
     widen(own.v);
   }
+  std::erase_if(format.layers, [&](const LayerSides& own) { return own.k == format.k && own.v == format.v; });
   return format;
 }
 

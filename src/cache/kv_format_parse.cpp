@@ -289,11 +289,12 @@ int tokens_of(const Entry& entry, std::string_view key) {
   return *value;
 }
 
-// The tokens that a mean is of stay plain, so a sink holds them.
+// The tokens that a mean is of stay plain, so a sink holds them. Layers are set before.
 void set_mean(const Entry& entry, KvFormat& format) {
   format.mean = tokens_of(entry, "mean");
   if (format.mean == 0) return;
-  if (format.k.kind == SideFormat::Kind::plain)
+  const auto plain_keys = [](const auto& sides) { return sides.k.kind == SideFormat::Kind::plain; };
+  if (plain_keys(format) && std::all_of(format.layers.begin(), format.layers.end(), plain_keys))
     refuse(entry.text,
            fmt::format("mean={} is for compressed keys, and k={} leaves them plain", format.mean, format.k.bits));
   if (entry.value("sink") && format.sink < format.mean)
@@ -315,6 +316,15 @@ void set_boundary(const Entry& entry, KvFormat& format) {
   if (*layers > 0 && bits == "8") format.edge = affine_8();
 }
 
+// A quarter of the channels of a split side has one bit more, of which there are at most 5.
+void check_split(const Entry& entry, const Draft& draft, bool keys, int bits, std::string_view where) {
+  if (!draft.settings.split || !draft.rules(keys).has("split") || bits >= 16 || bits <= 4) return;
+  refuse(entry.text,
+         fmt::format("split gives a quarter of the channels one bit more, so that {}={} has too many: there "
+                     "are 2, 3, 4 with it",
+                     where, bits));
+}
+
 // A side of a listed layer: of the backend where it has these bits, else affine of 8 bits, or plain.
 SideFormat listed_side(const Entry& entry, Draft draft, bool keys, std::string_view text) {
   const std::vector<int>& own = keys ? draft.k_rules.k_bits : draft.v_rules.v_bits;
@@ -323,6 +333,7 @@ SideFormat listed_side(const Entry& entry, Draft draft, bool keys, std::string_v
   choices.insert(choices.end(), {16, 32});
   const int bits = chosen(entry, keys ? "layers: k" : "layers: v", text, choices);
   if (bits == 8 && !contains(own, 8)) return affine_8();
+  check_split(entry, draft, keys, bits, keys ? "layers: k" : "layers: v");
   Side& side = draft.side(keys);
   if (side.bits != bits) side.states = 0;  // the default of these bits
   side.bits = bits;
@@ -351,6 +362,10 @@ void set_layers(const Entry& entry, const Draft& draft, KvFormat& format) {
       (keys ? sides.k : sides.v) = listed_side(entry, draft, keys, part.substr(2));
     }
     for (const int one : waiting) {
+      if (sides.k == format.k && sides.v == format.v)
+        refuse(entry.text, fmt::format("layers={} gives layer {} the bits that it has anyway: name others, or leave it "
+                                       "out",
+                                       *text, one));
       sides.layer = one;
       for (const KvFormat::LayerSides& other : format.layers)
         if (other.layer == one) refuse(entry.text, fmt::format("layers={} names layer {} twice", *text, one));
@@ -361,7 +376,6 @@ void set_layers(const Entry& entry, const Draft& draft, KvFormat& format) {
   if (!waiting.empty())
     refuse(entry.text, fmt::format("layers={} does not say the bits of layer {}: end a list with /k=N, /v=N or both",
                                    *text, waiting.back()));
-  std::erase_if(format.layers, [&](const auto& one) { return one.k == format.k && one.v == format.v; });
   std::sort(format.layers.begin(), format.layers.end(), [](const auto& a, const auto& b) { return a.layer < b.layer; });
 }
 
@@ -420,9 +434,7 @@ KvFormat understand(const Entry& entry) {
     settings.projection = *text == "gaussian" ? Projection::gaussian : Projection::orthogonal;
   }
   const int k = settings.k.bits;
-  for (const bool keys : {true, false})
-    if (settings.split && draft.rules(keys).has("split") && draft.coded(keys) && draft.side(keys).bits > 4)
-      refuse(entry.text, "split gives a quarter of the channels one bit more: k and v of 2, 3 or 4 bits");
+  for (const bool keys : {true, false}) check_split(entry, draft, keys, draft.side(keys).bits, keys ? "k" : "v");
   if (entry.backend == Backend::qjl && k >= 16)
     refuse(entry.text, "qjl without its keys is affine values alone: ask for mlx_quant");
   if (entry.backend == Backend::sketch && k >= 16)
@@ -437,9 +449,9 @@ KvFormat understand(const Entry& entry) {
   }
   format.window = tokens_of(entry, "window");
   format.sink = tokens_of(entry, "sink");
-  set_mean(entry, format);
   set_boundary(entry, format);
   set_layers(entry, draft, format);
+  set_mean(entry, format);
   return format;
 }
 
@@ -448,11 +460,12 @@ void set_key(Entry& entry, const std::string& key, const std::string& value) {
   const auto refuse_use = [&](const std::string& problem) {
     throw Error(ErrorKind::usage, fmt::format("cache format `{}`: {}", entry.text, problem));
   };
+  if (value.empty())
+    refuse_use(fmt::format("an option sets the key `{}` to nothing: give it a value, or leave it out", key));
   if (entry.backend == Backend::baseline || key == "table" || !has_key(entry, key))
     refuse_use(
         fmt::format("{} has no key `{}`, which an option sets to {} for every format: set it in those that have it",
                     entry.title(), key, value));
-  if (value.empty()) refuse_use(fmt::format("an option sets the key `{}` to nothing", key));
   const auto [place, added] = entry.keys.emplace(key, value);
   if (!added && place->second != value)
     refuse_use(fmt::format("it has {}={}, and an option sets {}={}: give one of them", key, place->second, key, value));

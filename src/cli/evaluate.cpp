@@ -17,6 +17,7 @@
 #include "base/numbers.h"
 #include "commands.h"
 #include "fetching.h"
+#include "file_options.h"
 #include "input.h"
 #include "loading.h"
 #include "number_checks.h"
@@ -164,8 +165,7 @@ void evaluate_vectors(const Options& options) {
 void evaluate(const Options& options) {
   if (!options.captured.empty()) return evaluate_vectors(options);
   if (options.model.model.empty()) throw CLI::RequiredError("MODEL");
-  if (options.resume && (options.output.empty() || options.output == "-"))
-    throw Error(ErrorKind::usage, "--resume continues the file of --output: give --output too");
+  if (options.resume) check_resumed(options.output);
   const std::filesystem::path directory = find_model(options.model.model);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   EvaluationModel model;

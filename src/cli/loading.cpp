@@ -92,8 +92,8 @@ std::string describe_cache(const CacheReport& cache) {
 }
 
 std::string describe_plain(const CacheReport& cache) {
-  if (cache.tokens >= cache.format.mean) return "";
-  return fmt::format("; mean={} was not reached: all {} keys are plain", cache.format.mean, cache.tokens);
+  const std::string unused = measure::unused_mean(cache.format, cache.tokens);
+  return unused.empty() ? "" : "; " + unused;
 }
 
 void show_progress(std::string_view what, int done, int total) {

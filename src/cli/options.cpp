@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/error_text.h"
 #include "number_checks.h"
 #include "tqkv/error.h"
 #include "tqkv/memory_plan.h"
@@ -92,16 +93,19 @@ void add_cache_options(CLI::App& command, CacheOptions& options, bool several) {
         ->group(cache_group);
   };
   key("--kv-bits", "bits", "BITS",
-      "Bits per value: 4.5, 4, 3.5, 3, 2.5 or 2, of which default gives keys more than values; mlx_quant and "
-      "rotated_quant 2 to 6, 8");
+      "Bits per value: 4, 3.5, 3, 2.5 or 2, of which default gives keys more than values; default also 4.5, "
+      "turboquant, "
+      "trellis and turboquant_prod also 5; mlx_quant and rotated_quant 2 to 6, 8");
   key("--k-bits", "k", "BITS", "Bits for keys only; 16 keeps them in bf16");
   key("--v-bits", "v", "BITS", "Bits for values only; 16 keeps them in bf16");
   key("--kv-values", "values", "NAME",
-      "Codec of the values, where not that of the keys: turboquant, trellis, rotated_quant or mlx_quant");
+      "Codec of the values, where not that of the keys: turboquant, trellis, rotated_quant or mlx_quant; not with "
+      "--backend default, which has its own");
   key("--kv-group-size", "group", "N",
       "Channels that share a scale in affine codes: 32, 64 or 128, or K/V for each side");
   key("--kv-scalar", "scalar", "KIND", "Scalar of turboquant and trellis: norm, corrected, unbiased or best, or K/V");
-  key("--kv-states", "states", "N", "States of trellis: 16, 8, 4, 2 by default at 2, 3, 4, 5 bits; more for larger tables");
+  key("--kv-states", "states", "N",
+      "States of trellis: 16, 8, 4, 2 by default at 2, 3, 4, 5 bits; more for larger tables");
   key("--kv-projection", "projection", "KIND", "Signs of turboquant_prod and qjl: gaussian or orthogonal");
   key("--kv-rows", "rows", "N", "Signs per key in qjl: a multiple of 64 up to 1024");
   key("--kv-seed", "seed", "N", "Seed of the rotation's signs");
@@ -127,9 +131,7 @@ std::vector<KvFormat> CacheOptions::formats() const {
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::format) throw;
     // A format that does not exist is a wrong option here.
-    std::string_view message = error.what();
-    message.remove_prefix(std::min(message.size(), name(ErrorKind::format).size() + 3));
-    throw Error(ErrorKind::usage, std::string(message));
+    throw Error(ErrorKind::usage, std::string(problem_of(error)));
   }
   for (auto format = formats.begin(); format != formats.end(); ++format) {
     if (std::find(formats.begin(), format, *format) != format)

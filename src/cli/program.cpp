@@ -17,6 +17,7 @@
 
 #include "base/descriptor.h"
 #include "commands.h"
+#include "file_options.h"
 #include "interrupt.h"
 #include "output.h"
 #include "tqkv/error.h"
@@ -124,15 +125,6 @@ std::string usage_message(const CLI::App& program, const CLI::ParseError& error)
   return one_line(fmt::format("{}: {}: {}", command, error.what(), hint));
 }
 
-/// An option that names a file or a folder has a name: an empty one is a variable of a script that was not set.
-void refuse_empty_names(CLI::App& program) {
-  for (CLI::App* command : program.get_subcommands([](CLI::App*) { return true; }))
-    for (CLI::Option* option : command->get_options([](const CLI::Option*) { return true; }))
-      if (const std::string type = option->get_type_name(); type == "FILE" || type == "DIR")
-        option->check(
-            [](const std::string& name) { return std::string(name.empty() ? "it is empty: name a file" : ""); });
-}
-
 int execute(int argc, const char* const* argv) {
   if (argc <= 1) {
     print_error(first_steps);
@@ -162,7 +154,7 @@ int execute(int argc, const char* const* argv) {
   add_tokenize(program);
   add_completion(program);
   add_manual(program);
-  refuse_empty_names(program);
+  check_files(program);
   try {
     program.parse(argc, argv);
     return 0;

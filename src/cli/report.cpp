@@ -57,12 +57,6 @@ fs::path figures_folder(const Options& options) {
 }
 
 void write_report(const Options& options) {
-  for (const std::string& file : options.files) {
-    std::error_code error;
-    if (fs::equivalent(file, options.output, error))
-      throw Error(ErrorKind::usage,
-                  fmt::format("--output: {} is one of the files to read: name another", options.output));
-  }
   OutputFile page(options.output);  // opened first: a folder that cannot be written is known before the work
   const fs::path folder = figures_folder(options);
   std::error_code ignored;

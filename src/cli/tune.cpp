@@ -11,6 +11,7 @@
 #include "base/numbers.h"
 #include "commands.h"
 #include "fetching.h"
+#include "file_options.h"
 #include "input.h"
 #include "loading.h"
 #include "number_checks.h"
@@ -59,8 +60,7 @@ void write(const std::string& path, const Tuning& tuning) {
 }
 
 void tune(const Options& options) {
-  if (options.resume && (options.output.empty() || options.output == "-"))
-    throw Error(ErrorKind::usage, "--resume continues the file of --output: give --output too");
+  if (options.resume) check_resumed(options.output);
   const std::filesystem::path directory = find_model(options.model.model);
   Checkpoint checkpoint = Checkpoint::open(directory);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);

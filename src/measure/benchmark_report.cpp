@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "cache/names.h"
 #include "measure/report_text.h"
 #include "measure/statistics.h"
 #include "measure/text_table.h"
@@ -146,17 +148,14 @@ Json json_of(const BenchmarkRun& run, const BenchmarkReport& report) {
           {"ratio_to_baseline", baseline != nullptr ? ratios_of(run, *baseline) : Json(nullptr)}};
 }
 
-// The shortest name that tells a format from the others of the report.
-std::string label_of(const BenchmarkReport& report, const BenchmarkRun& run) {
-  const KvFormat& own = run.format;
-  bool by_name = true, by_bits = true;
-  for (const BenchmarkRun& other : report.runs) {
-    if (other.format == own || other.format.backend != own.backend) continue;
-    by_name = false;
-    by_bits = by_bits && (other.format.k.bits != own.k.bits || other.format.v.bits != own.v.bits);
-  }
-  if (by_name) return std::string(name(own.backend));
-  return by_bits ? fmt::format("{} {}/{}", name(own.backend), own.k.bits, own.v.bits) : own.canonical();
+std::map<std::string, std::string> labels_of(const BenchmarkReport& report) {
+  std::vector<std::string> formats;
+  for (const BenchmarkRun& run : report.runs) formats.push_back(run.format.canonical());
+  return cache::short_names(formats);
+}
+
+int tokens_at_end(const BenchmarkRun& run) {
+  return run.depth + run.prompt_tokens + run.generation_tokens - 1;
 }
 
 // Runs [first, last) share their lengths.
@@ -168,12 +167,13 @@ std::string table_of(const BenchmarkReport& report, std::size_t first, std::size
       fmt::format(", {} trial{}: median (min - max)\n", head.trials.size(), head.trials.size() == 1 ? "" : "s");
   TextTable speed(measure::speed_header());
   TextTable cost(measure::cost_header());
-  std::vector<std::string> unexpected;
+  std::vector<std::string> notes;
+  const auto labels = labels_of(report);
   for (std::size_t i = first; i < last; ++i) {
     const BenchmarkRun& run = report.runs[i];
     const BenchmarkRun* baseline = baseline_of(report, run);
     measure::ReportRow row;
-    row.label = label_of(report, run);
+    row.label = labels.at(run.format.canonical());
     row.prompt_tps = measure::spread_of(prompt_samples(run));
     if (decodes) row.generation_tps = measure::spread_of(decode_samples(run));
     if (baseline != nullptr) {
@@ -190,9 +190,11 @@ std::string table_of(const BenchmarkReport& report, std::size_t first, std::size
     speed.add(measure::speed_row(row));
     cost.add(measure::cost_row(row));
     if (!as_predicted(run)) {
-      unexpected.push_back(fmt::format("  {}: {} B of cache were predicted, {} B were measured\n", row.label,
-                                       run.predicted.allocated(), row.cache_bytes));
+      notes.push_back(fmt::format("  {}: {} B of cache were predicted, {} B were measured\n", row.label,
+                                  run.predicted.allocated(), row.cache_bytes));
     }
+    if (const std::string unused = measure::unused_mean(run.format, tokens_at_end(run)); !unused.empty())
+      notes.push_back(fmt::format("  {}: {}\n", row.label, unused));
   }
   out += speed.text("  ") + "\n" + cost.text("  ");
   if (!head.decode_figure()) out += measure::short_decode_note;
@@ -201,7 +203,7 @@ std::string table_of(const BenchmarkReport& report, std::size_t first, std::size
         fmt::format("  note: {} sessions wait at this depth, each peak holds them all; one backend a run has its own\n",
                     head.open_sessions);
   }
-  for (const std::string& line : unexpected) out += line;
+  for (const std::string& line : notes) out += line;
   return out;
 }
 

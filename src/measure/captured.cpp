@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <set>
 
+#include "base/error_text.h"
 #include "base/memory_info.h"
 #include "base/processor.h"
 #include "base/thread_pool.h"
+#include "cache/accounting.h"
 #include "codec/side_codec.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/layer_attention.h"
@@ -177,18 +180,27 @@ class Measurement {
   double score_square_ = 0, output_difference_ = 0, output_square_ = 0;
 };
 
-// What can be wrong with a format for these layers, before any of them is measured.
+// What can be wrong with a format for these layers, before any of them is measured: as for a session of each model.
 void check_format(const CapturedText& text, const KvFormat& format) {
   std::set<int> layers;
+  std::map<std::string, std::vector<int>> by_model;
   for (const CapturedLayer& layer : text.layers) {
     layers.insert(layer.layer);
+    by_model[layer.model].push_back(layer.layer);
     const auto sides = format.sides(layer.layer, layer.index, layer.count);
-    for (const SideFormat& side : {sides.k, sides.v}) codec::side_codec(side, layer.head_dim);
+    for (const SideFormat& side : {sides.k, sides.v}) cache::check_side(format, side, layer.head_dim);
   }
   for (const auto& own : format.layers)
     if (!layers.contains(own.layer))
       throw Error(ErrorKind::format, fmt::format("cache format `{}`: {} has no layer {}, it has {}", format.canonical(),
                                                  text.file, own.layer, fmt::join(layers, ", ")));
+  for (const auto& [model, own] : by_model) {
+    try {
+      cache::check_layers(own, format);
+    } catch (const Error& error) {
+      throw Error(error.kind(), fmt::format("{}: {}: {}", text.file, model, problem_of(error)));
+    }
+  }
 }
 
 }  // namespace

@@ -20,6 +20,8 @@
 namespace tqkv {
 namespace {
 
+// Beyond the numbers of f16 no scalar holds the norm of a vector, and squares of scores leave f32.
+constexpr float most_number = 65504, most_scale = 1000;
 constexpr int most_tokens = 1 << 20, most_layer = 1 << 16;
 
 std::optional<int> number(const std::string& text) {
@@ -127,6 +129,10 @@ class Reader {
       else
         refuse(fmt::format("{}: f16, bf16 or f32 numbers were expected", entry.name));
       if (!std::isfinite(values[i])) refuse(fmt::format("{}: has a number that is not finite", entry.name));
+      if (std::abs(values[i]) > most_number)
+        refuse(
+            fmt::format("{}: has the number {}, and those of f16 are expected, which end at {}: scale the vectors down",
+                        entry.name, values[i], most_number));
     }
     return values;
   }
@@ -150,8 +156,9 @@ class Reader {
     const auto text = metadata(key);
     const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);  // in every locale the same
     const float scale = json.is_number() ? json.get<float>() : 0.0f;
-    if (!(scale > 0) || !std::isfinite(scale))
-      refuse(fmt::format("metadata {}: {}", key, text ? "a positive number was expected" : "is missing"));
+    if (!(scale > 0) || !(scale <= most_scale))
+      refuse(fmt::format("metadata {}: {}", key,
+                         text ? fmt::format("a positive number up to {} was expected", most_scale) : "is missing"));
     return scale;
   }
 

@@ -57,31 +57,29 @@ std::string percent(double share) {
 
 std::vector<CapturedMeans> means_of(const std::vector<CapturedFigures>& figures, const std::string& model) {
   std::vector<CapturedMeans> all;
-  std::vector<int> layers;
   for (const CapturedFigures& f : figures) {
     if (f.model != model) continue;
     auto found = std::find_if(all.begin(), all.end(), [&](const CapturedMeans& m) {
       return m.worst->format == f.format && m.worst->precision == f.precision;
     });
-    if (found == all.end()) {
-      found = all.insert(all.end(), CapturedMeans{&f});
-      layers.push_back(0);
-    }
-    ++layers[static_cast<std::size_t>(found - all.begin())];
+    if (found == all.end()) found = all.insert(all.end(), CapturedMeans{&f});
+    ++found->layers;
     if (f.kl > found->worst->kl) found->worst = &f;
+    found->bits += f.bits;
     found->kl += f.kl;
     found->score_error += f.score_error * f.score_error;
     found->output_error += f.output_error * f.output_error;
     found->k_distortion += f.k_distortion;
     found->v_distortion += f.v_distortion;
   }
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const double count = layers[i];
-    all[i].kl /= count;
-    all[i].score_error = std::sqrt(all[i].score_error / count);
-    all[i].output_error = std::sqrt(all[i].output_error / count);
-    all[i].k_distortion /= count;
-    all[i].v_distortion /= count;
+  for (CapturedMeans& m : all) {
+    const double count = m.layers;
+    m.bits /= count;
+    m.kl /= count;
+    m.score_error = std::sqrt(m.score_error / count);
+    m.output_error = std::sqrt(m.output_error / count);
+    m.k_distortion /= count;
+    m.v_distortion /= count;
   }
   return all;
 }
@@ -115,7 +113,13 @@ std::string to_table(const CapturedEvaluation& evaluation) {
     if (std::find(models.begin(), models.end(), f.model) == models.end()) models.push_back(f.model);
   }
   const auto names = measure::short_names(formats);
+  std::vector<std::string> told;
   std::string out = fmt::format("{}\n{}, {}\n", evaluation.text.file, evaluation.device.name, evaluation.device.isa);
+  for (const std::string& format : formats) {
+    if (std::find(told.begin(), told.end(), format) != told.end()) continue;
+    told.push_back(format);
+    if (names.at(format) != format) out += fmt::format("{} is {}\n", names.at(format), format);
+  }
   for (const std::string& model : models) {
     std::vector<std::string> layers;
     for (const CapturedLayer& layer : evaluation.text.layers)
@@ -125,7 +129,7 @@ std::string to_table(const CapturedEvaluation& evaluation) {
         {"format", "bits", "KL of weights", "worst layer", "score, nats", "output", "D of K", "D of V"});
     for (const CapturedMeans& m : means_of(evaluation.figures, model)) {
       const CapturedFigures& f = *m.worst;
-      table.add({names.at(f.format) + (f.precision == Precision::fast ? ", fast" : ""), fmt::format("{:.2f}", f.bits),
+      table.add({names.at(f.format) + (f.precision == Precision::fast ? ", fast" : ""), measure::bits_text(m.bits),
                  measure::rounded(m.kl), fmt::format("{} ({})", measure::rounded(f.kl), f.layer),
                  measure::rounded(m.score_error), percent(m.output_error), percent(m.k_distortion),
                  percent(m.v_distortion)});

@@ -189,7 +189,28 @@ CodecInput adversarial_input(int dim) {
   return input;
 }
 
-std::vector<CodecFigures> measure_codec(const KvFormat& format, int dim, std::span<const CodecInput> inputs) {
+KvFormat::Sides usual_sides(const KvFormat& format, const ModelConfig& config) {
+  struct Counted {
+    KvFormat::Sides sides;
+    int layers = 0;
+  };
+  std::vector<Counted> all;
+  for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
+    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
+    const KvFormat::Sides own = format.sides(layer, index++, config.attention_layers());
+    auto found = std::find_if(all.begin(), all.end(),
+                              [&](const Counted& one) { return one.sides.k == own.k && one.sides.v == own.v; });
+    if (found == all.end()) found = all.insert(all.end(), {own, 0});
+    ++found->layers;
+  }
+  if (all.empty()) return {format.k, format.v};
+  return std::max_element(all.begin(), all.end(),
+                          [](const Counted& a, const Counted& b) { return a.layers < b.layers; })
+      ->sides;
+}
+
+std::vector<CodecFigures> measure_codec(const KvFormat& format, const KvFormat::Sides& sides, int dim,
+                                        std::span<const CodecInput> inputs) {
   std::vector<CodecFigures> all;
   const auto add = [&](const SideFormat& side, const char* label, const CodecInput& input) {
     all.push_back(measure_side(side, format.seed, dim, input));
@@ -198,12 +219,12 @@ std::vector<CodecFigures> measure_codec(const KvFormat& format, int dim, std::sp
   };
   for (const CodecInput& input : inputs) {
     const bool keys = input.name == captured_keys, values = input.name == captured_values;
-    if (!keys && !values && format.k == format.v) {
-      add(format.k, "K and V", input);
+    if (!keys && !values && sides.k == sides.v) {
+      add(sides.k, "K and V", input);
       continue;
     }
-    if (!values) add(format.k, "K", input);
-    if (!keys) add(format.v, "V", input);
+    if (!values) add(sides.k, "K", input);
+    if (!keys) add(sides.v, "V", input);
   }
   return all;
 }

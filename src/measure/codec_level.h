@@ -7,6 +7,7 @@
 
 #include "tqkv/evaluate.h"
 #include "tqkv/kv_format.h"
+#include "tqkv/model_config.h"
 
 namespace tqkv::measure {
 
@@ -27,7 +28,11 @@ inline constexpr const char* captured_values = "captured V";
 /// of the Hadamard matrix, a few huge channels, constant offsets. The same on every machine.
 CodecInput gaussian_input(int dim, int count);
 CodecInput adversarial_input(int dim);
-/// Both sides of `format`, which must fit `dim`, on every input; captured keys meet K alone, captured values V.
-std::vector<CodecFigures> measure_codec(const KvFormat& format, int dim, std::span<const CodecInput> inputs);
+/// Both sides of `format`, `sides`, which must fit `dim`, on every input; captured keys meet K alone, captured values
+/// V.
+std::vector<CodecFigures> measure_codec(const KvFormat& format, const KvFormat::Sides& sides, int dim,
+                                        std::span<const CodecInput> inputs);
+/// Keys and values as most attention layers store them, of those that as many do the first.
+KvFormat::Sides usual_sides(const KvFormat& format, const ModelConfig& config);
 
 }  // namespace tqkv::measure

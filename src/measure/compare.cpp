@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cache/names.h"
 #include "measure/report_text.h"
 #include "measure/statistics.h"
 #include "measure/text_table.h"
@@ -263,15 +264,15 @@ std::vector<Group> grouped_runs(const std::vector<File>& files) {
 std::string table_of(const Group& group, Json& rows, bool& unpaired) {
   std::vector<std::string> header = measure::speed_header();
   measure::TextTable speed(header), cost(measure::cost_header());
-  const auto several = [&](const Run& run) {
-    return std::count_if(group.runs.begin(), group.runs.end(),
-                         [&](const Run* other) { return other->backend == run.backend; }) > 1;
-  };
+  std::vector<std::string> formats;
+  for (const Run* run : group.runs) formats.push_back(run->format);
+  const auto names = cache::short_names(formats);
   const auto reference =
       std::find_if(group.runs.begin(), group.runs.end(), [](const Run* run) { return is_baseline(*run); });
   for (const Run* run : group.runs) {
     measure::ReportRow row;
-    row.label = several(*run) ? fmt::format("{} ({})", run->format, run->file) : run->backend;
+    row.label = names.at(run->format);
+    if (std::count(formats.begin(), formats.end(), run->format) > 1) row.label += fmt::format(" ({})", run->file);
     row.prompt_tps = measure::spread_of(run->prompt_tps);
     if (!run->generation_tps.empty()) row.generation_tps = measure::spread_of(run->generation_tps);
     const std::optional<Ratios> ratios = ratios_of(*run, group.runs);

@@ -410,7 +410,8 @@ void Evaluator::State::measure_codecs(std::span<const KvFormat> formats, const C
   }
   for (const KvFormat& format : formats) {
     say(callbacks, fmt::format("{}: single vectors", format.canonical()));
-    for (CodecFigures& figures : measure::measure_codec(format, dim, inputs))
+    for (CodecFigures& figures :
+         measure::measure_codec(format, measure::usual_sides(format, model.config), dim, inputs))
       evaluation.codec.push_back(std::move(figures));
   }
 }

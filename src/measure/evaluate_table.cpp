@@ -186,6 +186,17 @@ std::string recall_lines(const Evaluation& evaluation, const Labels& labels) {
 
 }  // namespace
 
+namespace {
+
+/// Tokens of the longest text that a cache held.
+int longest_text(const Evaluation& evaluation) {
+  int longest = evaluation.options.agreement ? evaluation.tokens - 1 : 0;
+  for (const RecallContext& context : evaluation.contexts) longest = std::max(longest, context.tokens);
+  return longest;
+}
+
+}  // namespace
+
 std::string to_table(const Evaluation& evaluation) {
   std::vector<std::string> formats;
   for (const EvaluationRun& run : evaluation.runs) formats.push_back(run.format.canonical());
@@ -193,7 +204,10 @@ std::string to_table(const Evaluation& evaluation) {
   std::string out = heading(evaluation);
   std::vector<std::string> told;
   for (const EvaluationRun& run : evaluation.runs) {
-    const std::string line = fmt::format("{}: {}", run.effective, layers_of(run));
+    std::string line = fmt::format("{}: {}", run.effective, layers_of(run));
+    const int longest = longest_text(evaluation);
+    if (const std::string unused = measure::unused_mean(run.format, longest); longest > 0 && !unused.empty())
+      line += "; " + unused;
     if (std::find(told.begin(), told.end(), line) == told.end()) told.push_back(line);
   }
   for (const std::string& line : told) out += line + "\n";

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tqkv/benchmark.h"
+#include "tqkv/captured.h"
 #include "tqkv/report.h"
 
 namespace tqkv::measure {
@@ -110,10 +111,8 @@ struct CodecEntry {
 
 /// One format on the captured vectors of one layer.
 struct CapturedEntry {
-  std::string model, format, name, precision;
-  std::uint64_t layer = 0, window = 0;  // window: of a local layer, tokens
-  double bits = 0, kl = 0, score_error = 0, output_error = 0, k_distortion = 0, v_distortion = 0;
-  std::optional<double> kl_se;
+  CapturedFigures figures;
+  std::string name;
 };
 
 /// Runs of one model over one text and one set of questions.
@@ -135,6 +134,7 @@ struct EvaluationGroup {
 struct TuningData {
   std::string file, model, text, chosen;
   std::uint64_t tokens = 0, held_out_tokens = 0, bytes_per_token = 0, default_bytes_per_token = 0, fixed_bytes = 0;
+  bool goal_reached = true;
   double predicted_kl = 0;
   struct Side {
     std::uint64_t layer = 0;

@@ -14,77 +14,12 @@
 namespace tqkv::measure {
 namespace {
 
-using Keys = std::vector<std::pair<std::string, std::string>>;
-
-// "name:key=value:…" in pieces.
-Keys keys_of(std::string_view format) {
-  Keys keys;
-  std::size_t at = format.find(':');
-  while (at != std::string_view::npos) {
-    const std::size_t end = format.find(':', at + 1);
-    const std::string_view piece = format.substr(at + 1, end == std::string_view::npos ? end : end - at - 1);
-    const std::size_t equals = piece.find('=');
-    keys.emplace_back(piece.substr(0, equals), equals == std::string_view::npos ? "" : piece.substr(equals + 1));
-    at = end;
-  }
-  return keys;
-}
-
-const std::string* value_of(const Keys& keys, std::string_view key) {
-  for (const auto& [name, value] : keys) {
-    if (name == key) return &value;
-  }
-  return nullptr;
-}
-
-// What the name of `own` says beyond its backend, when `others` are the keys of all formats of that backend.
-std::string distinction(const Keys& own, const std::vector<Keys>& others) {
-  const auto differs = [&](const std::string& key) {
-    const std::string* value = value_of(own, key);
-    return std::any_of(others.begin(), others.end(), [&](const Keys& other) {
-      const std::string* its = value_of(other, key);
-      return (value == nullptr) != (its == nullptr) || (value != nullptr && *value != *its);
-    });
-  };
-  std::string text;
-  const std::string *k = value_of(own, "k"), *v = value_of(own, "v");
-  const bool sides = k != nullptr && v != nullptr && (differs("k") || differs("v"));
-  if (sides) text += " " + (*k == *v ? *k : *k + "/" + *v);
-  for (const auto& [key, value] : own) {
-    if (sides && (key == "k" || key == "v")) continue;
-    if (!differs(key)) continue;
-    text += key == "bits" ? " " + value : fmt::format(" {}{}{}", key, value.empty() ? "" : "=", value);
-  }
-  return text;
-}
-
 // Decimals that show `error` with two digits.
 int decimals_of(double error) {
   return static_cast<int>(std::clamp(1 - std::floor(std::log10(error)), 0.0, 12.0));
 }
 
 }  // namespace
-
-std::string backend_of(std::string_view format) {
-  return std::string(format.substr(0, format.find(':')));
-}
-
-std::map<std::string, std::string> short_names(const std::vector<std::string>& formats) {
-  std::map<std::string, std::vector<Keys>> backends;
-  const std::set<std::string> distinct(formats.begin(), formats.end());
-  for (const std::string& format : distinct) backends[backend_of(format)].push_back(keys_of(format));
-  std::map<std::string, std::string> names;
-  std::map<std::string, int> uses;
-  for (const std::string& format : distinct) {
-    const std::string backend = backend_of(format);
-    names[format] = backend + distinction(keys_of(format), backends[backend]);
-    ++uses[names[format]];
-  }
-  for (auto& [format, name] : names) {
-    if (uses[name] > 1) name = format;
-  }
-  return names;
-}
 
 Styles::Styles(const std::vector<std::string>& formats) {
   // Baseline always has the dark cross.

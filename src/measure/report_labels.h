@@ -7,15 +7,13 @@
 #include <string_view>
 #include <vector>
 
+#include "cache/names.h"
 #include "tqkv/benchmark.h"
 
 namespace tqkv::measure {
 
-/// The part of a format string in front of its first colon.
-std::string backend_of(std::string_view format);
-/// The shortest name of each format that tells it from the others: "mlx_quant", "turboquant 3.5", "turboquant 4/3",
-/// "turboquant 4 scalar=best". Equal formats get equal names.
-std::map<std::string, std::string> short_names(const std::vector<std::string>& formats);
+using cache::backend_of;
+using cache::short_names;
 
 /// Which colour and shape a format has, the same in every figure.
 class Styles {

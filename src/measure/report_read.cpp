@@ -241,7 +241,7 @@ void name_formats(ReportData& data) {
   for (const EvaluationGroup& evaluation : data.evaluations) {
     for (const QualityRun& run : evaluation.runs) add(run.format);
     for (const CodecEntry& entry : evaluation.codec) add(entry.format);
-    for (const CapturedEntry& entry : evaluation.captured) add(entry.format);
+    for (const CapturedEntry& entry : evaluation.captured) add(entry.figures.format);
   }
   for (const SpeedGroup& group : data.speeds) {
     for (const SpeedRun& run : group.runs) add(run.format);
@@ -250,7 +250,7 @@ void name_formats(ReportData& data) {
   for (EvaluationGroup& evaluation : data.evaluations) {
     for (QualityRun& run : evaluation.runs) run.name = names.at(run.format);
     for (CodecEntry& entry : evaluation.codec) entry.name = names.at(entry.format);
-    for (CapturedEntry& entry : evaluation.captured) entry.name = names.at(entry.format);
+    for (CapturedEntry& entry : evaluation.captured) entry.name = names.at(entry.figures.format);
     mark_repeated(evaluation.runs, [](const QualityRun& a, const QualityRun& b) {
       return a.format == b.format && a.precision == b.precision;
     });

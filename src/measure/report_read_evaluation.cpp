@@ -124,20 +124,21 @@ CodecEntry read_codec(const JsonObject& json) {
 }
 
 CapturedEntry read_captured_entry(const JsonObject& json) {
-  CapturedEntry entry;
-  entry.model = json.text("model");
-  entry.format = json.text("format");
-  entry.precision = json.text_or("precision", "f32");
-  entry.layer = json.count("layer", 1 << 20);
-  entry.window = json.count_or("window", 0);
-  entry.bits = json.number("bits_per_value", 1e-3, most_bits);
-  entry.kl = json.number("kl", -1, most_distortion);
-  entry.kl_se = json.number_or_none("kl_se", 0, most_distortion);
-  entry.score_error = json.number("score_error", 0, most_distortion);
-  entry.output_error = json.number("output_error", 0, most_distortion);
-  entry.k_distortion = json.number("k_distortion", 0, most_distortion);
-  entry.v_distortion = json.number("v_distortion", 0, most_distortion);
-  return entry;
+  constexpr double most = 1e30;
+  CapturedFigures figures;
+  figures.model = json.text("model");
+  figures.format = json.text("format");
+  figures.precision = json.text_or("precision", "f32") == name(Precision::fast) ? Precision::fast : Precision::f32;
+  figures.layer = static_cast<int>(json.count("layer", 1 << 20));
+  figures.window = static_cast<int>(std::min<std::uint64_t>(json.count_or("window", 0), 1 << 30));
+  figures.bits = json.number("bits_per_value", 1e-3, most_bits);
+  figures.kl = json.number("kl", -1, most);
+  figures.kl_se = json.number_or_none("kl_se", 0, most).value_or(0);
+  figures.score_error = json.number("score_error", 0, most);
+  figures.output_error = json.number("output_error", 0, most);
+  figures.k_distortion = json.number("k_distortion", 0, most);
+  figures.v_distortion = json.number("v_distortion", 0, most);
+  return {std::move(figures), ""};
 }
 
 }  // namespace

@@ -50,6 +50,11 @@ std::string layers_text(const std::vector<LayerCache>& layers) {
   return out;
 }
 
+std::string unused_mean(const KvFormat& format, int tokens) {
+  if (tokens >= format.mean) return "";
+  return fmt::format("mean={} was not reached: all {} keys are plain", format.mean, tokens);
+}
+
 std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,
                     int prefill_chunk, std::string_view ids) {
   return fmt::format("{} ({})\n{}, {}, {} thread{}, {} precision, {} state, chunks of {}, {}\n", model, shape,

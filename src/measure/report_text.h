@@ -26,6 +26,9 @@ inline constexpr std::string_view short_decode_note =
 
 /// "K and V bf16 in layers 3,7": how layers store keys and values; those that store alike share an entry.
 std::string layers_text(const std::vector<LayerCache>& layers);
+/// What a text that is shorter than its format's mean goes without: "mean=64 was not reached: all 40 keys are plain".
+/// Empty for others.
+std::string unused_mean(const KvFormat& format, int tokens);
 /// Two lines about model and machine.
 std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,
                     int prefill_chunk, std::string_view ids);

@@ -21,14 +21,15 @@ TuningData read_tuning(const JsonObject& top, const Source& source) {
   data.tokens = settings.count("tokens");
   data.held_out_tokens = settings.count("held_out_tokens");
   data.chosen = chosen.text("format");
-  data.predicted_kl = chosen.number("predicted_kl", -most, most);
+  data.goal_reached = chosen.truth_or("goal_reached", true);
+  data.predicted_kl = chosen.number("predicted_kl", 0, most);
   data.bytes_per_token = chosen.count("bytes_per_token");
   data.default_bytes_per_token = chosen.count("default_bytes_per_token");
   data.fixed_bytes = chosen.count("fixed_bytes");
   for (const JsonObject& one : top.objects("sides")) {
     TuningData::Side side{one.count("layer", 1 << 20), one.text("side"), {}};
     for (const JsonObject& point : one.objects("points"))
-      side.kl.emplace_back(point.count("bits", 32), point.number("kl", -most, most));
+      side.kl.emplace_back(point.count("bits", 32), point.number("kl", 0, most));
     data.sides.push_back(std::move(side));
   }
   const std::vector<JsonObject> measurements = top.objects("measurements");
@@ -38,7 +39,7 @@ TuningData read_tuning(const JsonObject& top, const Source& source) {
     });
     if (found == measurements.end())
       refuse_file(source.file, fmt::format("compares {}, which was not measured on the held-out text", format));
-    data.compared.push_back({format, found->number("kl", -most, most), found->number("same_top", 0, 1),
+    data.compared.push_back({format, found->number("kl", 0, most), found->number("same_top", 0, 1),
                              found->number("ratio", 0, most), found->number_or_none("kl_se", 0, most)});
   }
   return data;
@@ -55,12 +56,14 @@ void add_tunings(const ReportContext& context) {
         "tokens and means. Its sides alone add up to a KL of {}.",
         tuning.tokens, tuning.text.empty() ? "a text" : tuning.text, tuning.held_out_tokens, tuning.chosen,
         tuning.bytes_per_token, tuning.default_bytes_per_token, tuning.fixed_bytes, rounded(tuning.predicted_kl)));
+    if (!tuning.goal_reached)
+      section.paragraphs.push_back("No format that was tried reaches the KL that was asked for. This one is nearest.");
     Table compared{"On the held-out text",
                    {{"format", Column::Kind::long_words}, {"mean KL, nats"}, {"same top"}, {"perplexity, ratio"}},
                    {}};
     for (const TuningData::Compared& one : tuning.compared)
-      compared.rows.push_back(
-          {one.format, with_error(one.kl, one.kl_se), percent(one.same_top), fmt::format("{:.4f}", one.ratio)});
+      compared.rows.push_back({one.format + (one.format == tuning.chosen ? " (chosen)" : ""),
+                               with_error(one.kl, one.kl_se), percent(one.same_top), fmt::format("{:.4f}", one.ratio)});
     std::set<std::uint64_t> bits;
     for (const TuningData::Side& side : tuning.sides)
       for (const auto& [count, kl] : side.kl) bits.insert(count);

@@ -92,6 +92,13 @@ struct Tuner::State {
 
     int rows() const { return static_cast<int>(ids.size()) - 1; }
   };
+  /// A format that may become the result.
+  struct Pick {
+    KvFormat format;
+    double predicted = 0;     // sum of what its sides cost alone
+    std::uint64_t bytes = 0;  // per token
+    double kl = 0;            // measured, once it is
+  };
 
   State(EvaluationModel a_model, const EvaluationText& source, TuneOptions options);
 
@@ -104,21 +111,32 @@ struct Tuner::State {
   double measure(const Engine& engine, Text& text, const KvFormat& format, const Callbacks& callbacks);
   std::string choose_options(const Engine& engine, const Callbacks& callbacks);
   void measure_sides(const Engine& engine, const Callbacks& callbacks);
-  KvFormat best_format(const std::string& options, std::optional<double> kl, double& predicted) const;
-  KvFormat best_uniform(const std::string& options, std::optional<std::uint64_t> bytes, double& predicted) const;
+  std::string options_of_best(const std::vector<double>& kl) const;
+  Pick best_layered(const std::string& options, std::uint64_t bytes) const;
+  Pick best_uniform(const std::string& options, std::uint64_t bytes) const;
+  const Pick& try_out(const Engine& engine, Pick pick, const Callbacks& callbacks);
+  bool reaches(const Engine& engine, const std::string& options, std::uint64_t bytes, const Callbacks& callbacks);
+  void search(const Engine& engine, const std::string& options, const Callbacks& callbacks);
+  Pick choose(const Engine& engine, const std::string& options, const Callbacks& callbacks);
+  std::uint64_t most_bytes() const;
   std::optional<std::uint64_t> budget() const;
   std::vector<int> bits_of(bool keys) const;
   std::uint64_t side_bytes(const SideFormat& side) const {
     return codec::side_codec(side, model.config.head_dim).vector_bytes() *
            static_cast<std::uint64_t>(model.config.num_key_value_heads);
   }
-  int all_passes() const;
+  std::string base_format() const;
+  KvFormat side_format(const std::string& options, std::size_t layer, bool keys, int bits) const;
+  int sides_left() const;
+  int passes_left() const;
+  void announce(const Engine& engine, const Callbacks& callbacks) const;
 
   EvaluationModel model;
   std::vector<int> layers;
   Tuning tuning;
   Text measured{false, {}, nullptr, {}}, held_out{true, {}, nullptr, {}};
-  int done = 0;
+  std::vector<Pick> tried;                // over the measured text
+  int done = 0, done_before_choice = -1;  // -1: sides are still measured
   double seconds_of_pass = 0;
 };
 
@@ -173,9 +191,31 @@ std::vector<int> Tuner::State::bits_of(bool keys) const {
   return keys ? std::vector<int>{2, 3, 4, 5} : std::vector<int>{2, 3, 4};
 }
 
-int Tuner::State::all_passes() const {
-  const std::size_t sides = layers.size() * (bits_of(true).size() + bits_of(false).size());
-  return static_cast<int>(2 + candidates.size() + sides + 2 + 4);  // references, options, sides, result, held out
+/// What a search for a KL measures: about as many as halve all sizes between 2 bits and the most.
+constexpr int passes_of_search = 8;
+constexpr int passes_of_choice = 2, passes_held_out = 4;
+
+/// Passes over single sides that are not in the measurements. Which formats they are follows from the best options.
+int Tuner::State::sides_left() const {
+  std::vector<double> kl;
+  for (const char* options : candidates)
+    if (const TuneMeasurement* known = find(false, KvFormat::parse(base_format() + options).canonical()))
+      kl.push_back(known->kl);
+  const bool chosen = kl.size() == candidates.size();
+  const std::string options = chosen ? options_of_best(kl) : "";
+  int left = static_cast<int>(candidates.size() - kl.size());
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    for (const bool keys : {true, false})
+      for (const int bits : bits_of(keys))
+        if (!chosen || !find(false, side_format(options, i, keys, bits).canonical())) ++left;
+  return left;
+}
+
+int Tuner::State::passes_left() const {
+  const int references = (measured.reference ? 0 : 1) + (held_out.reference ? 0 : 1);
+  const int choice = (tuning.options.goal.kl ? passes_of_search : passes_of_choice) + passes_held_out;
+  const int chosen = done_before_choice < 0 ? 0 : std::min(choice, done - done_before_choice);
+  return references + sides_left() + choice - chosen;
 }
 
 SessionOptions Tuner::State::session(const Text& text) const {
@@ -199,7 +239,20 @@ void Tuner::State::feed(const Engine& engine, const Text& text, const KvFormat& 
       ->prefill(std::span(text.ids).first(static_cast<std::size_t>(text.rows())), prefill);
 }
 
+/// Before the first pass: how many there are, and how long they take by a piece of one.
+void Tuner::State::announce(const Engine& engine, const Callbacks& callbacks) const {
+  if (!callbacks.note) return;
+  const int probed = std::min(probed_tokens, measured.rows());
+  const auto probe = engine.open(KvFormat::of(Backend::baseline), session(measured));
+  const Stopwatch watch;
+  probe->prefill(std::span(measured.ids).first(static_cast<std::size_t>(probed)));
+  callbacks.note(fmt::format("about {} passes of {} tokens, perhaps {:.0f} min", passes_left(), measured.rows(),
+                             std::ceil(watch.seconds() / probed * measured.rows() * passes_left() / 60)));
+}
+
 void Tuner::State::make_reference(const Engine& engine, Text& text, const Callbacks& callbacks) {
+  const bool first = done == 0;
+  if (first) announce(engine, callbacks);
   const int vocab = model.config.vocab_size;
   text.reference = std::make_unique<ReferenceLogits>(std::filesystem::temp_directory_path(), vocab, text.rows(),
                                                      ReferenceLogits::choose(vocab, text.rows()));
@@ -210,6 +263,9 @@ void Tuner::State::make_reference(const Engine& engine, Text& text, const Callba
        });
   seconds_of_pass = watch.seconds();
   ++done;
+  if (callbacks.note && first)
+    callbacks.note(fmt::format("about {} passes of {} tokens are left, {:.1f} min", passes_left(), text.rows(),
+                               passes_left() * seconds_of_pass / 60));
 }
 
 const TuneMeasurement* Tuner::State::find(bool is_held_out, const std::string& format) const {
@@ -222,15 +278,10 @@ const TuneMeasurement* Tuner::State::find(bool is_held_out, const std::string& f
 double Tuner::State::measure(const Engine& engine, Text& text, const KvFormat& format, const Callbacks& callbacks) {
   const std::string canonical = format.canonical();
   if (const TuneMeasurement* known = find(text.held_out, canonical)) return known->kl;
-  if (!text.reference) {
-    make_reference(engine, text, callbacks);
-    if (callbacks.note && !text.held_out)
-      callbacks.note(fmt::format("about {} passes of {} tokens are left, {:.1f} min", all_passes() - done, text.rows(),
-                                 (all_passes() - done) * seconds_of_pass / 60));
-  }
+  if (!text.reference) make_reference(engine, text, callbacks);
   const Stopwatch watch;
   std::vector<RowFigures> rows;
-  const std::string label = fmt::format("pass {} of about {}, {}", done + 1, all_passes(), canonical);
+  const std::string label = fmt::format("pass {} of about {}, {}", done + 1, done + passes_left(), canonical);
   feed(engine, text, format, label, callbacks, [&](int row, std::span<const float> logits) {
     rows.push_back(measure::compare_row(text.reference->row(row), logits));
   });
@@ -242,36 +293,52 @@ double Tuner::State::measure(const Engine& engine, Text& text, const KvFormat& f
   return part.kl.mean;
 }
 
-// Window, sink and mean: by what they do to a format of about the bytes that are asked for.
-std::string Tuner::State::choose_options(const Engine& engine, const Callbacks& callbacks) {
+/// A format of about the bytes that are asked for.
+std::string Tuner::State::base_format() const {
   const auto most = budget();
-  const auto fits = [&](const std::string& format) {
-    return !most || cache::bytes_per_token(model.config, KvFormat::parse(format)) <= *most;
-  };
   std::string base = trellis_of(2, 2, "");
   for (const std::string& format : {trellis_of(3, 2, ""), trellis_of(4, 2, ""), trellis_of(5, 3, "")})
-    if (fits(format)) base = format;
-  std::vector<double> kl;
-  for (const char* options : candidates)
-    kl.push_back(measure(engine, measured, KvFormat::parse(base + options), callbacks));
+    if (!most || cache::bytes_per_token(model.config, KvFormat::parse(format)) <= *most) base = format;
+  return base;
+}
+
+/// The cheapest candidate of those that are close to the best; `kl` has one number a candidate.
+std::string Tuner::State::options_of_best(const std::vector<double>& kl) const {
   const double best = *std::min_element(kl.begin(), kl.end());
   for (std::size_t i = 0; i < kl.size(); ++i)
     if (kl[i] <= best * (1 + close_enough)) return candidates[i];
   return candidates.back();
 }
 
-// Every other side of every layer is plain.
+// Window, sink and mean: by what they do to the base format.
+std::string Tuner::State::choose_options(const Engine& engine, const Callbacks& callbacks) {
+  std::vector<double> kl;
+  for (const char* options : candidates)
+    kl.push_back(measure(engine, measured, KvFormat::parse(base_format() + options), callbacks));
+  return options_of_best(kl);
+}
+
+/// The same tokens plain where all keys are: a mean is of compressed keys.
+std::string without_mean(std::string options) {
+  if (const std::size_t at = options.find("mean="); at != std::string::npos) options.replace(at, 4, "sink");
+  return options;
+}
+
+/// One side of a layer alone: every other side of every layer is plain.
+KvFormat Tuner::State::side_format(const std::string& options, std::size_t layer, bool keys, int bits) const {
+  std::vector<int> k(layers.size(), 16), v(layers.size(), 16);
+  (keys ? k : v)[layer] = bits;
+  return format_of(keys ? options : without_mean(options), layers, k, v);
+}
+
 void Tuner::State::measure_sides(const Engine& engine, const Callbacks& callbacks) {
   const std::string options = choose_options(engine, callbacks);
-  // A mean is of compressed keys: where these are plain, its tokens stay in the sink.
   tuning.sides.clear();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     for (const bool keys : {true, false}) {
       TuneSide side{layers[i], keys, {}};
       for (const int bits : bits_of(keys)) {
-        std::vector<int> k(layers.size(), 16), v(layers.size(), 16);
-        (keys ? k : v)[i] = bits;
-        const KvFormat format = format_of(options, layers, k, v);
+        const KvFormat format = side_format(options, i, keys, bits);
         const auto stored = format.sides(layers[i], static_cast<int>(i), static_cast<int>(layers.size()));
         const SideFormat& own = keys ? stored.k : stored.v;
         side.points.push_back({bits, own.describe(), side_bytes(own), measure(engine, measured, format, callbacks)});
@@ -281,35 +348,89 @@ void Tuner::State::measure_sides(const Engine& engine, const Callbacks& callback
   }
 }
 
-KvFormat Tuner::State::best_format(const std::string& options, std::optional<double> kl, double& predicted) const {
+/// Bits of their own for each layer, within so many bytes per token.
+Tuner::State::Pick Tuner::State::best_layered(const std::string& options, std::uint64_t bytes) const {
   const std::vector<TuneSide>& sides = tuning.sides;
-  const std::vector<int> chosen = measure::choose_bits(sides, budget(), kl).value();
-  predicted = measure::sum_of_kl(sides, chosen);
+  const std::vector<int> chosen = measure::choose_bits(sides, bytes).value();
   std::vector<int> k, v;
   for (std::size_t i = 0; i < sides.size(); ++i)
     (sides[i].keys ? k : v).push_back(sides[i].points[static_cast<std::size_t>(chosen[i])].bits);
-  return format_of(options, layers, k, v);
+  const KvFormat format = format_of(options, layers, k, v);
+  return {format, measure::sum_of_kl(sides, chosen), cache::bytes_per_token(model.config, format)};
 }
 
-/// The format with the same bits in every layer that is predicted to cost least within so many bytes.
-KvFormat Tuner::State::best_uniform(const std::string& options, std::optional<std::uint64_t> bytes,
-                                    double& predicted) const {
-  std::optional<KvFormat> best;
+/// The format with the same bits in every layer that is predicted to cost least within so many bytes per token.
+Tuner::State::Pick Tuner::State::best_uniform(const std::string& options, std::uint64_t bytes) const {
+  std::optional<Pick> best;
   for (const int k : bits_of(true)) {
     for (const int v : bits_of(false)) {
       if (k > most_bits || v > most_bits) continue;
       const KvFormat format = KvFormat::parse(trellis_of(k, v, options));
-      if (bytes && cache::bytes_per_token(model.config, format) > *bytes) continue;
-      double sum = 0;
+      Pick pick{format, 0, cache::bytes_per_token(model.config, format)};
+      if (pick.bytes > bytes) continue;
       for (const TuneSide& side : tuning.sides)
         for (const TuneSide::Point& point : side.points)
-          if (point.bits == (side.keys ? k : v)) sum += point.kl;
-      if (best && sum >= predicted) continue;
-      best = format;
-      predicted = sum;
+          if (point.bits == (side.keys ? k : v)) pick.predicted += point.kl;
+      if (!best || pick.predicted < best->predicted) best = pick;
     }
   }
   return best.value();
+}
+
+const Tuner::State::Pick& Tuner::State::try_out(const Engine& engine, Pick pick, const Callbacks& callbacks) {
+  pick.kl = measure(engine, measured, pick.format, callbacks);
+  return tried.emplace_back(std::move(pick));
+}
+
+/// Whether so many bytes per token are enough for the KL that is asked for.
+bool Tuner::State::reaches(const Engine& engine, const std::string& options, std::uint64_t bytes,
+                           const Callbacks& callbacks) {
+  const double most = *tuning.options.goal.kl;
+  return try_out(engine, best_layered(options, bytes), callbacks).kl <= most ||
+         try_out(engine, best_uniform(options, bytes), callbacks).kl <= most;
+}
+
+std::uint64_t Tuner::State::most_bytes() const {
+  return measure::sum_of_bytes(tuning.sides, measure::choose_bits(tuning.sides, UINT64_MAX).value());
+}
+
+// Halves the sizes between 2 bits everywhere and the most that helps. What sides cost together is not their sum, so
+// that every answer is measured.
+void Tuner::State::search(const Engine& engine, const std::string& options, const Callbacks& callbacks) {
+  std::uint64_t low = cache::bytes_per_token(model.config, KvFormat::parse(trellis_of(2, 2, "")));
+  std::uint64_t high =
+      std::max(most_bytes(), cache::bytes_per_token(model.config, best_uniform(options, UINT64_MAX).format));
+  high += 1;  // nothing reaches the goal
+  while (low < high) {
+    const std::uint64_t middle = low + (high - low) / 2;
+    if (reaches(engine, options, middle, callbacks))
+      high = std::min(middle, tried.back().bytes);
+    else
+      low = middle + 1;
+  }
+}
+
+/// The result: what costs least within the budget, or, for a KL, the fewest bytes that reach it. Where nothing does,
+/// what costs least.
+Tuner::State::Pick Tuner::State::choose(const Engine& engine, const std::string& options, const Callbacks& callbacks) {
+  tried.clear();
+  done_before_choice = done;
+  const std::optional<double> wanted = tuning.options.goal.kl;
+  if (wanted) {
+    search(engine, options, callbacks);
+  } else {
+    try_out(engine, best_layered(options, *budget()), callbacks);
+    try_out(engine, best_uniform(options, *budget()), callbacks);
+  }
+  const auto better = [&](const Pick& a, const Pick& b) {
+    const bool a_reaches = wanted && a.kl <= *wanted, b_reaches = wanted && b.kl <= *wanted;
+    if (a_reaches != b_reaches) return a_reaches;
+    if (a_reaches && a.bytes != b.bytes) return a.bytes < b.bytes;
+    return a.kl < b.kl;
+  };
+  const Pick best = *std::min_element(tried.begin(), tried.end(), better);
+  tuning.goal_reached = !wanted || best.kl <= *wanted;
+  return best;
 }
 
 Tuner::Tuner(EvaluationModel model, const EvaluationText& text, TuneOptions options)
@@ -322,7 +443,7 @@ const Tuning& Tuner::tuning() const {
 }
 
 int Tuner::passes() const {
-  return std::max(0, state_->all_passes() - static_cast<int>(state_->tuning.measurements.size()));
+  return state_->passes_left();
 }
 
 std::uint64_t Tuner::storage() const {
@@ -359,37 +480,19 @@ const Tuning& Tuner::run(const Engine& engine, const Callbacks& callbacks) {
   Tuning& tuning = state.tuning;
   tuning.device = engine.device();
   tuning.finished = false;
-  if (callbacks.note) {
-    const int probed = std::min(probed_tokens, state.measured.rows());
-    SessionOptions session = state.session(state.measured);
-    const auto probe = engine.open(KvFormat::of(Backend::baseline), session);
-    const Stopwatch watch;
-    probe->prefill(std::span(state.measured.ids).first(static_cast<std::size_t>(probed)));
-    callbacks.note(fmt::format("about {} passes of {} tokens, perhaps {:.0f} min", passes(), state.measured.rows(),
-                               std::ceil(watch.seconds() / probed * state.measured.rows() * passes() / 60)));
-  }
   state.measure_sides(engine, callbacks);
   const std::string options = state.choose_options(engine, callbacks);  // measured already
+  const State::Pick best = state.choose(engine, options, callbacks);
+  tuning.chosen = best.format;
+  tuning.predicted_kl = best.predicted;
 
-  const std::optional<double> wanted = tuning.options.goal.kl;
-  double predicted = 0;
-  KvFormat best = state.best_format(options, wanted, predicted);
-  double kl = state.measure(engine, state.measured, best, callbacks);
-  // What sides cost together is not their sum to the last percent: a goal that was missed is set lower.
-  for (int round = 0; wanted && kl > *wanted && round < 3; ++round) {
-    best = state.best_format(options, *wanted * *wanted / kl * std::pow(0.9, round), predicted);
-    kl = state.measure(engine, state.measured, best, callbacks);
-  }
-  const std::uint64_t bytes = cache::bytes_per_token(state.model.config, best);
-  double uniform_predicted = 0;
-  const KvFormat uniform = state.best_uniform(options, state.budget().value_or(bytes), uniform_predicted);
-  const double uniform_kl = state.measure(engine, state.measured, uniform, callbacks);
-  tuning.chosen = uniform_kl < kl ? uniform : best;
-  tuning.predicted_kl = uniform_kl < kl ? uniform_predicted : predicted;
-
+  const std::uint64_t bytes = state.budget().value_or(best.bytes);
   const KvFormat usual = KvFormat::usual();
+  std::vector<KvFormat> compared{best.format, state.best_uniform(options, bytes).format,
+                                 KvFormat::parse("turboquant:k=4:v=4"), usual};
+  if (!tuning.options.goal.kl) compared.insert(compared.begin() + 1, state.best_layered(options, bytes).format);
   tuning.compared.clear();
-  for (const KvFormat& format : {tuning.chosen, best, uniform, KvFormat::parse("turboquant:k=4:v=4"), usual}) {
+  for (const KvFormat& format : compared) {
     const std::string canonical = format.canonical();
     if (std::find(tuning.compared.begin(), tuning.compared.end(), canonical) != tuning.compared.end()) continue;
     state.measure(engine, state.held_out, format, callbacks);

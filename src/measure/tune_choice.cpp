@@ -21,12 +21,11 @@ std::uint64_t sum_of_bytes(const std::vector<TuneSide>& sides, const std::vector
   return sum;
 }
 
-std::optional<std::vector<int>> choose_bits(const std::vector<TuneSide>& sides, std::optional<std::uint64_t> bytes,
-                                            std::optional<double> kl) {
+std::optional<std::vector<int>> choose_bits(const std::vector<TuneSide>& sides, std::uint64_t bytes) {
   std::vector<int> chosen(sides.size());
   std::uint64_t used = sum_of_bytes(sides, chosen);
-  if (bytes && used > *bytes) return std::nullopt;
-  while (!kl || sum_of_kl(sides, chosen) > *kl) {
+  if (used > bytes) return std::nullopt;
+  while (true) {
     double best = 0;
     std::size_t side = 0;
     int to = 0;
@@ -35,7 +34,7 @@ std::optional<std::vector<int>> choose_bits(const std::vector<TuneSide>& sides, 
       for (int next = chosen[i] + 1; next < static_cast<int>(sides[i].points.size()); ++next) {
         const TuneSide::Point& then = point_of(sides[i], next);
         const std::uint64_t more = then.bytes - now.bytes;
-        if (bytes && used + more > *bytes) continue;
+        if (more > bytes - used) continue;
         const double gain = (now.kl - then.kl) / static_cast<double>(more);
         if (gain > best) {
           best = gain;
@@ -44,11 +43,10 @@ std::optional<std::vector<int>> choose_bits(const std::vector<TuneSide>& sides, 
         }
       }
     }
-    if (best == 0) break;
+    if (best == 0) return chosen;
     used += point_of(sides[side], to).bytes - point_of(sides[side], chosen[side]).bytes;
     chosen[side] = to;
   }
-  return chosen;
 }
 
 }  // namespace tqkv::measure

@@ -9,10 +9,9 @@
 namespace tqkv::measure {
 
 /// Index of the point of each side. Greedy: from the fewest bits on, the step that takes away most KL per byte, as long
-/// as one fits into `bytes` (per token, all sides), or until the sum of KL is at most `kl`; a step to more bits that
-/// does not lower KL is never taken. Without a budget that fits the fewest bits: nothing.
-std::optional<std::vector<int>> choose_bits(const std::vector<TuneSide>& sides, std::optional<std::uint64_t> bytes,
-                                            std::optional<double> kl);
+/// as one fits into `bytes` (per token, all sides); a step to more bits that does not lower KL is never taken. Without
+/// a budget that fits the fewest bits: nothing.
+std::optional<std::vector<int>> choose_bits(const std::vector<TuneSide>& sides, std::uint64_t bytes);
 
 double sum_of_kl(const std::vector<TuneSide>& sides, const std::vector<int>& points);
 std::uint64_t sum_of_bytes(const std::vector<TuneSide>& sides, const std::vector<int>& points);

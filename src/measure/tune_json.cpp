@@ -64,6 +64,7 @@ std::string to_json(const Tuning& tuning) {
   if (tuning.finished) {
     json["sides"] = sides;
     json["chosen"] = {{"format", tuning.chosen.canonical()},
+                      {"goal_reached", tuning.goal_reached},
                       {"predicted_kl", tuning.predicted_kl},
                       {"bytes_per_token", tuning.bytes_per_token},
                       {"default_bytes_per_token", tuning.default_bytes_per_token},
@@ -82,7 +83,7 @@ void take_measurements(Tuning& into, const std::string& file, std::string_view t
   std::vector<TuneMeasurement> taken;
   constexpr double most = 1e6;
   for (const JsonObject& one : json.objects("measurements"))
-    taken.push_back({one.truth_or("held_out", false), one.text("format"), one.number("kl", -most, most),
+    taken.push_back({one.truth_or("held_out", false), one.text("format"), one.number("kl", 0, most),
                      one.number_or_none("kl_se", 0, most), one.number("same_top", 0, 1), one.number("ratio", 0, most),
                      one.number("seconds", 0, 1e9)});
   into.measurements = std::move(taken);

@@ -20,6 +20,14 @@ const TuneMeasurement& measured_kl(const Tuning& tuning, const std::string& form
                        [&](const TuneMeasurement& one) { return one.held_out == held_out && one.format == format; });
 }
 
+/// Nothing where the goal is reached.
+std::string missed_goal(const Tuning& tuning, double kl) {
+  if (tuning.goal_reached) return "";
+  return fmt::format(
+      "\nNo format that was tried reaches a mean KL of {}. The best one has {}: ask for --kl {} or more.\n",
+      measure::rounded(tuning.options.goal.kl.value_or(0)), measure::rounded(kl), measure::rounded(kl * 1.01));
+}
+
 }  // namespace
 
 std::string to_table(const Tuning& tuning) {
@@ -50,11 +58,12 @@ std::string to_table(const Tuning& tuning) {
   measure::TextTable table({"held-out text", "KL", "same top", "perplexity"});
   for (const std::string& format : tuning.compared) {
     const TuneMeasurement& one = measured_kl(tuning, format, true);
-    table.add({names.at(format) + (format == tuning.compared.back() ? " (default)" : ""), kl_text(one.kl, one.kl_se),
+    table.add({names.at(format) + (format == tuning.chosen.canonical() ? " (chosen)" : ""), kl_text(one.kl, one.kl_se),
                measure::percent(one.same_top), fmt::format("{:.4f}", one.ratio)});
   }
   out += table.text();
   const std::string chosen = tuning.chosen.canonical();
+  out += missed_goal(tuning, measured_kl(tuning, chosen, false).kl);
   const TuneMeasurement& usual = measured_kl(tuning, tuning.compared.back(), true);
   out += fmt::format(
       "\n{:.3f} of the default's KL. {} bytes per token (default: {}), and {} for plain tokens and means\nIts sides "

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <string>
+#include <vector>
 
 #include "base/memory_info.h"
 #include "base/numbers.h"
 #include "base/thread_pool.h"
 #include "cache/accounting.h"
+#include "cache/names.h"
 #include "model/weights.h"
 #include "runtime/cpu/scratch.h"
 #include "runtime/running.h"
@@ -188,6 +191,22 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
   return plan;
 }
 
+namespace {
+
+// "default 32,768, mlx_quant 16,384"
+std::string others_text(const MemoryPlan& plan) {
+  std::vector<std::string> formats;
+  for (const MemoryPlan::Largest& other : plan.others) formats.push_back(other.format.canonical());
+  const auto names = cache::short_names(formats);
+  std::string text;
+  for (const MemoryPlan::Largest& other : plan.others)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", names.at(other.format.canonical()),
+                        tokens_or_none(other.context));
+  return text;
+}
+
+}  // namespace
+
 std::string describe(const MemoryPlan& plan) {
   std::string out = fmt::format("memory plan: {}, context {} of {} tokens, {} precision\n", plan.format.canonical(),
                                 grouped(static_cast<std::uint64_t>(plan.context)),
@@ -225,9 +244,7 @@ std::string describe(const MemoryPlan& plan) {
       break;
   }
   out += fmt::format("; largest context: {} tokens", tokens_or_none(plan.largest_context));
-  for (const MemoryPlan::Largest& other : plan.others) {
-    out += fmt::format(", {} {}", name(other.format.backend), tokens_or_none(other.context));
-  }
+  if (!plan.others.empty()) out += ", " + others_text(plan);
   return out + "\n";
 }
 
@@ -242,18 +259,13 @@ std::string warning(const MemoryPlan& plan) {
 
 void require_fit(const MemoryPlan& plan) {
   if (plan.verdict != Verdict::refused) return;
-  std::string others;
-  for (const MemoryPlan::Largest& other : plan.others) {
-    others +=
-        fmt::format("{}{} {}", others.empty() ? "" : ", ", name(other.format.backend), tokens_or_none(other.context));
-  }
   throw Error(
       ErrorKind::memory,
       fmt::format(
           "memory plan: {} tokens with {} need {} of memory in addition to the weights, but {} are available: the "
           "largest context that fits is {} tokens ({}); ask for a shorter --context, or --force it",
           plan.context, plan.format.canonical(), size(plan.anonymous()), size(plan.usable()),
-          tokens_or_none(plan.largest_context), others));
+          tokens_or_none(plan.largest_context), others_text(plan)));
 }
 
 }  // namespace tqkv

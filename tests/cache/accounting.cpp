@@ -6,8 +6,10 @@
 #include <iterator>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "codec/side_codec.h"
+#include "support/failure.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -147,6 +149,19 @@ TEST_CASE("a boundary that leaves no layer compressed is refused") {
                        Error);
 }
 
+TEST_CASE("layers that leave nothing to compress, or a mean without compressed keys, are refused") {
+  const std::vector<int> layers{3, 7};
+  const auto refusal = [&](const char* format) {
+    return test::failure(ErrorKind::format, [&] { check_layers(layers, KvFormat::parse(format)); });
+  };
+  CHECK(test::contains(refusal("trellis:layers=3,7/k=16/v=16"), "layers leaves nothing to compress"));
+  CHECK(test::contains(refusal("trellis:layers=3,7/k=16:mean=64"),
+                       "mean=64 is for compressed keys, and layers leaves all of them plain"));
+  for (const char* format : {"baseline", "trellis:layers=3/k=16:mean=64", "trellis:k=16:layers=3/k=4:mean=64",
+                             "trellis:layers=3/k=16/v=16", "trellis:k=16"})
+    CHECK_NOTHROW(check_layers(layers, KvFormat::parse(format)));
+}
+
 TEST_CASE("pages hold 256 tokens") {
   CHECK(pages_for(0) == 0);
   CHECK(pages_for(1) == 1);
@@ -177,8 +192,9 @@ TEST_CASE("a format that cannot hold the heads of a model is refused") {
   CHECK_NOTHROW(check_format(config, KvFormat::parse("mlx_quant")));
   CHECK_THROWS_WITH_AS(
       check_format(config, KvFormat::parse("turboquant:k=16:v=4")),
-      "[format] turboquant 4 bit, scalar corrected: the vectors have 192 channels, expected a power of two from 16 "
-      "to 1024, for the rotation: choose another format",
+      "[format] cache format `turboquant:k=16:v=4:scalar=corrected:seed=0:table=1`: turboquant 4 bit, scalar "
+      "corrected: "
+      "the vectors have 192 channels, expected a power of two from 16 to 1024, for the rotation: choose another format",
       Error);
   config.head_dim = 80;
   CHECK_THROWS_AS(check_format(config, KvFormat::parse("mlx_quant")), Error);

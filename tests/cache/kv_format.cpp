@@ -283,6 +283,8 @@ TEST_CASE("a mean keeps the tokens that it is of plain, and says so") {
   CHECK(KvFormat::parse("turboquant:mean=64:sink=100").sink == 100);
   CHECK(KvFormat::parse("turboquant:mean=0") == KvFormat::parse("turboquant"));
   CHECK(says(refusal("turboquant:mean=64:sink=4"), "mean=64 keeps the first 64 tokens plain, and sink=4 fewer"));
+  CHECK(KvFormat::parse("trellis:k=16:v=4:layers=3,7/k=4:mean=64").mean == 64);  // some keys are compressed
+  CHECK(says(refusal("trellis:k=16:v=4:layers=3/v=5:mean=64"), "mean=64 is for compressed keys"));
   CHECK(says(refusal("turboquant:k=16:mean=64"), "mean=64 is for compressed keys, and k=16 leaves them plain"));
   CHECK(says(refusal("turboquant:mean=-3"), "whole numbers from 0"));
   for (const char* backend : {"qjl", "polarquant", "sketch", "turboquant_prod", "baseline"})
@@ -313,7 +315,8 @@ TEST_CASE("layers can have bits of their own") {
   CHECK(format.sides(11, 2, 10).k == format.k);
   CHECK(format.sides(11, 2, 10).v.describe() == "bf16");
   CHECK(format.sides(15, 3, 10).k == format.k);
-  CHECK(KvFormat::parse("turboquant:layers=3/k=4") == KvFormat::parse("turboquant"));
+  CHECK(says(refusal("turboquant:layers=99/k=4"), "layers=99/k=4 gives layer 99 the bits that it has anyway"));
+  CHECK(says(refusal("default:layers=3/k=8,0/v=3"), "gives layer 0 the bits that it has anyway"));
   CHECK(KvFormat::parse("trellis:states=16:layers=3/k=2").sides(3, 0, 1).k.states == 16);
   CHECK(KvFormat::parse("mlx_quant:group=32:layers=3/k=8").sides(3, 0, 1).k.group == 32);
   for (const char* list : {"3", "3,7", "3/k=8,7", "k=8", "3/", "3/k", "3/k=", "3/k=8/k=5", "3/x=8", "-3/k=8", "3/k=7",
@@ -322,6 +325,15 @@ TEST_CASE("layers can have bits of their own") {
   CHECK(says(refusal("turboquant:layers=3,7/k=8,11"), "does not say the bits of layer 11"));
   CHECK(says(refusal("turboquant:layers=3/k=8,3/v=5"), "names layer 3 twice"));
   CHECK(says(refusal("turboquant:boundary=1:layers=3/k=8"), "put all of them into layers"));
+  CHECK(says(refusal("turboquant:split=1:layers=3/k=5"), "`turboquant:split=1:layers=3/k=5`: split gives"));
+  CHECK(says(refusal("turboquant:split=1:layers=3/k=5"), "so that layers: k=5 has too many: there are 2, 3, 4"));
+  CHECK(says(refusal("turboquant:split=1:k=5"), "so that k=5 has too many: there are 2, 3, 4"));
+  CHECK(KvFormat::parse("turboquant:split=1:layers=3/k=16/v=3").layers.size() == 1);
+}
+
+TEST_CASE("under f32 precision a layer that becomes like the others leaves the list") {
+  const KvFormat format = KvFormat::parse("turboquant:k=16:layers=3/k=32").in_f32();
+  CHECK(KvFormat::parse(format.canonical()) == format);
 }
 
 TEST_CASE("a list of formats keeps the lists of layers in it together") {
@@ -343,7 +355,7 @@ TEST_CASE("trellis has its own states for each number of bits, and split its own
         "trellis:k=5:v=3:scalar=corrected:states=8:seed=0:table=1");
   CHECK(says(refusal("trellis:bits=5:states=16"), "with 5 bits, there are 2, 4, 8"));
   CHECK(says(refusal("trellis:bits=6"), "there are 2, 2.5, 3, 3.5, 4, 5"));
-  CHECK(says(refusal("turboquant:split=1:k=5"), "k and v of 2, 3 or 4 bits"));
+  CHECK(says(refusal("turboquant:split=1:k=5"), "k=5 has too many: there are 2, 3, 4"));
   CHECK(says(refusal("turboquant:split=2"), "there are 0, 1"));
   CHECK(says(refusal("qjl:k=16"), "ask for mlx_quant"));
   CHECK(says(refusal("sketch:k=16"), "ask for mlx_quant"));

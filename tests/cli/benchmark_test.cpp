@@ -111,6 +111,23 @@ TEST_CASE("benchmark --sessions times several sessions in one step, next to what
   CHECK(contains(compared.error, "is a sessions file, a benchmark file was expected"));
 }
 
+TEST_CASE("benchmark and evaluate say when a text is shorter than the mean of its format") {
+  const auto benchmark = run_tqkv({"benchmark", "pocket", "--backend", "trellis", "--kv-mean", "5000",
+                                   "--prompt-tokens", "8", "--generation-tokens", "2", "--trials", "1"});
+  CHECK(benchmark.exit_code == 0);
+  CHECK(contains(benchmark.output, "trellis mean=5000: mean=5000 was not reached: all 9 keys are plain"));
+  const auto evaluate = run_tqkv({"evaluate", "pocket", "--backend", "trellis", "--kv-mean", "5000", "--tokens", "64",
+                                  "--no-recall", "--no-codec-level", "--no-noise-floor"});
+  CHECK(evaluate.exit_code == 0);
+  CHECK(contains(evaluate.output, "mean=5000 was not reached: all 63 keys are plain"));
+}
+
+TEST_CASE("an option without a value is refused as such") {
+  const auto result = run_tqkv({"benchmark", "pocket", "--kv-values", ""});
+  CHECK(result.exit_code == 2);
+  CHECK(contains(result.error, "an option sets the key `values` to nothing"));
+}
+
 TEST_CASE("benchmark takes its ids from a text, and refuses one that is too short") {
   const test::TemporaryDirectory folder;
   const std::string text =

@@ -50,6 +50,8 @@ TEST_CASE("what tune cannot do is one line and the right exit code") {
   CHECK(contains(refusal(2, {"--bytes-per-token", "10"}), "less than 2 bits take"));
   CHECK(contains(refusal(2, {"--tokens", "100"}), "--tokens"));
   CHECK(contains(refusal(2, {"--resume"}), "give --output too"));
+  CHECK(contains(refusal(2, {"--resume", "--output", "-"}), "- is standard output: name a file"));
+  CHECK(contains(refusal(2, {"--resume", "--output", "/dev/null"}), "/dev/null is no regular file"));
   CHECK(contains(refusal(1, {"--text", folder.write("short.txt", "Hello.")}), "at least 1024 are needed"));
   CHECK(contains(refusal(1, {"--text", (folder / "none").string()}), "none"));
 }

@@ -2,8 +2,10 @@
 #include "tqkv/captured.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -132,6 +134,11 @@ TEST_CASE("captured files that cannot be are refused with the tensor that is wro
   for (const char* wrong : {"", "x", "-1", "0", "nan", "inf", "0.1x"})
     CHECK(contains(refusal([&](Toy& t) { t.metadata["toy.attention_scale"] = wrong; }), "toy.attention_scale"));
   CHECK(contains(refusal([](Toy& t) { t.metadata.erase("toy.attention_scale"); }), "is missing"));
+  CHECK(contains(refusal([](Toy& t) { t.metadata["toy.attention_scale"] = "1e30"; }), "a positive number up to 1000"));
+  for (const char* tensor : {"toy.3.keys", "toy.3.values", "toy.3.queries"})
+    for (const float huge : {3e38f, -65505.0f})
+      CHECK(contains(refusal([&](Toy& t) { std::memcpy(t.tensors[tensor].bytes.data() + 400, &huge, 4); }),
+                     "those of f16 are expected, which end at 65504"));
   CHECK(contains(refusal([](Toy& t) { t.metadata["toy.3.kind"] = "sliding"; }), "global or local"));
   CHECK(contains(refusal([](Toy& t) { t.metadata["toy.3.kind"] = "local"; }), "a number of tokens"));
 }
@@ -172,6 +179,52 @@ TEST_CASE("a format that names layers that are not in the file is refused before
   const std::vector<KvFormat> formats{KvFormat::parse("turboquant:layers=4/k=8")};
   CHECK(contains(failure(ErrorKind::format, [&] { evaluate_captured(text, formats, precisions, one_thread()); }),
                  "has no layer 4, it has 3"));
+}
+
+TEST_CASE("a format that a session of such a model refuses is refused for its vectors") {
+  const CapturedText text = read(Toy());
+  const std::array<Precision, 1> precisions{Precision::f32};
+  const auto refusal = [&](const char* format) {
+    const std::vector<KvFormat> formats{KvFormat::parse(format)};
+    return failure(ErrorKind::format, [&] { evaluate_captured(text, formats, precisions, one_thread()); });
+  };
+  CHECK(
+      contains(refusal("trellis:boundary=1"), "1 layers at each end leave none of the 1 attention layers compressed"));
+  CHECK(contains(refusal("trellis:layers=3/k=16/v=16"), "layers leaves nothing to compress"));
+  CHECK(contains(refusal("trellis:layers=3/k=16:mean=4"), "mean=4 is for compressed keys"));
+}
+
+TEST_CASE("the largest vectors that are taken have numbers for figures, which the report takes") {
+  Toy toy;
+  for (auto& [name, tensor] : toy.tensors) {
+    if (tensor.dtype != DType::f32) continue;
+    std::vector<float> values(tensor.bytes.size() / 4);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = i % 3 == 0 ? -65504.0f : 65504.0f;
+    tensor.bytes = bytes_of(values);
+  }
+  const CapturedText text = read(toy);
+  const std::array<Precision, 2> precisions{Precision::f32, Precision::fast};
+  const std::vector<KvFormat> formats{KvFormat::parse("turboquant:bits=2"), KvFormat::parse("mlx_quant:bits=2")};
+  const CapturedEvaluation evaluation = evaluate_captured(text, formats, precisions, one_thread());
+  for (const CapturedFigures& one : evaluation.figures)
+    for (const double figure : {one.kl, one.kl_se, one.score_error, one.output_error, one.k_distortion})
+      CHECK(std::isfinite(figure));
+  const std::vector<ReportFile> files{{"toy.json", to_json(evaluation)}};
+  CHECK_NOTHROW(make_report(files, "tqkv report toy.json"));
+}
+
+TEST_CASE("bits of a format whose layers differ are their mean, in the table and in the report") {
+  Toy toy;
+  for (const char* part : {"keys", "values", "queries", "query_positions"})
+    toy.tensors[fmt::format("toy.5.{}", part)] = toy.tensors[fmt::format("toy.3.{}", part)];
+  const CapturedText text = read(toy);
+  const std::array<Precision, 1> precisions{Precision::f32};
+  const std::vector<KvFormat> formats{KvFormat::parse("turboquant:layers=3/k=16/v=16")};  // 16 and 4.25 bits
+  const CapturedEvaluation evaluation = evaluate_captured(text, formats, precisions, one_thread());
+  CHECK(contains(to_table(evaluation), "10.12"));
+  CHECK(contains(to_table(evaluation), "is " + formats.front().in_f32().canonical()));
+  const std::vector<ReportFile> files{{"toy.json", to_json(evaluation)}};
+  CHECK(contains(make_report(files, "tqkv report toy.json").page, "10.12"));
 }
 
 TEST_CASE("captured figures go into the report") {

@@ -11,7 +11,8 @@ using namespace tqkv::measure;
 namespace {
 
 CodecFigures figures(const char* format, const CodecInput& input, int dim = 256) {
-  const auto all = measure_codec(KvFormat::parse(format), dim, {&input, 1});
+  const KvFormat parsed = KvFormat::parse(format);
+  const auto all = measure_codec(parsed, {parsed.k, parsed.v}, dim, {&input, 1});
   REQUIRE_FALSE(all.empty());
   return all.front();
 }
@@ -53,15 +54,31 @@ TEST_CASE("sides that are stored alike share a row, others have one each, and ca
   CodecInput keys = gaussian;
   keys.name = "captured K";
   const std::vector<CodecInput> inputs{gaussian, keys};
-  const auto alike = measure_codec(KvFormat::parse("turboquant"), 64, inputs);
+  const auto measured = [&](const char* text) {
+    const KvFormat format = KvFormat::parse(text);
+    return measure_codec(format, {format.k, format.v}, 64, inputs);
+  };
+  const auto alike = measured("turboquant");
   REQUIRE(alike.size() == 2);
   CHECK(alike[0].side == "K and V");
-  const auto apart = measure_codec(KvFormat::parse("turboquant:bits=3.5"), 64, inputs);
+  const auto apart = measured("turboquant:bits=3.5");
   REQUIRE(apart.size() == 3);
   CHECK(apart[0].stored == "turboquant 4 bit, scalar corrected");
   CHECK(apart[0].format == KvFormat::parse("turboquant:bits=3.5").canonical());
   CHECK(apart[1].side == "V");
   CHECK(apart[2].input == "captured K");
+}
+
+TEST_CASE("figures of single vectors are of the sides that most layers have") {
+  ModelConfig config;
+  config.layers = {LayerKind::full_attention, LayerKind::linear_attention, LayerKind::full_attention,
+                   LayerKind::full_attention};
+  const auto bits = [&](const char* text) { return usual_sides(KvFormat::parse(text), config).k.bits; };
+  CHECK(bits("turboquant") == 4);
+  CHECK(bits("turboquant:layers=0,2,3/k=8/v=8") == 8);
+  CHECK(bits("turboquant:layers=2,3/k=5") == 5);
+  CHECK(bits("turboquant:layers=2/k=5") == 4);
+  CHECK(bits("turboquant:boundary=1") == 16);
 }
 
 TEST_CASE("vectors made to defeat a codec do not: the rotation spreads them") {

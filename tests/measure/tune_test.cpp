@@ -79,28 +79,25 @@ Tuner pocket_tuner(TuneGoal goal, int tokens = 512) {
 TEST_CASE("bits go to the side that costs most, and no budget is exceeded") {
   const std::vector<TuneSide> sides{side(1.0), side(0.01)};
   const std::uint64_t bytes = 2 * (32 * 3 + 2);
-  const auto chosen = choose_bits(sides, bytes, std::nullopt);
+  const auto chosen = choose_bits(sides, bytes);
   REQUIRE(chosen);
   CHECK(bits_of(sides, *chosen) == std::vector<int>{4, 2});
   CHECK(measure::sum_of_bytes(sides, *chosen) == bytes);
 }
 
-TEST_CASE("a goal of KL is met with few bytes, and one that nothing meets takes all bits that help") {
+TEST_CASE("a budget without an end takes all bits that help") {
   const std::vector<TuneSide> sides{side(1.0), side(0.01)};
-  const auto chosen = choose_bits(sides, std::nullopt, 0.08);
-  REQUIRE(chosen);
-  CHECK(bits_of(sides, *chosen) == std::vector<int>{4, 2});
-  CHECK(bits_of(sides, *choose_bits(sides, std::nullopt, 1e-9)) == std::vector<int>{5, 5});
+  CHECK(bits_of(sides, *choose_bits(sides, UINT64_MAX)) == std::vector<int>{5, 5});
 }
 
 TEST_CASE("more bits that measured no better are never bought") {
   std::vector<TuneSide> sides{side(1.0)};
   sides[0].points[3].kl = sides[0].points[2].kl;
-  CHECK(bits_of(sides, *choose_bits(sides, std::uint64_t{1000}, std::nullopt)) == std::vector<int>{4});
+  CHECK(bits_of(sides, *choose_bits(sides, 1000)) == std::vector<int>{4});
 }
 
 TEST_CASE("a budget below the fewest bits has no choice") {
-  CHECK(!choose_bits({side(1.0)}, std::uint64_t{65}, std::nullopt));
+  CHECK(!choose_bits({side(1.0)}, 65));
 }
 
 TEST_CASE("the greedy choice fits its budget and is near the best there is") {
@@ -109,7 +106,7 @@ TEST_CASE("the greedy choice fits its budget and is near the best there is") {
     const int count = *rc::gen::inRange(1, 6);
     for (int i = 0; i < count; ++i) sides.push_back(side(std::pow(10.0, *rc::gen::inRange(-3, 1)), i % 2 == 0));
     const auto bytes = static_cast<std::uint64_t>(count * *rc::gen::inRange(66, 163));
-    const auto chosen = choose_bits(sides, bytes, std::nullopt);
+    const auto chosen = choose_bits(sides, bytes);
     RC_ASSERT(chosen.has_value());
     RC_ASSERT(measure::sum_of_bytes(sides, *chosen) <= bytes);
     RC_ASSERT(measure::sum_of_kl(sides, *chosen) <= 1.01 * least_kl(sides, bytes) + 1e-12);
@@ -149,12 +146,56 @@ TEST_CASE("the pocket model is tuned: within its bytes, better than the default,
   const std::vector<ReportFile> files{{"tuning.json", json}};
   CHECK(contains(make_report(files, "tqkv report tuning.json").page, "Tuned format"));
   CHECK(contains(to_table(tuning), tuning.chosen.canonical()));
+  CHECK(contains(to_table(tuning), " (chosen)"));
   Tuner again = pocket_tuner(goal, 768);
   again.resume("tuning.json", json, pocket(Precision::f32).device());
   int more = 0;
   callbacks.measured = [&](const Tuning&) { ++more; };
   CHECK(to_json(again.run(pocket(Precision::f32), callbacks)) == json);
   CHECK(more == 1);  // the end alone
+}
+
+TEST_CASE("a goal of KL takes the fewest bytes that reach it, by what was measured" * doctest::skip(test::sanitized)) {
+  TuneGoal goal;
+  goal.kl = 5e-4;
+  Tuner tuner = pocket_tuner(goal);
+  const Tuning tuning = tuner.run(pocket(Precision::f32));
+  CHECK(tuning.goal_reached);
+  CHECK(to_table(tuning).find("No format") == std::string::npos);
+  const ModelConfig& config = pocket(Precision::f32).config();
+  double kl = 1;
+  for (const TuneMeasurement& one : tuning.measurements) {
+    if (one.held_out) continue;
+    const KvFormat format = KvFormat::parse(one.format);
+    if (format == tuning.chosen) kl = one.kl;
+    if (format.window != tuning.chosen.window || format.mean != tuning.chosen.mean || one.kl > *goal.kl) continue;
+    CAPTURE(one.format);
+    CHECK(cache::bytes_per_token(config, format) >= tuning.bytes_per_token);
+  }
+  CHECK(kl <= *goal.kl);
+
+  // A goal that nothing reaches says so, and a file that has all of it is done at once.
+  goal.kl = 1e-9;
+  const std::string json = to_json(tuning);
+  Tuner far = pocket_tuner(goal);
+  far.resume("tuning.json", json, pocket(Precision::f32).device());
+  const Tuning missed = far.run(pocket(Precision::f32));
+  CHECK(!missed.goal_reached);
+  CHECK(contains(to_table(missed), "No format that was tried reaches a mean KL of 1.00e-09. The best one has"));
+  const std::vector<ReportFile> files{{"tuning.json", to_json(missed)}};
+  CHECK(contains(make_report(files, "tqkv report tuning.json").page, "reaches the KL that was asked for"));
+  for (const TuneMeasurement& one : missed.measurements)
+    if (!one.held_out && KvFormat::parse(one.format) == missed.chosen) kl = one.kl;
+  for (const std::string& format : missed.compared)
+    for (const TuneMeasurement& one : missed.measurements)
+      if (!one.held_out && one.format == format) CHECK(one.kl >= kl);
+  Tuner again = pocket_tuner(goal);
+  again.resume("tuning.json", to_json(missed), pocket(Precision::f32).device());
+  std::string notes;
+  Tuner::Callbacks callbacks;
+  callbacks.note = [&](std::string_view line) { notes += line; };
+  CHECK(to_json(again.run(pocket(Precision::f32), callbacks)) == to_json(missed));
+  CHECK(notes.empty());  // no pass was left
 }
 
 TEST_CASE("what cannot be tuned is refused") {
@@ -176,6 +217,10 @@ TEST_CASE("what cannot be tuned is refused") {
   Tuner tuner = pocket_tuner(four);
   for (const char* wrong : {"", "[]", "{}", R"({"schema": 1, "kind": "evaluation"})"})
     failure(ErrorKind::input, [&] { tuner.resume("x.json", wrong, pocket(Precision::f32).device()); });
+  nlohmann::json negative_kl = nlohmann::json::parse(to_json(tuner.tuning()));
+  negative_kl["machine"]["isa"] = "";
+  negative_kl["measurements"] = {{{"format", "trellis"}, {"kl", -1}, {"same_top", 1}, {"ratio", 1}, {"seconds", 1}}};
+  CHECK(contains(failure(ErrorKind::input, [&] { tuner.resume("x.json", negative_kl.dump(), {}); }), "kl"));
   nlohmann::json other = nlohmann::json::parse(to_json(tuner.tuning()));
   other["machine"]["isa"] = "";
   other["settings"]["tokens"] = 300;
