@@ -148,9 +148,10 @@ void compare(const std::string& isa, Precision precision, int sessions, int step
 
 TEST_CASE("sixteen sessions of different formats, lengths and phases have the bits that each has alone" *
           doctest::skip(sanitized)) {
-  for (const std::string_view isa : cpu::available_isas())
-    for (const Precision precision : {Precision::fast, Precision::f32})
-      compare(std::string(isa), precision, isa == "portable" ? 6 : 16, isa == "portable" ? 5 : 9);
+  for (const std::string_view isa : cpu::available_isas()) {
+    compare(std::string(isa), Precision::fast, isa == "portable" ? 6 : 16, isa == "portable" ? 5 : 9);
+    compare(std::string(isa), Precision::f32, 6, isa == "portable" ? 3 : 7);
+  }
 }
 
 TEST_CASE("a part of a step that is refused says why, and the others go on") {

@@ -7,11 +7,9 @@
 
 #include "base/processor.h"
 #include "cache/accounting.h"
-#include "cache/session/fingerprint.h"
 #include "runtime/cpu/forward.h"
-#include "runtime/cpu/session.h"
+#include "runtime/cpu/state.h"
 #include "tqkv/error.h"
-#include "tqkv/saved_session.h"
 
 namespace tqkv {
 
@@ -19,29 +17,10 @@ std::unique_ptr<Engine> Engine::load(Checkpoint checkpoint, const DeviceOptions&
   return std::make_unique<cpu::CpuEngine>(std::move(checkpoint), options);
 }
 
-std::string_view name(Precision precision) {
-  return precision == Precision::fast ? "fast" : "f32";
-}
-std::string_view name(StateType type) {
-  return type == StateType::f32 ? "f32" : "bf16";
-}
-
 }  // namespace tqkv
 
 namespace tqkv::cpu {
 namespace {
-
-std::string where_config_is(const Checkpoint& checkpoint) {
-  return (checkpoint.directory() / "config.json").string();
-}
-
-std::string read_config(const Checkpoint& checkpoint) {
-  auto text = checkpoint.text("config.json");
-  if (!text)
-    throw Error(ErrorKind::checkpoint,
-                fmt::format("{}: there is no such file: not a model directory", where_config_is(checkpoint)));
-  return std::move(*text);
-}
 
 // [channels, kernel] as stored to [kernel, channels]: a tap's weights lie side by side.
 std::vector<float> tap_major(const Vector& conv, int kernel) {
@@ -80,14 +59,10 @@ std::vector<std::span<const std::byte>> in_order_of_use(const Weights& weights) 
 
 }  // namespace
 
-CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
-    : checkpoint_(std::move(checkpoint)),
-      config_json_(read_config(checkpoint_)),
-      config_(ModelConfig::parse(config_json_, where_config_is(checkpoint_))),
-      weights_(bind_weights(checkpoint_, config_)),
-      kernels_(&cpu::kernels(options.isa)),
-      precision_(options.precision),
-      guard_(options.guard) {
+CpuEngine::CpuEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
+    : DeviceEngine(std::move(a_checkpoint), options.precision, options.guard),
+      weights_(bind_weights(checkpoint(), config())),
+      kernels_(&cpu::kernels(options.isa)) {
   if (options.threads < 0 || options.threads > max_threads)
     throw Error(ErrorKind::usage,
                 fmt::format("threads: {} is not between 1 and {} (0 uses all cores)", options.threads, max_threads));
@@ -100,7 +75,7 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
       vectors.q_norm = layer.attention.q_norm.to_f32();
       vectors.k_norm = layer.attention.k_norm.to_f32();
     } else {
-      vectors.conv1d = tap_major(layer.delta.conv1d, config_.linear_conv_kernel_dim);
+      vectors.conv1d = tap_major(layer.delta.conv1d, config().linear_conv_kernel_dim);
       vectors.negative_exp_A = layer.delta.A_log.to_f32();
       for (auto& value : vectors.negative_exp_A) value = -std::exp(value);
       vectors.dt_bias = layer.delta.dt_bias.to_f32();
@@ -108,112 +83,73 @@ CpuEngine::CpuEngine(Checkpoint checkpoint, const DeviceOptions& options)
     }
     vectors_.push_back(std::move(vectors));
   }
-  rotary_ = rotary_angles(config_);
+  rotary_ = rotary_angles(config());
   read_ahead_ = std::make_unique<ReadAhead>(in_order_of_use(weights_));
   pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
-  weight_check_ = std::make_unique<WeightCheck>(checkpoint_, weights_, *pool_);
+  weight_check_ = std::make_unique<WeightCheck>(checkpoint(), weights_, *pool_);
   weight_check_->at_load();
-  workspaces_ = std::make_unique<Workspaces>(config_, *kernels_);
-}
-
-std::unique_ptr<Session> CpuEngine::open(const KvFormat& format, const SessionOptions& options) const {
-  return std::make_unique<CpuSession>(*this, format, options);
-}
-
-std::unique_ptr<Session> CpuEngine::restore(const SavedSession& saved, const SessionOptions& options) const {
-  const SessionIdentity& identity = saved.identity();
-  const std::string where = saved.path().string();
-  if (identity.precision != precision_)
-    throw Error(ErrorKind::session, fmt::format("{}: was computed with {} precision, and this engine has {}: load the "
-                                                "model with the precision of the session",
-                                                where, name(identity.precision), name(precision_)));
-  if (identity.model != fingerprint())
-    throw Error(ErrorKind::session,
-                fmt::format("{}: is a session of another model: its fingerprint is {}, that of {} "
-                            "is {}",
-                            where, identity.model, checkpoint_.directory().string(), fingerprint()));
-  SessionOptions own = options;
-  own.state = identity.state;
-  if (own.context > 0 && saved.tokens() > own.context)
-    throw Error(ErrorKind::input, fmt::format("{}: contains {} tokens, but the context is {}: give a larger one", where,
-                                              saved.tokens(), own.context));
-  auto session = std::make_unique<CpuSession>(*this, identity.format, own);
-  session->load(saved);
-  return session;
-}
-
-// Each session's part of the pass is checked by itself; those that are refused have no rows in it.
-void CpuEngine::step(std::span<Work> all) const {
-  struct Part {
-    Work* work;
-    CpuSession* session;
-    const CpuState* state;
-  };
-  std::vector<Part> parts;
-  std::vector<Segment> segments;
-  WorkSize room{precision_, 0, 0, 0, pool_->size(), 0}, used = room;
-  for (Work& work : all) {
-    work.error.reset();
-    work.logits = {};
-    try {
-      auto* session = dynamic_cast<CpuSession*>(work.session);
-      if (!session || &session->engine() != this)
-        throw Error(ErrorKind::internal, "step: the session is not of this engine");
-      if (std::any_of(parts.begin(), parts.end(), [&](const Part& part) { return part.session == session; }))
-        throw Error(ErrorKind::internal, "step: the session is there twice");
-      if (work.ids.empty()) throw Error(ErrorKind::input, "step: there are no tokens");
-      if (work.ids.size() > static_cast<std::size_t>(session->chunk()))
-        throw Error(ErrorKind::input,
-                    fmt::format("step: {} tokens are more than a pass takes: {}", work.ids.size(), session->chunk()));
-      session->check(work.ids);
-      const int rows = static_cast<int>(work.ids.size());
-      WorkSize with = larger(used, session->work_size(rows));
-      with.chunk = used.chunk + rows;
-      with.singles = used.singles + (rows == 1 ? 1 : 0);
-      session->require_room(rows, with);
-      used = with;
-      room = larger(room, session->work_size(session->chunk()));
-      segments.push_back(session->segment(work.ids));
-      parts.push_back({&work, session, segments.back().state});
-    } catch (const Error& error) {
-      work.error = error;
-    }
-  }
-  if (parts.empty()) return;
-  const auto workspace = workspaces_->borrow(larger(room, used), used);
-  const Batch batch(std::move(segments));
-  Forward forward(*this, *workspace, batch);
-  forward.run();
-  std::vector<int> rows;
-  std::vector<Part> wanted;  // in the order of rows
-  for (const Part& part : parts) {
-    part.session->added(part.work->ids);
-    if (part.work->want == Want::nothing) continue;
-    rows.push_back(batch.segment_of(*part.state).last());
-    wanted.push_back(part);
-  }
-  if (wanted.size() == 1) {
-    const std::span<float> logits = wanted.front().session->logits_room();
-    forward.logits(rows.front(), logits.data());
-    wanted.front().work->logits = logits;
-    return;
-  }
-  std::size_t next = 0;
-  forward.logits(rows, [&](int, std::span<const float> logits) {
-    const Part& part = wanted[next++];
-    const std::span<float> own = part.session->logits_room();
-    std::copy(logits.begin(), logits.end(), own.begin());
-    part.work->logits = own;
-  });
-}
-
-const std::string& CpuEngine::fingerprint() const {
-  std::call_once(fingerprinted_, [this] { fingerprint_ = cache::model_fingerprint(checkpoint_, config_json_); });
-  return fingerprint_;
+  workspaces_ = std::make_unique<Workspaces>(config(), *kernels_);
 }
 
 DeviceReport CpuEngine::device() const {
-  return {processor_name(), kernels_->isa, pool_->size(), precision_};
+  return {processor_name(), kernels_->isa, pool_->size(), precision()};
+}
+
+std::unique_ptr<DeviceState> CpuEngine::make_state(const KvFormat& format, StateType type) const {
+  return std::make_unique<CpuState>(config(), format, precision(), type);
+}
+
+WorkSize CpuEngine::work_size(std::span<const Piece> pieces) const {
+  WorkSize size{precision(), 0, 0, 0, pool_->size(), 0};
+  for (const Piece& piece : pieces) {
+    size.chunk += static_cast<int>(piece.ids.size());
+    size.singles += piece.ids.size() == 1 ? 1 : 0;
+    size.context = std::max(size.context, piece.context);
+    size.space = std::max(size.space, cache::widest_vector(config(), piece.state->format()));
+  }
+  size.singles = std::max(size.singles, 1);  // a decode is next
+  return size;
+}
+
+std::uint64_t CpuEngine::growth(std::span<const Piece> pieces) const {
+  return workspaces_->growth(work_size(pieces));
+}
+
+void CpuEngine::pass(std::span<const Piece> pieces) const {
+  const WorkSize used = work_size(pieces);
+  WorkSize room = used;  // for the largest pieces of these sessions, so that it need not grow
+  std::vector<Segment> segments;
+  for (const Piece& piece : pieces) {
+    room.chunk = std::max(room.chunk, piece.chunk);
+    segments.push_back({dynamic_cast<CpuState*>(piece.state), piece.ids, piece.position, piece.observer});
+  }
+  const auto work = workspaces_->borrow(room, used);
+  const Batch batch(std::move(segments));
+  Forward forward(*this, *work, batch);
+  forward.run();
+
+  std::vector<int> rows;
+  std::vector<float*> to;  // where their logits belong
+  for (const Piece& piece : pieces) {
+    const Segment& segment = batch.segment_of(dynamic_cast<const CpuState&>(*piece.state));
+    if (piece.rows) {
+      std::vector<int> wanted;
+      for (int row = piece.first_row; row < segment.rows(); ++row) wanted.push_back(segment.first + row);
+      forward.logits(wanted,
+                     [&](int row, std::span<const float> logits) { (*piece.rows)(row - segment.first, logits); });
+    }
+    if (!piece.last_logits) continue;
+    rows.push_back(segment.last());
+    to.push_back(piece.last_logits);
+  }
+  if (rows.size() == 1) return forward.logits(rows.front(), to.front());
+  std::size_t next = 0;
+  forward.logits(rows,
+                 [&](int, std::span<const float> logits) { std::copy(logits.begin(), logits.end(), to[next++]); });
+}
+
+void CpuEngine::run_tasks(int count, const std::function<void(int)>& task) const {
+  pool_->run(count, [&](int index, int) { task(index); });
 }
 
 }  // namespace tqkv::cpu

@@ -1,7 +1,6 @@
 // CpuEngine: the weights bound to their mapped bytes, the small vectors in f32, kernels and threads.
 #pragma once
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/weight_check.h"
 #include "runtime/cpu/workspace.h"
+#include "runtime/device_engine.h"
 #include "tqkv/engine.h"
 
 namespace tqkv::cpu {
@@ -26,46 +26,38 @@ struct LayerVectors {
   std::vector<float> norm;                                       // [linear_value_head_dim]
 };
 
-class CpuEngine final : public Engine {
+class CpuEngine final : public DeviceEngine {
  public:
   CpuEngine(Checkpoint checkpoint, const DeviceOptions& options);
-  std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options) const override;
-  std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options) const override;
-  void step(std::span<Work> work) const override;
-  const ModelConfig& config() const override { return config_; }
-  const Checkpoint& checkpoint() const override { return checkpoint_; }
   DeviceReport device() const override;
+  std::string_view arithmetic() const override { return kernels_->isa; }
+  std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
+  std::uint64_t growth(std::span<const Piece> pieces) const override;
+  void pass(std::span<const Piece> pieces) const override;
+  void run_tasks(int count, const std::function<void(int)>& task) const override;
 
-  /// Of the checkpoint, computed when it is asked for first.
-  const std::string& fingerprint() const;
   const Weights& weights() const { return weights_; }
   const LayerVectors& vectors(int layer) const { return vectors_[static_cast<std::size_t>(layer)]; }
   const std::vector<float>& final_norm() const { return final_norm_; }
   const RotaryAngles& rotary() const { return rotary_; }
   const Kernels& kernels() const { return *kernels_; }
-  Precision precision() const { return precision_; }
   ThreadPool& pool() const { return *pool_; }
   WeightCheck& weight_check() const { return *weight_check_; }
-  const MemoryGuard& guard() const { return guard_; }
   Workspaces& workspaces() const { return *workspaces_; }
 
  private:
-  Checkpoint checkpoint_;
-  std::string config_json_;
-  ModelConfig config_;
+  /// Working memory of a pass over `pieces`.
+  WorkSize work_size(std::span<const Piece> pieces) const;
+
   Weights weights_;
   std::vector<LayerVectors> vectors_;
   std::vector<float> final_norm_;  // [H]
   RotaryAngles rotary_;
   const Kernels* kernels_;
-  Precision precision_;
-  MemoryGuard guard_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<WeightCheck> weight_check_;
   std::unique_ptr<ReadAhead> read_ahead_;
   std::unique_ptr<Workspaces> workspaces_;
-  mutable std::once_flag fingerprinted_;
-  mutable std::string fingerprint_;
 };
 
 }  // namespace tqkv::cpu

@@ -40,7 +40,7 @@ void Forward::attention(std::size_t index, const AttentionWeights& weights, cons
       segment.observer->keys_values(cache.layer, {key, size}, {value, size}, segment.rows());
     }
     const auto start = std::chrono::steady_clock::now();
-    Attention attention(config_, state.format, engine_.precision(), kernels_, pool_, work_);
+    Attention attention(config_, state.stored, engine_.precision(), kernels_, pool_, work_);
     attention.next(segment.position, segment.rows(), row(work_.query, segment.first, query_dim));
     attention.encode(cache.keys, key, cache.layer);
     attention.encode(cache.values, value, cache.layer);

@@ -110,7 +110,7 @@ void Forward::experts(const LayerWeights& layer) {
   };
   const auto multiply = [&](const Matrix& w, const Served& served, const Input& input, Tolerance tolerance, float* out,
                             int first, int last, int worker) {
-    const bool integers = input.row16 && w.quantized();
+    const bool integers = input.rows16 && w.quantized();
     float* scratch = work_.workers[static_cast<std::size_t>(worker)].matrix;
     for (int place = served.begin; place < served.end;) {
       const int own = served.shared ? place : work_.place_row[place];
@@ -212,7 +212,7 @@ void Forward::experts(const LayerWeights& layer) {
   });
 
   // down: every expert's output by itself, the shared one's in its place in `mixed`
-  const Input second{work_.gate, integer ? work_.inner16.data() : nullptr, &work_.many16, work_.place_pair,
+  const Input second{work_.gate, work_.inner16.data(), integer ? &work_.many16 : nullptr, work_.place_pair,
                      work_.place};
   const Input shared_second{shared.x, shared.row16, shared.rows16, work_.place, work_.place};
   for_blocks(served_by(layer.experts.down_proj, layer.shared_expert.down_proj, 256, 32), 1,

@@ -11,7 +11,7 @@ int rows_per_task(const Matrix& w) {
 }
 
 void Linear::quantize(const Activations& x, int first, int count) const {
-  if (!x.row16) return;
+  if (!x.rows16) return;
   const auto& kernels = engine_.kernels().matrix;
   const auto row = [&](int at) { return x.x + static_cast<std::ptrdiff_t>(at) * x.cols; };
   const int end = first + count, single_end = std::min(end, batch_.singles());
@@ -40,7 +40,7 @@ Activations Linear::activations(const float* x, int cols) const {
 // Rows first..last-1 of one product, for every row of the batch, on the calling thread.
 void Linear::multiply_rows(const Product& product, const Activations& x, int first, int last, int worker) const {
   const auto& kernels = engine_.kernels().matrix;
-  const bool integer = x.row16 && product.w->quantized() && !product.exact;
+  const bool integer = x.rows16 && product.w->quantized() && !product.exact;
   for (const Run& run : batch_.runs()) {
     float* y = product.y + run.first * product.stride + first;
     if (integer && run.single)

@@ -15,8 +15,8 @@ namespace tqkv::cpu {
 struct Activations {
   const float* x = nullptr;
   int cols = 0;
-  Row16* row16 = nullptr;    // [singles]; null: floats alone
-  Rows16* rows16 = nullptr;  // [rows]
+  Row16* row16 = nullptr;    // [singles]
+  Rows16* rows16 = nullptr;  // [rows]; null: floats alone
 };
 
 /// One product y[t, :] = W x[t, :]; row t of y is at y + t * stride.

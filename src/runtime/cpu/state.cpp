@@ -29,25 +29,41 @@ float* StateArray::f32(std::size_t first) {
   return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + first;
 }
 
-std::uint64_t CpuStateSnapshot::bytes() const {
-  std::uint64_t sum = 0;
-  for (const auto& state : states) sum += state.recurrent.bytes() + state.convolution.bytes();
-  for (const auto& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
-  return sum;
-}
+namespace {
 
-CpuState::CpuState(const ModelConfig& config, const KvFormat& a_format, Precision precision, StateType a_type)
-    : format(a_format), type(a_type), activations(activation_bits(a_format)) {
+/// Pages before the position are still there.
+struct CpuSnapshot final : DeviceSnapshot {
+  struct Sides {
+    SideSnapshot keys, values;
+  };
+  std::vector<LayerState> states;
+  std::vector<Sides> sides;  // of the attention layers
+
+  std::uint64_t bytes() const override {
+    std::uint64_t sum = 0;
+    for (const auto& state : states) sum += state.recurrent.bytes() + state.convolution.bytes();
+    for (const auto& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
+    return sum;
+  }
+};
+
+}  // namespace
+
+CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precision precision, StateType type)
+    : config(a_config),
+      stored(format),
+      state_type(type),
+      activations(precision == Precision::fast ? activation_bits(format) : ActivationBits{32, 32}) {
   const auto state_size =
       static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
   const auto conv_size =
       static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
   for (int layer = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
-      const auto sides = format.sides(layer, static_cast<int>(caches.size()), config.attention_layers());
-      const int heads = config.num_key_value_heads, dim = config.head_dim;
-      caches.emplace_back(layer, CacheSide(codec_of(sides.k, dim), heads, format, layer, true),
-                          CacheSide(codec_of(sides.v, dim), heads, format, layer, false));
+      const auto sides = stored.sides(layer, static_cast<int>(caches.size()), config.attention_layers());
+      const int heads = config.num_key_value_heads;
+      caches.emplace_back(layer, CacheSide(codec_of(sides.k), heads, stored, layer, true),
+                          CacheSide(codec_of(sides.v), heads, stored, layer, false));
     } else {
       states.push_back(
           {StateArray(state_size, type == StateType::bf16), StateArray(conv_size, precision == Precision::fast)});
@@ -55,14 +71,15 @@ CpuState::CpuState(const ModelConfig& config, const KvFormat& a_format, Precisio
   }
 }
 
-codec::SideCodec CpuState::codec_of(const SideFormat& side, int dim) {
-  codec::SideCodec codec = codec::side_codec(side, dim);
+codec::SideCodec CpuState::codec_of(const SideFormat& side) {
+  codec::SideCodec codec = codec::side_codec(side, config.head_dim);
   if (codec.signs == 0) return codec;
   for (const auto& matrix : matrices_) {
     if (matrix->rows() == codec.signs && matrix->projection() == side.projection) codec.matrix = matrix.get();
   }
   if (!codec.matrix) {
-    matrices_.push_back(std::make_unique<codec::SignMatrix>(side.projection, codec.signs, dim, format.seed));
+    matrices_.push_back(
+        std::make_unique<codec::SignMatrix>(side.projection, codec.signs, config.head_dim, stored.seed));
     codec.matrix = matrices_.back().get();
   }
   return codec;
@@ -75,23 +92,36 @@ void CpuState::reserve(int tokens) {
   }
 }
 
-CpuStateSnapshot CpuState::snapshot() const {
-  CpuStateSnapshot snapshot{states, {}};
-  for (const auto& cache : caches) snapshot.sides.push_back({snapshot_of(cache.keys), snapshot_of(cache.values)});
+std::uint64_t CpuState::kv_bytes(int tokens) const {
+  return cache::cache_bytes(config, stored, tokens, state_type).kv_allocated;
+}
+
+std::unique_ptr<DeviceSnapshot> CpuState::snapshot() const {
+  auto snapshot = std::make_unique<CpuSnapshot>();
+  snapshot->states = states;
+  for (const auto& cache : caches) snapshot->sides.push_back({snapshot_of(cache.keys), snapshot_of(cache.values)});
   return snapshot;
 }
 
-void CpuState::restore(const CpuStateSnapshot& snapshot, int position) {
-  states = snapshot.states;
+void CpuState::restore(const DeviceSnapshot& snapshot, int position) {
+  const auto& own = dynamic_cast<const CpuSnapshot&>(snapshot);
+  states = own.states;
   for (std::size_t i = 0; i < caches.size(); ++i) {
-    cpu::restore(caches[i].keys, snapshot.sides[i].keys, position);
-    cpu::restore(caches[i].values, snapshot.sides[i].values, position);
+    cpu::restore(caches[i].keys, own.sides[i].keys, position);
+    cpu::restore(caches[i].values, own.sides[i].values, position);
   }
 }
 
-CacheBytes CpuState::bytes(int tokens) const {
-  CacheBytes bytes;
+CacheReport CpuState::report(int tokens) const {
+  CacheReport report;
+  report.format = stored;
+  report.state = state_type;
+  report.tokens = tokens;
+  report.encode_s = encode_seconds;
+  report.activations = activations;
+  CacheBytes& bytes = report.bytes;
   for (const auto& cache : caches) {
+    report.layers.push_back({cache.layer, cache.keys.format(), cache.values.format()});
     bytes.kv_used += cache.keys.used_bytes(tokens) + cache.values.used_bytes(tokens);
     bytes.kv_allocated += cache.keys.allocated_bytes() + cache.values.allocated_bytes();
   }
@@ -99,7 +129,7 @@ CacheBytes CpuState::bytes(int tokens) const {
     bytes.recurrent += state.recurrent.bytes();
     bytes.convolution += state.convolution.bytes();
   }
-  return bytes;
+  return report;
 }
 
 }  // namespace tqkv::cpu

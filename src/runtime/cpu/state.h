@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/cpu/layer_cache.h"
+#include "runtime/device_state.h"
 #include "tqkv/engine.h"
 
 namespace tqkv::cpu {
@@ -35,35 +36,32 @@ struct LayerState {
   StateArray convolution;  // [kernel - 1, conv_dim], oldest first
 };
 
-/// What going back to a position needs; pages before it are still there.
-struct CpuStateSnapshot {
-  struct Sides {
-    SideSnapshot keys, values;
-  };
-  std::vector<LayerState> states;
-  std::vector<Sides> sides;  // of the attention layers
-  std::uint64_t bytes() const;
-};
-
-struct CpuState {
-  /// `format` is effective: plain sides are f32 under f32 precision.
+struct CpuState final : DeviceState {
+  /// `format` is effective.
   CpuState(const ModelConfig& config, const KvFormat& format, Precision precision, StateType type);
-  /// Makes room for the tokens below `tokens`.
-  void reserve(int tokens);
-  CpuStateSnapshot snapshot() const;
-  void restore(const CpuStateSnapshot& snapshot, int position);
-  CacheBytes bytes(int tokens) const;
+  const KvFormat& format() const override { return stored; }
+  StateType type() const override { return state_type; }
+  void reserve(int tokens) override;
+  std::uint64_t kv_bytes(int tokens) const override;
+  std::unique_ptr<DeviceSnapshot> snapshot() const override;
+  void restore(const DeviceSnapshot& snapshot, int position) override;
+  CacheReport report(int tokens) const override;
+  void save(const cache::SessionTensor& tensor,
+            const std::function<void(std::span<const std::byte>)>& sink) const override;
+  void load(const cache::SessionTensor& tensor, int tokens, int first, int count,
+            std::span<const std::byte> bytes) override;
 
-  KvFormat format;
-  StateType type;
-  ActivationBits activations;
+  const ModelConfig& config;
+  KvFormat stored;
+  StateType state_type;
+  ActivationBits activations;  // of prompts
   double encode_seconds = 0;
   std::vector<LayerCacheStore> caches;  // attention layers, in order
   std::vector<LayerState> states;       // linear layers, in order
 
  private:
   /// Of `side`, with its S, made where there is none like it yet.
-  codec::SideCodec codec_of(const SideFormat& side, int dim);
+  codec::SideCodec codec_of(const SideFormat& side);
 
   std::vector<std::unique_ptr<codec::SignMatrix>> matrices_;  // S of keys and of values, where they keep signs
 };

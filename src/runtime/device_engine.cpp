@@ -1,0 +1,109 @@
+#include "runtime/device_engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "cache/session/fingerprint.h"
+#include "runtime/timeline.h"
+#include "tqkv/error.h"
+#include "tqkv/saved_session.h"
+
+namespace tqkv {
+namespace {
+
+std::string where_config_is(const Checkpoint& checkpoint) {
+  return (checkpoint.directory() / "config.json").string();
+}
+
+std::string read_config(const Checkpoint& checkpoint) {
+  auto text = checkpoint.text("config.json");
+  if (!text)
+    throw Error(ErrorKind::checkpoint,
+                fmt::format("{}: there is no such file: not a model directory", where_config_is(checkpoint)));
+  return std::move(*text);
+}
+
+}  // namespace
+
+DeviceEngine::DeviceEngine(Checkpoint checkpoint, Precision precision, MemoryGuard guard)
+    : checkpoint_(std::move(checkpoint)),
+      config_json_(read_config(checkpoint_)),
+      config_(ModelConfig::parse(config_json_, where_config_is(checkpoint_))),
+      precision_(precision),
+      guard_(std::move(guard)) {}
+
+std::unique_ptr<Session> DeviceEngine::open(const KvFormat& format, const SessionOptions& options) const {
+  return std::make_unique<Timeline>(*this, format, options);
+}
+
+std::unique_ptr<Session> DeviceEngine::restore(const SavedSession& saved, const SessionOptions& options) const {
+  const SessionIdentity& identity = saved.identity();
+  const std::string where = saved.path().string();
+  if (identity.precision != precision_)
+    throw Error(ErrorKind::session, fmt::format("{}: was computed with {} precision, and this engine has {}: load the "
+                                                "model with the precision of the session",
+                                                where, name(identity.precision), name(precision_)));
+  if (identity.model != fingerprint())
+    throw Error(ErrorKind::session,
+                fmt::format("{}: is a session of another model: its fingerprint is {}, that of {} "
+                            "is {}",
+                            where, identity.model, checkpoint_.directory().string(), fingerprint()));
+  SessionOptions own = options;
+  own.state = identity.state;
+  if (own.context > 0 && saved.tokens() > own.context)
+    throw Error(ErrorKind::input, fmt::format("{}: contains {} tokens, but the context is {}: give a larger one", where,
+                                              saved.tokens(), own.context));
+  auto session = std::make_unique<Timeline>(*this, identity.format, own);
+  session->load(saved);
+  return session;
+}
+
+// Each session's part of the pass is checked by itself; those that are refused have no rows in it.
+void DeviceEngine::step(std::span<Work> all) const {
+  std::vector<Piece> pieces;
+  std::vector<Work*> works;  // of the pieces
+  std::vector<Timeline*> sessions;
+  for (Work& work : all) {
+    work.error.reset();
+    work.logits = {};
+    try {
+      auto* session = dynamic_cast<Timeline*>(work.session);
+      if (!session || &session->engine() != this)
+        throw Error(ErrorKind::internal, "step: the session is not of this engine");
+      if (std::find(sessions.begin(), sessions.end(), session) != sessions.end())
+        throw Error(ErrorKind::internal, "step: the session is there twice");
+      session->check(work.ids, "step");
+      if (work.ids.size() > static_cast<std::size_t>(session->chunk()))
+        throw Error(ErrorKind::input,
+                    fmt::format("step: {} tokens are more than a pass takes: {}", work.ids.size(), session->chunk()));
+      pieces.push_back(session->piece(work.ids));
+      try {
+        session->require_room(pieces);
+      } catch (...) {
+        pieces.pop_back();
+        throw;
+      }
+      works.push_back(&work);
+      sessions.push_back(session);
+    } catch (const Error& error) {
+      work.error = error;
+    }
+  }
+  if (pieces.empty()) return;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    pieces[i].last_logits = sessions[i]->begin(works[i]->want == Want::logits);
+  pass(pieces);
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    sessions[i]->added(pieces[i].ids);
+    works[i]->logits = sessions[i]->logits();
+  }
+}
+
+const std::string& DeviceEngine::fingerprint() const {
+  std::call_once(fingerprinted_, [this] { fingerprint_ = cache::model_fingerprint(checkpoint_, config_json_); });
+  return fingerprint_;
+}
+
+}  // namespace tqkv

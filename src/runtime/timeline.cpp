@@ -1,0 +1,150 @@
+#include "runtime/timeline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cache/accounting.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+namespace {
+
+class TimelineSnapshot final : public Snapshot {
+ public:
+  TimelineSnapshot(const Timeline* owner, int position, std::unique_ptr<DeviceSnapshot> state)
+      : owner_(owner), position_(position), state_(std::move(state)) {}
+  int position() const override { return position_; }
+  std::uint64_t bytes() const override { return state_->bytes(); }
+  const Timeline* owner() const { return owner_; }
+  const DeviceSnapshot& state() const { return *state_; }
+
+ private:
+  const Timeline* owner_;
+  int position_;
+  std::unique_ptr<DeviceSnapshot> state_;
+};
+
+int checked_context(const ModelConfig& config, const SessionOptions& options) {
+  const int native = config.max_position_embeddings;
+  if (options.context < 0 || options.context > native)
+    throw Error(ErrorKind::usage,
+                fmt::format("context: {} tokens; the model accepts 1 to {}", options.context, native));
+  return options.context == 0 ? native : options.context;
+}
+
+int checked_chunk(const SessionOptions& options, int context) {
+  if (options.prefill_chunk < 1 || options.prefill_chunk > 65536)
+    throw Error(ErrorKind::usage,
+                fmt::format("prefill chunk: {} tokens is not between 1 and 65536", options.prefill_chunk));
+  return std::min(options.prefill_chunk, context);
+}
+
+KvFormat checked_format(const DeviceEngine& engine, const KvFormat& format) {
+  cache::check_format(engine.config(), format);
+  return engine.precision() == Precision::f32 ? format.in_f32() : format;
+}
+
+}  // namespace
+
+Timeline::Timeline(const DeviceEngine& engine, const KvFormat& format, const SessionOptions& options)
+    : engine_(engine),
+      context_(checked_context(engine.config(), options)),
+      chunk_(checked_chunk(options, context_)),
+      state_(engine.make_state(checked_format(engine, format), options.state)),
+      watch_(engine.guard()) {}
+
+void Timeline::check(std::span<const int> ids, std::string_view what) const {
+  if (ids.empty()) throw Error(ErrorKind::input, fmt::format("{}: there are no tokens", what));
+  const int vocab = engine_.config().vocab_size;
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= vocab)
+      throw Error(ErrorKind::input, fmt::format("token {}: id {} is not between 0 and {}", i, ids[i], vocab - 1));
+  if (ids.size() > static_cast<std::size_t>(context_ - position_))
+    throw Error(ErrorKind::input,
+                fmt::format("{} tokens after {} do not fit a context of {}", ids.size(), position_, context_));
+}
+
+Piece Timeline::piece(std::span<const int> ids) {
+  Piece piece;
+  piece.state = state_.get();
+  piece.ids = ids;
+  piece.position = position_;
+  piece.context = context_;
+  piece.chunk = chunk_;
+  piece.observer = observer_;
+  return piece;
+}
+
+void Timeline::require_room(std::span<const Piece> pieces) {
+  const int tokens = static_cast<int>(pieces.back().ids.size());
+  const std::uint64_t own_logits =
+      logits_.capacity() > 0 ? 0 : static_cast<std::uint64_t>(engine_.config().vocab_size) * sizeof(float);
+  const std::uint64_t growth = engine_.growth(pieces) + own_logits;
+  if (growth > 0 || watch_.due() || cache::pages_for(position_ + tokens) > cache::pages_for(position_)) {
+    const std::uint64_t now = state_->kv_bytes(position_), after = state_->kv_bytes(position_ + tokens);
+    watch_.require(after - std::min(after, now) + growth, position_, tokens);
+  }
+  state_->reserve(position_ + tokens);
+}
+
+float* Timeline::begin(bool wants_logits) {
+  has_logits_ = false;
+  wants_logits_ = wants_logits;
+  if (!wants_logits) return nullptr;
+  logits_.resize(static_cast<std::size_t>(engine_.config().vocab_size));
+  return logits_.data();
+}
+
+void Timeline::added(std::span<const int> ids) {
+  position_ += static_cast<int>(ids.size());
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  has_logits_ = wants_logits_;
+}
+
+std::span<const float> Timeline::logits() const {
+  return has_logits_ ? std::span<const float>(logits_) : std::span<const float>();
+}
+
+std::span<const float> Timeline::prefill(std::span<const int> ids, const PrefillOptions& options) {
+  check(ids, "prefill");
+  for (std::size_t done = 0; done < ids.size();) {
+    Piece own = piece(ids.subspan(done, std::min(ids.size() - done, static_cast<std::size_t>(chunk_))));
+    const std::function<void(int, std::span<const float>)> rows = [&](int row, std::span<const float> logits) {
+      options.rows(row + static_cast<int>(done), logits);
+    };
+    if (options.rows) own.rows = &rows;
+    own.first_row = std::max(0, options.first_row - static_cast<int>(done));
+    require_room({&own, 1});
+    own.last_logits = begin(done + own.ids.size() == ids.size());
+    engine_.pass({&own, 1});
+    added(own.ids);
+    done += own.ids.size();
+    if (options.progress && !options.progress(static_cast<int>(done)) && done < ids.size()) return {};
+  }
+  return logits();
+}
+
+std::span<const float> Timeline::decode(int id) {
+  return prefill({&id, 1}, {});
+}
+
+std::unique_ptr<Snapshot> Timeline::snapshot() const {
+  return std::make_unique<TimelineSnapshot>(this, position_, state_->snapshot());
+}
+
+void Timeline::restore(const Snapshot& snapshot) {
+  const auto* own = dynamic_cast<const TimelineSnapshot*>(&snapshot);
+  if (!own || own->owner() != this || own->position() > position_)
+    throw Error(ErrorKind::internal, "restore: the snapshot is not of this session's past");
+  position_ = own->position();
+  ids_.resize(static_cast<std::size_t>(position_));
+  has_logits_ = false;
+  state_->restore(own->state(), position_);
+}
+
+CacheReport Timeline::cache() const {
+  return state_->report(position_);
+}
+
+}  // namespace tqkv

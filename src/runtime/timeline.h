@@ -1,0 +1,60 @@
+// Timeline: the Session of every device. It has the position, the ids and the logits; what layers remember is the
+// device's state.
+#pragma once
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "runtime/device_engine.h"
+#include "runtime/memory_watch.h"
+#include "tqkv/engine.h"
+
+namespace tqkv {
+
+class Timeline final : public Session {
+ public:
+  Timeline(const DeviceEngine& engine, const KvFormat& format, const SessionOptions& options);
+  std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override;
+  std::span<const float> decode(int id) override;
+  int position() const override { return position_; }
+  int context() const override { return context_; }
+  std::span<const int> ids() const override { return ids_; }
+  std::span<const float> logits() const override;
+  std::unique_ptr<Snapshot> snapshot() const override;
+  void restore(const Snapshot& snapshot) override;
+  void observe(Observer* observer) override { observer_ = observer; }
+  CacheReport cache() const override;
+  void save(const std::filesystem::path& path, const SavedText& text) const override;
+  /// Resumes a saved session: of one that has just been opened with its format and state. Throws Error(session).
+  void load(const SavedSession& saved);
+
+  // ---- a pass, in this order
+
+  const DeviceEngine& engine() const { return engine_; }
+  int chunk() const { return chunk_; }
+  /// Throws Error(input) for no ids, for ids that are none, and for more than fit.
+  void check(std::span<const int> ids, std::string_view what) const;
+  Piece piece(std::span<const int> ids);
+  /// Throws Error(memory) where the machine has no room for a pass over `pieces`, of which the last is this session's;
+  /// then makes room for its tokens.
+  void require_room(std::span<const Piece> pieces);
+  /// Logits are those of the pass from here on: where they belong [vocab], or null where none are wanted.
+  float* begin(bool wants_logits);
+  void added(std::span<const int> ids);
+
+ private:
+  const DeviceEngine& engine_;
+  int context_;
+  int chunk_;
+  std::unique_ptr<DeviceState> state_;
+  int position_ = 0;
+  std::vector<int> ids_;       // [position]
+  std::vector<float> logits_;  // [vocab], once a pass wanted some
+  bool wants_logits_ = false;  // of the pass under way
+  bool has_logits_ = false;    // of the last id
+  MemoryWatch watch_;
+  Observer* observer_ = nullptr;
+};
+
+}  // namespace tqkv
