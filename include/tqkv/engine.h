@@ -134,6 +134,7 @@ struct SavedText {
 };
 
 class SavedSession;
+class Sampler;  // sampling.h
 
 class Session {
  public:
@@ -161,16 +162,18 @@ class Session {
   virtual void save(const std::filesystem::path& path, const SavedText& text = {}) const = 0;
 };
 
-/// What a session wants of a step besides having its tokens.
-enum class Want { nothing, logits };
+/// What a session wants of a step besides having its tokens: the logits of the last one, or an id drawn from them.
+enum class Want { nothing, logits, id };
 
 /// One session's part of a step, and what became of it.
 struct Work {
   Session* session = nullptr;
   std::span<const int> ids;  ///< appended; at most the session's prefill_chunk
   Want want = Want::logits;
+  Sampler* sampler = nullptr;          ///< draws the id, where one is wanted: that of the next position
   std::optional<Error> error = {};     ///< why it was refused: the session is as it was
   std::span<const float> logits = {};  ///< [vocab] of the last id, where wanted: the session's, until its next call
+  int id = -1;                         ///< where wanted
 };
 
 class Engine {

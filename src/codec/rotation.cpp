@@ -6,15 +6,13 @@
 #include <cmath>
 #include <cstddef>
 
+#include "base/splitmix64.h"
+
 namespace tqkv::codec {
 namespace {
 
-/// One output of SplitMix64 (Steele, Lea and Flood 2014) at state x: a bijection of 64 bits.
 std::uint64_t mix(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
+  return splitmix64(x, 0);
 }
 
 // Entry (i, j) of Paley's Hadamard matrix of order 12: I + S, S skew with a border of ones, χ(i - j) modulo 11 inside.

@@ -23,13 +23,7 @@ RowFigures compare_row(const ReferenceRow& reference, std::span<const float> log
   RowFigures row;
   row.same_top = argmax(logits) == reference.top;
   const double norm = log_sum_exp(logits);
-  double kl = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const double log_p = reference.log_p[i];
-    if (std::isinf(log_p)) continue;  // p log p is 0 there
-    kl += std::exp(log_p) * (log_p - (static_cast<double>(logits[i]) - norm));
-  }
-  row.kl = std::max(kl, 0.0);  // rounding may leave a tiny negative sum
+  row.kl = kl_of([&](std::size_t i) { return static_cast<double>(reference.log_p[i]); }, logits, norm);
   row.reference_log_p = reference.next_log_p;
   row.log_p = static_cast<double>(logits[static_cast<std::size_t>(reference.next)]) - norm;
   return row;

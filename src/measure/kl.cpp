@@ -17,15 +17,9 @@ double log_sum_exp(std::span<const float> logits) {
 
 double kl_divergence(std::span<const float> p_logits, std::span<const float> q_logits) {
   assert(p_logits.size() == q_logits.size() && !p_logits.empty());
-  const double p_norm = log_sum_exp(p_logits), q_norm = log_sum_exp(q_logits);
-  double sum = 0;
-  for (std::size_t i = 0; i < p_logits.size(); ++i) {
-    const double log_p = static_cast<double>(p_logits[i]) - p_norm;
-    if (std::isinf(log_p)) continue;  // p log p is 0 there
-    const double log_q = static_cast<double>(q_logits[i]) - q_norm;
-    sum += std::exp(log_p) * (log_p - log_q);
-  }
-  return std::max(sum, 0.0);  // rounding may leave a tiny negative sum
+  const double p_norm = log_sum_exp(p_logits);
+  const auto log_p = [&](std::size_t i) { return static_cast<double>(p_logits[i]) - p_norm; };
+  return kl_of(log_p, q_logits, log_sum_exp(q_logits));
 }
 
 int argmax(std::span<const float> logits) {

@@ -7,16 +7,18 @@
 #include <utility>
 #include <vector>
 
+#include "base/splitmix64.h"
+
 namespace tqkv::measure {
 
-/// SplitMix64 addressed by a counter: draw n of stream s is mix(s + (n + 1) · 0x9e3779b97f4a7c15), and the stream of
-/// the numbers a, b, … is s = mix(… mix(mix(a) + b) …).
+/// Draw n of stream s is splitmix64(s, n), and the stream of the numbers a, b, … is s = mix(… mix(mix(a) + b) …), mix
+/// the output function of SplitMix64.
 class Draws {
  public:
   explicit Draws(std::initializer_list<std::uint64_t> numbers) {
-    for (const std::uint64_t number : numbers) stream_ = mix(stream_ + number);
+    for (const std::uint64_t number : numbers) stream_ = splitmix64_mix(stream_ + number);
   }
-  std::uint64_t next() { return mix(stream_ + ++count_ * 0x9e3779b97f4a7c15ull); }
+  std::uint64_t next() { return splitmix64(stream_, count_++); }
   /// Below `count`: the high 32 bits times `count`, over 2^32.
   std::size_t below(std::size_t count) {
     assert(count > 0 && count <= 0xffffffffu);
@@ -37,12 +39,7 @@ class Draws {
   }
 
  private:
-  static std::uint64_t mix(std::uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-  }
-  std::uint64_t stream_ = 0x9e3779b97f4a7c15ull, count_ = 0;
+  std::uint64_t stream_ = splitmix64_step, count_ = 0;
 };
 
 }  // namespace tqkv::measure

@@ -8,6 +8,7 @@
 #include "cache/session/fingerprint.h"
 #include "runtime/timeline.h"
 #include "tqkv/error.h"
+#include "tqkv/sampling.h"
 #include "tqkv/saved_session.h"
 
 namespace tqkv {
@@ -68,12 +69,15 @@ void DeviceEngine::step(std::span<Work> all) const {
   for (Work& work : all) {
     work.error.reset();
     work.logits = {};
+    work.id = -1;
     try {
       auto* session = dynamic_cast<Timeline*>(work.session);
       if (!session || &session->engine() != this)
         throw Error(ErrorKind::internal, "step: the session is not of this engine");
       if (std::find(sessions.begin(), sessions.end(), session) != sessions.end())
         throw Error(ErrorKind::internal, "step: the session is there twice");
+      if (work.want == Want::id && !work.sampler)
+        throw Error(ErrorKind::internal, "step: an id is wanted, and no sampler was given");
       session->check(work.ids, "step");
       if (work.ids.size() > static_cast<std::size_t>(session->chunk()))
         throw Error(ErrorKind::input,
@@ -93,11 +97,18 @@ void DeviceEngine::step(std::span<Work> all) const {
   }
   if (pieces.empty()) return;
   for (std::size_t i = 0; i < pieces.size(); ++i)
-    pieces[i].last_logits = sessions[i]->begin(works[i]->want == Want::logits);
+    pieces[i].last_logits = sessions[i]->begin(works[i]->want != Want::nothing);
   pass(pieces);
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     sessions[i]->added(pieces[i].ids);
-    works[i]->logits = sessions[i]->logits();
+    Work& work = *works[i];
+    if (work.want == Want::logits) work.logits = sessions[i]->logits();
+    if (work.want != Want::id) continue;
+    try {
+      work.id = work.sampler->next(sessions[i]->logits(), static_cast<std::uint64_t>(sessions[i]->position()));
+    } catch (const Error& error) {  // the session has its tokens
+      work.error = error;
+    }
   }
 }
 

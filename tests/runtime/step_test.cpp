@@ -13,6 +13,7 @@
 #include "support/sanitized.h"
 #include "support/temporary_directory.h"
 #include "tqkv/error.h"
+#include "tqkv/sampling.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -197,6 +198,48 @@ TEST_CASE("a part of a step that is refused says why, and the others go on") {
   const auto expected = fresh->prefill(good);
   CHECK(std::vector<float>(work[0].logits.begin(), work[0].logits.end()) ==
         std::vector<float>(expected.begin(), expected.end()));
+}
+
+TEST_CASE("a step draws the ids that a sampler draws from the logits of each session alone") {
+  const Engine& engine = pocket(Precision::fast);
+  Sampling random;
+  random.temperature = 0.9f;
+  random.repetition_penalty = 1.1f;
+  random.seed = 5;
+  std::vector<std::unique_ptr<Session>> sessions;
+  std::vector<std::vector<int>> ids;
+  std::vector<Sampler> samplers;
+  for (int i = 0; i < 3; ++i) {
+    sessions.push_back(engine.open(KvFormat::usual()));
+    ids.push_back(some_ids(static_cast<unsigned>(40 + i), 6 + i));
+    samplers.emplace_back(random);
+  }
+  std::vector<std::vector<int>> drawn(3);
+  for (int step = 0; step < 5; ++step) {
+    std::vector<Work> work;
+    for (std::size_t i = 0; i < 3; ++i) work.push_back({sessions[i].get(), ids[i], Want::id, &samplers[i]});
+    engine.step(work);
+    for (std::size_t i = 0; i < 3; ++i) {
+      REQUIRE_FALSE(work[i].error);
+      CHECK(work[i].logits.empty());
+      drawn[i].push_back(work[i].id);
+      ids[i] = {work[i].id};
+    }
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto session = engine.open(KvFormat::usual());
+    Sampler sampler(random);
+    auto logits = session->prefill(some_ids(static_cast<unsigned>(40 + i), 6 + static_cast<int>(i)));
+    for (const int expected : drawn[i]) {
+      const int id = sampler.next(logits, static_cast<std::uint64_t>(session->position()));
+      CHECK(id == expected);
+      logits = session->decode(id);
+    }
+  }
+  std::vector<Work> without{{sessions[0].get(), ids[0], Want::id}};
+  engine.step(without);
+  REQUIRE(without[0].error);
+  CHECK(std::string(without[0].error->what()).find("no sampler") != std::string::npos);
 }
 
 TEST_CASE("a step for which memory is missing is refused for the sessions that do not fit any more") {

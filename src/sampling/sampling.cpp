@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/splitmix64.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -40,10 +41,7 @@ void check(const Sampling& sampling) {
 }
 
 double uniform(std::uint64_t seed, std::uint64_t position) {
-  std::uint64_t z = seed + (position + 1) * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+  return static_cast<double>(splitmix64(seed, position) >> 11) * 0x1p-53;
 }
 
 Sampler::Sampler(const Sampling& sampling, std::vector<bool> allowed)
