@@ -81,7 +81,7 @@ TEST_CASE("benchmark --sessions times several sessions in one step, next to what
   CHECK(report["kind"] == "sessions");
   CHECK(report["settings"]["depth"] == 20);
   REQUIRE(report["runs"].size() == 4);
-  for (int format = 0; format < 2; ++format) {
+  for (std::size_t format = 0; format < 2; ++format) {
     const json &one = report["runs"][2 * format], &four = report["runs"][2 * format + 1];
     CHECK(one["sessions"] == 1);
     CHECK(four["sessions"] == 4);
