@@ -59,6 +59,7 @@ struct SessionOptions {
 struct CacheBytes {
   std::uint64_t kv_used = 0;
   std::uint64_t kv_allocated = 0;
+  std::uint64_t kv_shared = 0;    ///< of kv_allocated: in pages that other sessions hold too
   std::uint64_t recurrent = 0;    ///< delta-net state
   std::uint64_t convolution = 0;  ///< last inputs of the causal convolution
   std::uint64_t state() const { return recurrent + convolution; }
@@ -188,6 +189,11 @@ class Engine {
   /// with another model or precision, when its bytes are not those that were saved or cannot be such; Error(input) when
   /// the context that is asked for is shorter than its tokens.
   virtual std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options = {}) const = 0;
+  /// Opens a session that begins where `session` was at `snapshot`, one of its own, and has the bits that `session`
+  /// would have from there. The full pages of keys and values are shared by both. Either can go, or go back, before the
+  /// other.
+  virtual std::unique_ptr<Session> fork(const Session& session, const Snapshot& snapshot,
+                                        const SessionOptions& options = {}) const = 0;
   /// One pass over the weights for several sessions: decoded tokens and pieces of prompts, of any formats. Every
   /// session has the bits that prefill() or decode() of its ids alone would give it. A part that cannot be done gets
   /// its own error, and the others go on. Sessions are of this engine, each at most once, and not in use elsewhere.

@@ -61,6 +61,14 @@ std::unique_ptr<Session> DeviceEngine::restore(const SavedSession& saved, const 
   return session;
 }
 
+std::unique_ptr<Session> DeviceEngine::fork(const Session& session, const Snapshot& snapshot,
+                                            const SessionOptions& options) const {
+  const auto* timeline = dynamic_cast<const Timeline*>(&session);
+  if (!timeline || &timeline->engine() != this)
+    throw Error(ErrorKind::internal, "fork: the session is not of this engine");
+  return timeline->fork(snapshot, options);
+}
+
 // Each session's part of the pass is checked by itself; those that are refused have no rows in it.
 void DeviceEngine::step(std::span<Work> all) const {
   std::vector<Piece> pieces;

@@ -18,6 +18,8 @@ class DeviceEngine : public Engine {
   DeviceEngine(Checkpoint checkpoint, Precision precision, MemoryGuard guard);
   std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options) const final;
   std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options) const final;
+  std::unique_ptr<Session> fork(const Session& session, const Snapshot& snapshot,
+                                const SessionOptions& options) const final;
   void step(std::span<Work> work) const final;
   const ModelConfig& config() const final { return config_; }
   const Checkpoint& checkpoint() const final { return checkpoint_; }

@@ -34,6 +34,8 @@ class DeviceState {
   virtual std::unique_ptr<DeviceSnapshot> snapshot() const = 0;
   /// A snapshot of this state, taken at `position`, which is not behind it.
   virtual void restore(const DeviceSnapshot& snapshot, int position) = 0;
+  /// A state of its own as this one was at such a snapshot. What nobody writes to any more can be shared.
+  virtual std::unique_ptr<DeviceState> fork(const DeviceSnapshot& snapshot, int position) const = 0;
   virtual CacheReport report(int tokens) const = 0;
 
   /// One tensor of the canonical form (docs/formats.md): its bytes in order, in pieces.

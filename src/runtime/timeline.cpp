@@ -48,10 +48,13 @@ KvFormat checked_format(const DeviceEngine& engine, const KvFormat& format) {
 }  // namespace
 
 Timeline::Timeline(const DeviceEngine& engine, const KvFormat& format, const SessionOptions& options)
+    : Timeline(engine, engine.make_state(checked_format(engine, format), options.state), options) {}
+
+Timeline::Timeline(const DeviceEngine& engine, std::unique_ptr<DeviceState> state, const SessionOptions& options)
     : engine_(engine),
       context_(checked_context(engine.config(), options)),
       chunk_(checked_chunk(options, context_)),
-      state_(engine.make_state(checked_format(engine, format), options.state)),
+      state_(std::move(state)),
       watch_(engine.guard()) {}
 
 void Timeline::check(std::span<const int> ids, std::string_view what) const {
@@ -133,14 +136,34 @@ std::unique_ptr<Snapshot> Timeline::snapshot() const {
   return std::make_unique<TimelineSnapshot>(this, position_, state_->snapshot());
 }
 
-void Timeline::restore(const Snapshot& snapshot) {
+namespace {
+
+const TimelineSnapshot& own_snapshot(const Timeline& session, const Snapshot& snapshot, std::string_view what) {
   const auto* own = dynamic_cast<const TimelineSnapshot*>(&snapshot);
-  if (!own || own->owner() != this || own->position() > position_)
-    throw Error(ErrorKind::internal, "restore: the snapshot is not of this session's past");
-  position_ = own->position();
+  if (!own || own->owner() != &session || own->position() > session.position())
+    throw Error(ErrorKind::internal, fmt::format("{}: the snapshot is not of this session's past", what));
+  return *own;
+}
+
+}  // namespace
+
+void Timeline::restore(const Snapshot& snapshot) {
+  const TimelineSnapshot& own = own_snapshot(*this, snapshot, "restore");
+  position_ = own.position();
   ids_.resize(static_cast<std::size_t>(position_));
   has_logits_ = false;
-  state_->restore(own->state(), position_);
+  state_->restore(own.state(), position_);
+}
+
+std::unique_ptr<Timeline> Timeline::fork(const Snapshot& snapshot, const SessionOptions& options) const {
+  const TimelineSnapshot& own = own_snapshot(*this, snapshot, "fork");
+  const int position = own.position();
+  if (options.context > 0 && position > options.context)
+    throw Error(ErrorKind::input, fmt::format("fork: {} tokens do not fit a context of {}", position, options.context));
+  auto forked = std::make_unique<Timeline>(engine_, state_->fork(own.state(), position), options);
+  forked->position_ = position;
+  forked->ids_.assign(ids_.begin(), ids_.begin() + position);
+  return forked;
 }
 
 CacheReport Timeline::cache() const {

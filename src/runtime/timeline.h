@@ -15,6 +15,8 @@ namespace tqkv {
 class Timeline final : public Session {
  public:
   Timeline(const DeviceEngine& engine, const KvFormat& format, const SessionOptions& options);
+  /// With a state that is there already.
+  Timeline(const DeviceEngine& engine, std::unique_ptr<DeviceState> state, const SessionOptions& options);
   std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override;
   std::span<const float> decode(int id) override;
   int position() const override { return position_; }
@@ -28,6 +30,7 @@ class Timeline final : public Session {
   void save(const std::filesystem::path& path, const SavedText& text) const override;
   /// Resumes a saved session: of one that has just been opened with its format and state. Throws Error(session).
   void load(const SavedSession& saved);
+  std::unique_ptr<Timeline> fork(const Snapshot& snapshot, const SessionOptions& options) const;
 
   // ---- a pass, in this order
 

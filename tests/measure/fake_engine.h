@@ -131,6 +131,9 @@ class FakeEngine final : public Engine {
     return std::make_unique<FakeSession>(log, config_, format, options);
   }
   std::unique_ptr<Session> restore(const SavedSession&, const SessionOptions&) const override { return nullptr; }
+  std::unique_ptr<Session> fork(const Session&, const Snapshot&, const SessionOptions&) const override {
+    return nullptr;
+  }
   void step(std::span<Work> work) const override {
     for (Work& one : work) one.logits = one.session->prefill(one.ids);
   }

@@ -60,6 +60,11 @@ struct ToyState final : DeviceState {
     fixed = dynamic_cast<const ToySnapshot&>(snapshot).fixed;
     for (Side& side : pages) side.held.resize((static_cast<std::size_t>(position) + toy_page - 1) / toy_page);
   }
+  std::unique_ptr<DeviceState> fork(const DeviceSnapshot& snapshot, int position) const override {
+    auto forked = std::make_unique<ToyState>(*this);
+    forked->restore(snapshot, position);
+    return forked;
+  }
   CacheReport report(int tokens) const override {
     CacheReport report;
     report.format = stored;
@@ -208,6 +213,10 @@ TEST_CASE("a device of its own has chunks, snapshots, saved sessions and steps f
   const auto resumed = engine.restore(saved, options);
   CHECK(copy(resumed->logits()) == after);
   CHECK(copy(resumed->decode(8)) == copy(session->decode(8)));
+
+  const auto forked = engine.fork(*session, *at, options);
+  CHECK(forked->position() == 50);
+  CHECK(copy(forked->prefill(more)) == after);
 
   // Alone and in company; one of them in its prompt.
   const auto a = engine.open(plain, options), b = engine.open(plain, options);

@@ -6,6 +6,10 @@
 
 namespace tqkv::cpu {
 
+std::shared_ptr<std::byte[]> SidePages::new_page() const {
+  return std::shared_ptr<std::byte[]>(new std::byte[page_bytes()]);  // not cleared
+}
+
 void SidePages::start_at(int token) {
   assert(pages_.empty());
   first_ = std::max(token / cache::page_tokens, begin_);
@@ -13,13 +17,34 @@ void SidePages::start_at(int token) {
 
 void SidePages::reserve(int tokens) {
   const int pages = cache::pages_for(tokens);
-  while (first_ + static_cast<int>(pages_.size()) < pages)
-    pages_.push_back(std::make_unique_for_overwrite<std::byte[]>(page_bytes()));
+  while (first_ + static_cast<int>(pages_.size()) < pages) pages_.push_back(new_page());
 }
 
 void SidePages::truncate(int tokens) {
   const int pages = std::max(cache::pages_for(tokens), first_);
   while (first_ + static_cast<int>(pages_.size()) > pages) pages_.pop_back();
+  own_last(tokens);
+}
+
+// What comes next is written to the last page, unless it is full.
+void SidePages::own_last(int tokens) {
+  const int end = (first_ + static_cast<int>(pages_.size())) * cache::page_tokens;
+  if (pages_.empty() || tokens >= end || pages_.back().use_count() == 1) return;
+  auto copy = new_page();
+  std::memcpy(copy.get(), pages_.back().get(), page_bytes());
+  pages_.back() = std::move(copy);
+}
+
+void SidePages::adopt(const SidePages& from, int tokens) {
+  first_ = from.first_;
+  pages_ = from.pages_;
+  truncate(tokens);
+}
+
+std::uint64_t SidePages::shared_bytes() const {
+  return static_cast<std::uint64_t>(
+             std::count_if(pages_.begin(), pages_.end(), [](const auto& page) { return page.use_count() > 1; })) *
+         page_bytes();
 }
 
 void SidePages::drop_before(int token) {
@@ -47,7 +72,7 @@ SidePages SidePages::clone() const {
   SidePages copy(codec_, kv_heads_, begin_ * cache::page_tokens);
   copy.first_ = first_;
   for (const auto& page : pages_) {
-    copy.pages_.push_back(std::make_unique_for_overwrite<std::byte[]>(page_bytes()));
+    copy.pages_.push_back(new_page());
     std::memcpy(copy.pages_.back().get(), page.get(), page_bytes());
   }
   return copy;

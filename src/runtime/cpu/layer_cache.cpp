@@ -83,6 +83,20 @@ std::uint64_t CacheSide::allocated_bytes() const {
   return sum;
 }
 
+std::uint64_t CacheSide::shared_bytes() const {
+  std::uint64_t sum = main.shared_bytes();
+  for (const auto* pages : {&first, &sink, &window}) {
+    if (*pages) sum += (*pages)->shared_bytes();
+  }
+  return sum;
+}
+
+void CacheSide::adopt(const CacheSide& from, int tokens) {
+  main.adopt(from.main, tokens);
+  if (first) first->adopt(*from.first, tokens);
+  if (sink) sink->adopt(*from.sink, tokens);
+}
+
 SideSnapshot snapshot_of(const CacheSide& side) {
   SideSnapshot snapshot;
   if (side.window) snapshot.window = side.window->clone();

@@ -36,6 +36,9 @@ class CacheSide {
   void drop_for(int position);
   std::uint64_t used_bytes(int tokens) const;
   std::uint64_t allocated_bytes() const;
+  std::uint64_t shared_bytes() const;
+  /// Takes what another session has of this side up to token `tokens`, but what a snapshot has.
+  void adopt(const CacheSide& from, int tokens);
 
   SidePages main;
   std::optional<SidePages> first;                     // split: tokens 0..255

@@ -49,9 +49,10 @@ struct CpuSnapshot final : DeviceSnapshot {
 
 }  // namespace
 
-CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precision precision, StateType type)
+CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precision a_precision, StateType type)
     : config(a_config),
       stored(format),
+      precision(a_precision),
       state_type(type),
       activations(precision == Precision::fast ? activation_bits(format) : ActivationBits{32, 32}) {
   const auto state_size =
@@ -112,6 +113,16 @@ void CpuState::restore(const DeviceSnapshot& snapshot, int position) {
   }
 }
 
+std::unique_ptr<DeviceState> CpuState::fork(const DeviceSnapshot& snapshot, int position) const {
+  auto forked = std::make_unique<CpuState>(config, stored, precision, state_type);
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    forked->caches[i].keys.adopt(caches[i].keys, position);
+    forked->caches[i].values.adopt(caches[i].values, position);
+  }
+  forked->restore(snapshot, position);
+  return forked;
+}
+
 CacheReport CpuState::report(int tokens) const {
   CacheReport report;
   report.format = stored;
@@ -124,6 +135,7 @@ CacheReport CpuState::report(int tokens) const {
     report.layers.push_back({cache.layer, cache.keys.format(), cache.values.format()});
     bytes.kv_used += cache.keys.used_bytes(tokens) + cache.values.used_bytes(tokens);
     bytes.kv_allocated += cache.keys.allocated_bytes() + cache.values.allocated_bytes();
+    bytes.kv_shared += cache.keys.shared_bytes() + cache.values.shared_bytes();
   }
   for (const auto& state : states) {
     bytes.recurrent += state.recurrent.bytes();

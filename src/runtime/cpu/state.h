@@ -45,6 +45,7 @@ struct CpuState final : DeviceState {
   std::uint64_t kv_bytes(int tokens) const override;
   std::unique_ptr<DeviceSnapshot> snapshot() const override;
   void restore(const DeviceSnapshot& snapshot, int position) override;
+  std::unique_ptr<DeviceState> fork(const DeviceSnapshot& snapshot, int position) const override;
   CacheReport report(int tokens) const override;
   void save(const cache::SessionTensor& tensor,
             const std::function<void(std::span<const std::byte>)>& sink) const override;
@@ -53,6 +54,7 @@ struct CpuState final : DeviceState {
 
   const ModelConfig& config;
   KvFormat stored;
+  Precision precision;
   StateType state_type;
   ActivationBits activations;  // of prompts
   double encode_seconds = 0;
