@@ -72,17 +72,23 @@ int only(const char* option, const std::vector<int>& values) {
   throw Error(ErrorKind::usage, fmt::format("{}: --sessions needs one number, {} were given", option, values.size()));
 }
 
+/// What every kind of benchmark takes from the options.
+template <class Settings>
+void set_common(const Options& options, Settings& settings) {
+  settings.formats = options.cache.formats();
+  settings.model = options.model.model;
+  settings.state = options.model.session().state;
+  settings.prefill_chunk = options.model.prefill_chunk;
+  if (error_shows_status()) settings.progress = [](std::string_view line) { show_status(line); };
+}
+
 void benchmark_sessions(const Options& options) {
   SessionsOptions sessions;
-  sessions.formats = options.cache.formats();
+  set_common(options, sessions);
   sessions.sessions = options.sessions;
   sessions.depth = only("--prompt-tokens", options.benchmark.prompt_tokens);
   sessions.steps = only("--generation-tokens", options.benchmark.generation_tokens);
   sessions.trials = options.benchmark.trials;
-  sessions.model = options.model.model;
-  sessions.state = options.model.session().state;
-  sessions.prefill_chunk = options.model.prefill_chunk;
-  if (error_shows_status()) sessions.progress = [](std::string_view line) { show_status(line); };
   Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const auto plans =
       plan_sessions(open_config(checkpoint), checkpoint.tensor_bytes(), options.model.device(), sessions);
@@ -92,12 +98,8 @@ void benchmark_sessions(const Options& options) {
 void benchmark(Options& options) {
   if (!options.sessions.empty()) return benchmark_sessions(options);
   BenchmarkOptions& benchmark = options.benchmark;
-  benchmark.formats = options.cache.formats();
-  benchmark.model = options.model.model;
-  benchmark.state = options.model.session().state;
-  benchmark.prefill_chunk = options.model.prefill_chunk;
+  set_common(options, benchmark);
   benchmark.context = options.model.context;
-  if (error_shows_status()) benchmark.progress = [](std::string_view line) { show_status(line); };
   Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
   const auto plans =
       plan_benchmark(open_config(checkpoint), checkpoint.tensor_bytes(), options.model.device(), benchmark);

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "cache/accounting.h"
 #include "measure/report_text.h"
 #include "measure/statistics.h"
 #include "measure/stopwatch.h"
@@ -48,11 +47,10 @@ int tokens_of(const SessionsOptions& options) {
   return options.depth + options.steps;
 }
 
-/// Weights once, each expert that is chosen once, and for each session its keys and values and its state, which is
-/// written again. Depth is that of the middle step.
-double bytes_of_step(const ModelConfig& config, const KvFormat& format, const SessionsOptions& options, int sessions) {
+/// Weights once, each expert that is chosen once, and for each session, whose cache is `cache`, its keys and values and
+/// its state, which is written again.
+double bytes_of_step(const ModelConfig& config, const CacheBytes& cache, int sessions) {
   const WeightReads reads = weight_reads(config);
-  const CacheBytes cache = cache::cache_bytes(config, format, options.depth + options.steps / 2, options.state);
   return static_cast<double>(reads.dense) + reads.of_experts(sessions) +
          sessions * (static_cast<double>(cache.kv_used) + 2.0 * static_cast<double>(cache.state()));
 }
@@ -74,11 +72,11 @@ class Company {
   std::vector<SessionsRun> run(const KvFormat& format) {
     open(format);
     std::vector<SessionsRun> runs;
-    const KvFormat effective = sessions_.front()->cache().format;
-    const double alone = bytes_of_step(engine_.config(), effective, options_, 1);
+    const CacheReport cache = sessions_.front()->cache();
+    const double alone = bytes_of_step(engine_.config(), cache.bytes, 1);
     for (const int count : counts_) {
-      const double bytes = bytes_of_step(engine_.config(), effective, options_, count);
-      runs.push_back({effective, count, {}, static_cast<std::uint64_t>(bytes), count * alone / bytes});
+      const double bytes = bytes_of_step(engine_.config(), cache.bytes, count);
+      runs.push_back({cache.format, count, {}, static_cast<std::uint64_t>(bytes), count * alone / bytes});
     }
     say(format, "warm-up");
     time(counts_.back());
@@ -112,8 +110,7 @@ class Company {
     for (int i = 0; i < counts_.back(); ++i) {
       say(format, fmt::format("session {} of {} to depth {}", i + 1, counts_.back(), options_.depth));
       sessions_.push_back(engine_.open(format, session));
-      PrefillOptions prefill;
-      sessions_.back()->prefill(ids_of(i).first(static_cast<std::size_t>(options_.depth)), prefill);
+      sessions_.back()->prefill(ids_of(i).first(static_cast<std::size_t>(options_.depth)));
       at_depth_.push_back(sessions_.back()->snapshot());
     }
   }

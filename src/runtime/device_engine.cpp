@@ -74,6 +74,7 @@ void DeviceEngine::step(std::span<Work> all) const {
   std::vector<Piece> pieces;
   std::vector<Work*> works;  // of the pieces
   std::vector<Timeline*> sessions;
+  std::uint64_t promised = 0;
   for (Work& work : all) {
     work.error.reset();
     work.logits = {};
@@ -92,7 +93,7 @@ void DeviceEngine::step(std::span<Work> all) const {
                     fmt::format("step: {} tokens are more than a pass takes: {}", work.ids.size(), session->chunk()));
       pieces.push_back(session->piece(work.ids));
       try {
-        session->require_room(pieces);
+        promised += session->require_room(pieces, promised);
       } catch (...) {
         pieces.pop_back();
         throw;

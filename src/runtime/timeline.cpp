@@ -79,16 +79,18 @@ Piece Timeline::piece(std::span<const int> ids) {
   return piece;
 }
 
-void Timeline::require_room(std::span<const Piece> pieces) {
+std::uint64_t Timeline::require_room(std::span<const Piece> pieces, std::uint64_t promised) {
   const int tokens = static_cast<int>(pieces.back().ids.size());
-  const std::uint64_t own_logits =
+  std::uint64_t own =
       logits_.capacity() > 0 ? 0 : static_cast<std::uint64_t>(engine_.config().vocab_size) * sizeof(float);
-  const std::uint64_t growth = engine_.growth(pieces) + own_logits;
-  if (growth > 0 || watch_.due() || cache::pages_for(position_ + tokens) > cache::pages_for(position_)) {
+  if (cache::pages_for(position_ + tokens) > cache::pages_for(position_)) {
     const std::uint64_t now = state_->kv_bytes(position_), after = state_->kv_bytes(position_ + tokens);
-    watch_.require(after - std::min(after, now) + growth, position_, tokens);
+    own += after - std::min(after, now);
   }
+  const std::uint64_t growth = engine_.growth(pieces) + own;
+  if (growth > 0 || watch_.due()) watch_.require(growth + promised, position_, tokens);
   state_->reserve(position_ + tokens);
+  return own;
 }
 
 float* Timeline::begin(bool wants_logits) {

@@ -40,8 +40,9 @@ class Timeline final : public Session {
   void check(std::span<const int> ids, std::string_view what) const;
   Piece piece(std::span<const int> ids);
   /// Throws Error(memory) where the machine has no room for a pass over `pieces`, of which the last is this session's;
-  /// then makes room for its tokens.
-  void require_room(std::span<const Piece> pieces);
+  /// then makes room for its tokens. `promised`: bytes that the sessions before it will touch in the same pass; returns
+  /// those of this one.
+  std::uint64_t require_room(std::span<const Piece> pieces, std::uint64_t promised = 0);
   /// Logits are those of the pass from here on: where they belong [vocab], or null where none are wanted.
   float* begin(bool wants_logits);
   void added(std::span<const int> ids);

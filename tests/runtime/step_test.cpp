@@ -255,6 +255,26 @@ TEST_CASE("a step for which memory is missing is refused for the sessions that d
   sessions[1]->prefill(std::span(page).first(200));  // whose page has room
   std::vector<Work> warm{{sessions[1].get(), one}};
   engine->step(warm);
+  // Two that begin a page, and room for one: what the first will touch is no longer free for the second.
+  std::vector<std::unique_ptr<Session>> full;
+  for (int i = 0; i < 2; ++i) {
+    full.push_back(engine->open(KvFormat::of(Backend::turboquant)));
+    full.back()->prefill(page);
+  }
+  std::vector<Work> both{{full[0].get(), one}, {full[1].get(), one}};
+  const std::uint64_t of_page = full[0]->cache().bytes.kv_allocated;
+  std::vector<Work> two_warm{{sessions[1].get(), one}, {full[0].get(), one}};
+  engine->step(two_warm);  // the workspace has room for two
+  full[0] = engine->open(KvFormat::of(Backend::turboquant));
+  full[0]->prefill(page);
+  both[0].session = full[0].get();
+  available = 1000 + of_page + of_page / 2;
+  engine->step(both);
+  CHECK_FALSE(both[0].error);
+  REQUIRE(both[1].error);
+  CHECK(both[1].error->kind() == ErrorKind::memory);
+  CHECK(full[1]->position() == 256);
+
   available = 2000;
   std::vector<Work> work{{sessions[0].get(), one}, {sessions[1].get(), one}};
   engine->step(work);
@@ -262,7 +282,7 @@ TEST_CASE("a step for which memory is missing is refused for the sessions that d
   CHECK(work[0].error->kind() == ErrorKind::memory);
   CHECK_FALSE(work[1].error);
   CHECK(sessions[0]->position() == 256);
-  CHECK(sessions[1]->position() == 202);
+  CHECK(sessions[1]->position() == 203);
 }
 
 TEST_CASE("open sessions share one workspace") {
