@@ -1,4 +1,5 @@
-// Sampling: how the next id is chosen from logits. Implemented in src/sampling; what checkpoints ask for, in src/generation.
+// Sampling: how the next id is chosen from logits. Implemented in src/sampling; what checkpoints ask for, in
+// src/generation.
 //
 // The order is that of transformers: repetition penalty, presence and frequency penalty, temperature, top_k, top_p,
 // min_p; then one draw. Random numbers come from a counter, not from a state, so that every device draws the same ones.
