@@ -1,5 +1,5 @@
 // Decode attention of one layer of the 35B model over a cache of N tokens, formats interleaved:
-//   build/release/bin/layer-attention [--depth N] [--rounds N] [--threads N] [--isa NAME] FORMAT...
+//   build/release/bin/layer-attention [--depth N] [--rounds N] [--device DEVICE] FORMAT...
 // Prints each format's median time and the median of its ratio to the first one, round by round, with quartiles. A
 // round runs every format for the same number of tokens. The cache stays where it was left by the round before.
 #include <fmt/format.h>
@@ -12,14 +12,15 @@
 #include <string>
 #include <vector>
 
-#include "runtime/cpu/layer_attention.h"
+#include "runtime/devices.h"
+#include "runtime/layer_attention.h"
 #include "tqkv/error.h"
 
 namespace {
 
 using namespace tqkv;
 
-constexpr cpu::LayerShape shape{16, 2, 256, 0.0625f};
+constexpr LayerShape shape{16, 2, 256, 0.0625f};
 constexpr int tokens_of_a_round = 16;
 
 std::vector<float> normal(std::size_t count, unsigned seed) {
@@ -36,26 +37,25 @@ double quantile(std::vector<double> values, double share) {
 }
 
 int run(int argc, char** argv) {
-  int depth = 16384, rounds = 30, threads = 0;
-  std::string isa;
+  int depth = 16384, rounds = 30;
+  std::string device = "cpu";
   std::vector<std::string> formats;
   CLI::App app("Times the decode attention of one layer");
   app.add_option("--depth", depth, "Tokens in the cache")->check(CLI::Range(1, 1 << 20));
   app.add_option("--rounds", rounds, "Timed rounds")->check(CLI::Range(1, 100000));
-  app.add_option("--threads", threads, "Number of threads (default: all cores)")->check(CLI::Range(1, 1024));
-  app.add_option("--isa", isa, "Instruction set (default: the fastest available)");
+  app.add_option("--device", device, "As in cpu:isa=avx2:threads=2");
   app.add_option("FORMAT", formats, "Cache formats; ratios are to the first one")->required();
   CLI11_PARSE(app, argc, argv);
 
   DeviceOptions options;
-  options.threads = threads;
-  options.isa = isa;
+  options.device = Device::parse(device);
+  const DeviceKind& kind = kind_of(options.device);
   const auto row = static_cast<std::size_t>(shape.kv_heads * shape.head_dim);
   const std::vector<float> keys = normal(row * 1024, 1), values = normal(row * 1024, 2),
                            query = normal(static_cast<std::size_t>(shape.heads * shape.head_dim), 3);
-  std::vector<std::unique_ptr<cpu::LayerAttention>> layers;
+  std::vector<std::unique_ptr<LayerAttention>> layers;
   for (const std::string& format : formats) {
-    layers.push_back(std::make_unique<cpu::LayerAttention>(shape, KvFormat::parse(format), 3, 0, 1, options));
+    layers.push_back(kind.attention(shape, KvFormat::parse(format), 3, 0, 1, options));
     for (int fed = 0; fed < depth; fed += 1024) {
       const std::size_t count = row * static_cast<std::size_t>(std::min(1024, depth - fed));
       layers.back()->feed(std::span(keys).first(count), std::span(values).first(count));

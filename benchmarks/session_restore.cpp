@@ -14,6 +14,7 @@
 
 #include "cache/session/layout.h"
 #include "cache/session/writer.h"
+#include "runtime/devices.h"
 #include "support/checkpoint_writer.h"
 #include "support/temporary_directory.h"
 #include "tqkv/saved_session.h"
@@ -40,7 +41,7 @@ test::TinyModel model() {
 /// A session of `tokens` tokens that nobody computed: any codes, numbers that are finite.
 void write_session(const std::filesystem::path& path, const Engine& engine, const KvFormat& format, int tokens) {
   const SessionIdentity identity{model_fingerprint(engine.checkpoint()), format, Precision::fast, StateType::f32,
-                                 engine.device().isa};
+                                 bits_of(engine.device().device)};
   const auto layout =
       cache::session_layout(engine.config(), {format, identity.precision, identity.state, tokens, 0, true});
   cache::SessionWriter writer(path, cache::metadata_of(identity, NextText::raw), layout);
@@ -77,7 +78,7 @@ int main(int argc, char** argv) try {
   if (formats.empty()) formats = {"turboquant", "turboquant:bits=2", "mlx_quant", "baseline"};
   const test::TemporaryDirectory folder;
   const auto engine = Engine::load(Checkpoint::open(test::write_checkpoint(model(), folder / "model")));
-  fmt::print("{}, {} threads\n", engine->device().name, engine->device().threads);
+  fmt::print("{}\n", engine->device().text());
   for (const std::string& format : formats) measure(*engine, folder / "session", format, tokens);
 } catch (const std::exception& error) {
   fmt::print(stderr, "{}\n", error.what());

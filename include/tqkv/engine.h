@@ -13,41 +13,16 @@
 #include <vector>
 
 #include "tqkv/checkpoint.h"
+#include "tqkv/device.h"
 #include "tqkv/error.h"
 #include "tqkv/kv_format.h"
 #include "tqkv/model_config.h"
 
 namespace tqkv {
 
-/// fast: integer dot products with 8- and 16-bit activations. f32: the exact reference, no integer arithmetic.
-enum class Precision { fast, f32 };
-std::string_view name(Precision precision);
-
 /// Element type of the recurrent state between steps.
 enum class StateType { f32, bf16 };
 std::string_view name(StateType type);
-
-inline constexpr int max_threads = 1024;
-
-/// Looks at the machine while sessions run, so that a step ends with an error before the system ends the program.
-struct MemoryGuard {
-  std::function<std::uint64_t()> available;  ///< bytes free for new anonymous memory, 0: not known; empty: no guard
-  std::uint64_t keep_free = 0;               ///< bytes that no step may take
-};
-
-struct DeviceOptions {
-  int threads = 0;  ///< 1 to max_threads; 0: every core
-  Precision precision = Precision::fast;
-  std::string isa;    ///< empty: the best there is; else "avx512", "avx2", "neon" or "portable"
-  MemoryGuard guard;  ///< memory_guard() of memory_plan.h watches this machine
-};
-
-struct DeviceReport {
-  std::string name;  ///< of the processor
-  std::string isa;   ///< of the kernels that run
-  int threads = 0;
-  Precision precision = Precision::fast;
-};
 
 struct SessionOptions {
   int context = 0;           ///< most tokens this session may have; 0: the model's native context
@@ -184,7 +159,7 @@ class Engine {
   virtual ~Engine() = default;
   /// Throws Error(format) when the format does not fit the model; nothing is replaced in silence.
   virtual std::unique_ptr<Session> open(const KvFormat& format, const SessionOptions& options = {}) const = 0;
-  /// Opens a session that resumes a saved one: on the same instruction set with the same bits as if it had never
+  /// Opens a session that resumes a saved one: on the same device with the same bits as if it had never
   /// been saved. Its format and the type of its state are those of the file. Throws Error(session) when it was computed
   /// with another model or precision, when its bytes are not those that were saved or cannot be such; Error(input) when
   /// the context that is asked for is shorter than its tokens.

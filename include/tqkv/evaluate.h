@@ -254,7 +254,7 @@ class Evaluator {
   std::optional<Storage> storage() const;
 
   /// Resumes a file of to_json(): its runs are kept, and not run again. Throws Error(input), naming the file, for
-  /// one that is no such JSON and for another model, text, version, instruction set or settings.
+  /// one that is no such JSON and for another model, text, version, device or settings.
   void resume(const std::string& file, std::string_view json, const DeviceReport& device);
 
   struct Callbacks {

@@ -14,18 +14,16 @@
 
 namespace tqkv {
 
+/// Sessions that are planned for, on a device.
 struct PlanRequest {
-  int context = 0;  ///< tokens to plan for; 0: the model's native context
-  Precision precision = Precision::fast;
-  StateType state = StateType::f32;
-  int prefill_chunk = 2048;
-  int threads = 0;                         ///< 0: every core
-  int snapshots = 0;                       ///< copies of the recurrent state that are kept
-  std::optional<int> tokenizer;            ///< its tokens; without it: as many as the vocabulary has
-  bool every_row = false;                  ///< logits of every token are asked for, not of the last one alone
-  std::uint64_t other_sessions = 0;        ///< bytes of anonymous memory that they use at the same time
-  std::optional<std::uint64_t> available;  ///< instead of what the machine has free, and all it has
-  std::optional<std::uint64_t> promised;   ///< instead of what the other processes of tqkv will still take
+  DeviceOptions device = {};
+  SessionOptions session = {};
+  int snapshots = 0;                            ///< copies of the recurrent state that are kept
+  std::optional<int> tokenizer = {};            ///< its tokens; without it: as many as the vocabulary has
+  bool every_row = false;                       ///< logits of every token are asked for, not of the last one alone
+  std::uint64_t other_sessions = 0;             ///< bytes of anonymous memory that they use at the same time
+  std::optional<std::uint64_t> available = {};  ///< instead of what the machine has free, and all it has
+  std::optional<std::uint64_t> promised = {};   ///< instead of what the other processes of tqkv will still take
 };
 
 enum class Verdict {

@@ -13,7 +13,7 @@
 namespace tqkv {
 
 /// Version of the file that this library writes, and the newest that it reads.
-inline constexpr int session_file_version = 1;
+inline constexpr int session_file_version = 2;
 
 /// What the bytes of a saved session were computed with.
 struct SessionIdentity {
@@ -21,7 +21,7 @@ struct SessionIdentity {
   KvFormat format;    ///< effective: plain sides are f32 under f32 precision
   Precision precision = Precision::fast;
   StateType state = StateType::f32;
-  std::string isa;  ///< instruction set of the kernels: with another one what follows may differ in rounding
+  Device device;  ///< with the keys that decide bits: on another one what follows may differ in rounding
   bool operator==(const SessionIdentity&) const = default;
 };
 

@@ -4,6 +4,7 @@
 #include "tqkv/captured.h"
 #include "tqkv/chat.h"
 #include "tqkv/checkpoint.h"
+#include "tqkv/device.h"
 #include "tqkv/engine.h"
 #include "tqkv/error.h"
 #include "tqkv/evaluate.h"

@@ -94,7 +94,7 @@ class Tuner {
   /// Bytes of the two files of reference logits, in the folder of temporary files.
   std::uint64_t storage() const;
   /// Takes the measurements of an unfinished file. Throws Error(input), naming it, for one of another model, text,
-  /// version, instruction set or settings.
+  /// version, device or settings.
   void resume(const std::string& file, std::string_view json, const DeviceReport& device);
 
   struct Callbacks {

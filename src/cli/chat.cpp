@@ -211,12 +211,8 @@ class Chat {
 
   /// As many snapshots as the budget has room for, and one of an adopted session whatever the budget.
   MemoryPlan plan(const KvFormat& format, bool adopted) const {
-    PlanRequest request;
-    request.context = context_;
-    request.precision = options_.model.device().precision;
-    request.state = session_options_.state;
-    request.prefill_chunk = session_options_.prefill_chunk;
-    request.threads = options_.model.threads;
+    PlanRequest request{options_.model.device(), session_options_};
+    request.session.context = context_;
     request.tokenizer = tokenizer_.size();
     request.snapshots = 1;
     const std::uint64_t one = std::max<std::uint64_t>(plan_memory(config_, weights_, format, request).snapshots, 1);

@@ -24,6 +24,7 @@
 #include "options.h"
 #include "output.h"
 #include "output_file.h"
+#include "runtime/devices.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/captured.h"
 #include "tqkv/error.h"
@@ -105,7 +106,8 @@ std::string command_of(const Options& options, const EvaluateOptions& settings) 
   if (options.match != "exact") out += " --match " + options.match;
   if (options.model.state != "f32") out += " --state " + options.model.state;
   if (options.model.prefill_chunk != 2048) out += fmt::format(" --prefill-chunk {}", options.model.prefill_chunk);
-  if (!options.model.isa.empty()) out += " --isa " + options.model.isa;
+  if (const std::string device = bits_of(options.model.device_choice.device()).canonical(); device != "cpu")
+    out += " --device " + device;
   if (options.no_agreement) out += " --no-agreement";
   if (options.no_noise_floor) out += " --no-noise-floor";
   if (options.no_recall) out += " --no-recall";

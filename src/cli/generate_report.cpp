@@ -64,6 +64,12 @@ json sampling_json(const Sampling& sampling) {
           {"seed", sampling.is_greedy() ? json() : json(sampling.seed)}};
 }
 
+json device_json(const DeviceReport& device) {
+  json object = {{"device", device.device.canonical()}, {"precision", name(device.precision)}};
+  for (const auto& [name, value] : device.values) object[name] = value;
+  return object;
+}
+
 }  // namespace
 
 std::string statistics_text(const GenerateReport& report) {
@@ -98,8 +104,7 @@ std::string statistics_text(const GenerateReport& report) {
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),
                              megabytes(statistics.peak_anonymous), megabytes(report.planned)));
   line("page faults", fmt::format("{} that waited for the disk", grouped(statistics.major_faults)));
-  line("device", fmt::format("{}, {}, {} thread{}, {}", report.device.name, report.device.isa, report.device.threads,
-                             report.device.threads == 1 ? "" : "s", name(report.device.precision)));
+  line("device", fmt::format("{}, {} precision", report.device.text(), name(report.device.precision)));
   return text;
 }
 
@@ -155,11 +160,7 @@ std::string report_json(const GenerateReport& report, const std::optional<std::s
         {"state_type", name(result.cache.state)},
         {"used", bytes.used()},
         {"allocated", bytes.allocated()}}},
-      {"device",
-       {{"name", report.device.name},
-        {"isa", report.device.isa},
-        {"threads", report.device.threads},
-        {"precision", name(report.device.precision)}}}};
+      {"device", device_json(report.device)}};
   return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

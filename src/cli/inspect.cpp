@@ -22,6 +22,7 @@ namespace {
 struct Options {
   std::string model, precision = "fast", output;
   measure::InspectOptions inspect;
+  DeviceChoice device;
   std::optional<double> memory_gb;
   bool json = false;
 };
@@ -38,7 +39,7 @@ measure::Inspection look_at(const Options& options) {
 }
 
 void inspect(Options& options) {
-  options.inspect.precision = options.precision == "f32" ? Precision::f32 : Precision::fast;
+  options.inspect.device = {options.device.device(), options.precision == "f32" ? Precision::f32 : Precision::fast, {}};
   if (options.memory_gb) options.inspect.available = static_cast<std::uint64_t>(*options.memory_gb * 1e9);
   OutputFile file(options.output.empty() ? "-" : options.output);
   const measure::Inspection inspection = look_at(options);
@@ -82,9 +83,7 @@ void add_inspect(CLI::App& program) {
       ->transform(whole_number(1, max_count))
       ->type_name("N")
       ->capture_default_str();
-  command->add_option("--threads", options->inspect.threads, "Number of threads (default: all cores)")
-      ->transform(whole_number(1, max_threads))
-      ->type_name("N");
+  add_device_options(*command, options->device, "");
   command->add_flag("--json", options->json, "Print every figure as JSON");
   command->add_option("--output", options->output, "Write to this file instead of standard output")->type_name("FILE");
   command->footer(

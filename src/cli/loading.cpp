@@ -70,12 +70,7 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
   session.context = context;
   session.prefill_chunk =
       std::min(session.prefill_chunk, std::max(work.prompt, 1));  // a short prompt needs no room for a long chunk
-  PlanRequest request;
-  request.context = context;
-  request.precision = options.device().precision;
-  request.state = session.state;
-  request.prefill_chunk = session.prefill_chunk;
-  request.threads = options.threads;
+  PlanRequest request{options.device(), session};
   request.tokenizer = work.tokenizer ? work.tokenizer->size() : 0;
   request.every_row = work.every_row;
   loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);

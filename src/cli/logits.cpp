@@ -55,7 +55,7 @@ std::string header(const Session& session, const Engine& engine, std::size_t row
                                       {"kv_format", session.cache().format.canonical()},
                                       {"precision", std::string(name(engine.device().precision))},
                                       {"state", std::string(name(session.cache().state))},
-                                      {"isa", engine.device().isa},
+                                      {"device", engine.device().device.canonical()},
                                       {"first_row", fmt::format("{}", first_row)}});
 }
 

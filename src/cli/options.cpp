@@ -6,6 +6,7 @@
 
 #include "base/error_text.h"
 #include "number_checks.h"
+#include "runtime/devices.h"
 #include "tqkv/error.h"
 #include "tqkv/memory_plan.h"
 
@@ -17,11 +18,37 @@ constexpr const char* cache_group = "Cache";
 
 }  // namespace
 
+Device DeviceChoice::device() const {
+  Device device = Device::parse(text);
+  for (const auto& [key, value] : keys) {
+    if (device.keys.count(key) > 0)
+      throw Error(ErrorKind::usage, fmt::format("--{}: --device {} names it too: give it once", key, text));
+    device.keys[key] = value;
+  }
+  kind_of(device);
+  return device;
+}
+
+void add_device_options(CLI::App& command, DeviceChoice& options, const char* group) {
+  command.add_option("--device", options.text, "What runs the model: cpu, or with keys, as in cpu:isa=avx2:threads=2")
+      ->type_name("DEVICE")
+      ->capture_default_str()
+      ->group(group);
+  const auto key = [&](const char* name, const char* type, const char* help) {
+    return command
+        .add_option_function<std::string>(
+            std::string("--") + name, [&options, name](const std::string& value) { options.keys[name] = value; }, help)
+        ->type_name(type)
+        ->group(group);
+  };
+  key("threads", "N", "Threads of the CPU (default: all cores)")->transform(whole_number(1, max_count));
+  key("isa", "NAME", "Instruction set of the CPU: avx512, avx2, neon or portable (default: the fastest available)");
+}
+
 DeviceOptions ModelOptions::device() const {
   DeviceOptions device;
-  device.threads = threads;
+  device.device = device_choice.device();
   device.precision = precision == "f32" ? Precision::f32 : Precision::fast;
-  device.isa = isa;
   if (!force) device.guard = memory_guard();
   return device;
 }
@@ -42,18 +69,11 @@ void add_model_argument(CLI::App& command, std::string& model) {
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   add_model_argument(command, options.model);
-  command.add_option("--threads", options.threads, "Number of threads (default: all cores)")
-      ->transform(whole_number(1, max_threads))
-      ->type_name("N")
-      ->group(model_group);
-  command.add_option("--precision", options.precision, "fast (integer dot products) or f32 (exact, slow)")
+  add_device_options(command, options.device_choice, model_group);
+  command.add_option("--precision", options.precision, "fast, or f32 (exact, slow)")
       ->check(CLI::IsMember({"fast", "f32"}))
       ->type_name("KIND")
       ->capture_default_str()
-      ->group(model_group);
-  command.add_option("--isa", options.isa, "avx512, avx2, neon or portable (default: the fastest available)")
-      ->check(CLI::IsMember({"avx512", "avx2", "neon", "portable"}))
-      ->type_name("NAME")
       ->group(model_group);
   command.add_option("--state", options.state, "Type of the recurrent state: f32 or bf16")
       ->check(CLI::IsMember({"f32", "bf16"}))

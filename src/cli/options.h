@@ -13,12 +13,21 @@ namespace tqkv::cli {
 /// Largest number that an option for a count of tokens takes.
 inline constexpr int max_count = 1 << 30;
 
+/// --device, and --threads and --isa, which name keys of it.
+struct DeviceChoice {
+  std::string text = "cpu";
+  std::map<std::string, std::string> keys;
+
+  /// Throws Error(usage) for a device, key or value that there is not, and for a key that is named twice.
+  Device device() const;
+};
+void add_device_options(CLI::App& command, DeviceChoice& options, const char* group);
+
 /// MODEL, how the engine runs it and how its sessions are opened.
 struct ModelOptions {
   std::string model;
-  int threads = 0;  // 0: every core
+  DeviceChoice device_choice;
   std::string precision = "fast";
-  std::string isa;  // empty: the best there is
   std::string state = "f32";
   int context = 0;  // tokens; 0: not given
   int prefill_chunk = 2048;
@@ -36,7 +45,7 @@ void add_model_options(CLI::App& command, ModelOptions& options);
 
 /// How the KV cache is stored.
 struct CacheOptions {
-  std::string backend = "default";       // one format string, or several with commas
+  std::string backend = "default";          // one format string, or several with commas
   std::map<std::string, std::string> keys;  // key of a format string -> value, from --kv-bits and the like
 
   /// Every format, in the order given. Throws Error(usage) for a backend, key or value that does not exist, for a key

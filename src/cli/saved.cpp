@@ -9,6 +9,7 @@
 #include "cache/session/layout.h"
 #include "output.h"
 #include "prompt.h"
+#include "runtime/devices.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
 
@@ -63,12 +64,11 @@ std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vecto
 }
 
 void tell_restored(const SavedSession& saved, const Engine& engine, double seconds) {
-  const std::string& isa = saved.identity().isa;
+  const std::string held = saved.identity().device.canonical(), here = bits_of(engine.device().device).canonical();
   note(fmt::format("{}: {} tokens restored in {:.3f} s", saved.path().string(),
                    grouped(static_cast<std::uint64_t>(saved.tokens())), seconds));
-  if (isa != engine.device().isa)
-    note(fmt::format("they were computed with {} and continue with {}: what follows may differ in rounding", isa,
-                     engine.device().isa));
+  if (held != here)
+    note(fmt::format("they were computed on {} and continue on {}: what follows may differ in rounding", held, here));
 }
 
 void require_savable(const std::filesystem::path& path, const ModelConfig& config, const ModelOptions& model,

@@ -338,12 +338,8 @@ std::vector<MemoryPlan> plan_benchmark(const ModelConfig& config, std::uint64_t 
   const std::vector<Lane> lanes = lanes_of(options);
   const bool keep = keeps_sessions(options);
   const bool quality = measures_quality(lanes, options);
-  PlanRequest request;
-  request.context = options.context != 0 ? options.context : longest_context(lengths_of(options));
-  request.precision = device.precision;
-  request.state = options.state;
-  request.prefill_chunk = options.prefill_chunk;
-  request.threads = device.threads;
+  const int context = options.context != 0 ? options.context : longest_context(lengths_of(options));
+  PlanRequest request{device, {context, options.prefill_chunk, options.state}};
   request.snapshots = keep ? 1 : 0;
 
   std::vector<MemoryPlan> alone;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/names.h"
+#include "measure/machine.h"
 #include "measure/report_text.h"
 #include "measure/statistics.h"
 #include "measure/text_table.h"
@@ -214,11 +215,7 @@ std::string to_json(const BenchmarkReport& report) {
                {"kind", "benchmark"},
                {"tool", {{"name", "tqkv"}, {"version", version}}},
                {"model", {{"name", report.model}, {"shape", report.shape}, {"fingerprint", report.fingerprint}}},
-               {"machine",
-                {{"cpu", report.device.name},
-                 {"isa", report.device.isa},
-                 {"threads", report.device.threads},
-                 {"memory", report.memory}}},
+               {"machine", measure::machine_json(report.device, report.memory)},
                {"settings",
                 {{"precision", name(report.device.precision)},
                  {"state", name(report.state)},

@@ -7,16 +7,15 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <set>
 
 #include "base/error_text.h"
 #include "base/memory_info.h"
-#include "base/processor.h"
-#include "base/thread_pool.h"
 #include "cache/accounting.h"
 #include "codec/side_codec.h"
-#include "runtime/cpu/kernels.h"
-#include "runtime/cpu/layer_attention.h"
+#include "runtime/devices.h"
+#include "runtime/layer_attention.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
@@ -72,34 +71,41 @@ std::vector<Head> heads_of(const CapturedLayer& layer) {
   return heads;
 }
 
+std::unique_ptr<LayerAttention> attention_of(const CapturedLayer& layer, const KvFormat& format,
+                                             const DeviceOptions& options) {
+  const DeviceKind& kind = kind_of(options.device);
+  if (!kind.attention)
+    throw Error(ErrorKind::usage, fmt::format("device `{}`: captured vectors cannot be measured on it; use cpu",
+                                              options.device.canonical()));
+  return kind.attention({layer.heads, layer.kv_heads, layer.head_dim, layer.scale}, format, layer.layer, layer.index,
+                        layer.count, options);
+}
+
 class Measurement {
  public:
   Measurement(const CapturedLayer& layer, const KvFormat& format, const DeviceOptions& options)
-      : layer_(layer),
-        heads_(heads_of(layer)),
-        cache_({layer.heads, layer.kv_heads, layer.head_dim, layer.scale}, format, layer.layer, layer.index,
-               layer.count, options) {
+      : layer_(layer), heads_(heads_of(layer)), cache_(attention_of(layer, format, options)) {
     figures_.model = layer.model;
     figures_.layer = layer.layer;
     figures_.window = layer.window;
     figures_.queries = static_cast<int>(layer.positions.size());
     figures_.precision = options.precision;
     figures_.format = (options.precision == Precision::f32 ? format.in_f32() : format).canonical();
-    figures_.k = cache_.keys().describe();
-    figures_.v = cache_.values().describe();
+    figures_.k = cache_->keys().describe();
+    figures_.v = cache_->values().describe();
     const auto bits = [&](const SideFormat& side) {
       return side.kind == SideFormat::Kind::plain ? 16.0 : codec::bits_per_value(side, layer.head_dim);
     };
-    figures_.bits = (bits(cache_.keys()) + bits(cache_.values())) / 2;
+    figures_.bits = (bits(cache_->keys()) + bits(cache_->values())) / 2;
   }
 
   CapturedFigures run() {
     const auto row = static_cast<std::size_t>(layer_.kv_heads) * static_cast<std::size_t>(layer_.head_dim);
     for (std::size_t i = 0; i < layer_.positions.size(); ++i) {
-      const auto begin = static_cast<std::size_t>(cache_.tokens()) * row;
+      const auto begin = static_cast<std::size_t>(cache_->tokens()) * row;
       const auto end = (static_cast<std::size_t>(layer_.positions[i]) + 1) * row;
-      cache_.feed(std::span(layer_.keys).subspan(begin, end - begin),
-                  std::span(layer_.values).subspan(begin, end - begin));
+      cache_->feed(std::span(layer_.keys).subspan(begin, end - begin),
+                   std::span(layer_.values).subspan(begin, end - begin));
       query(i);
     }
     const double count = static_cast<double>(kl_.size());
@@ -122,13 +128,13 @@ class Measurement {
     const std::size_t visible = static_cast<std::size_t>(position) + 1 - oldest;
     const std::span<const float> q = std::span(layer_.queries).subspan(index * width, width);
     std::vector<float> output(width), exact(width);
-    cache_.attend(q, static_cast<int>(oldest), output);
+    cache_->attend(q, static_cast<int>(oldest), output);
     std::vector<double> own(visible), with_cache(visible), value(dim);
     const int group = layer_.heads / layer_.kv_heads;
     double kl = 0;
     for (int kv_head = 0; kv_head < layer_.kv_heads; ++kv_head) {
       const Head& head = heads_[static_cast<std::size_t>(kv_head)];
-      const auto seen = cache_.seen(kv_head);
+      const auto seen = cache_->seen(kv_head);
       for (int h = kv_head * group; h < (kv_head + 1) * group; ++h) {
         const std::size_t at = static_cast<std::size_t>(h) * dim;
         for (std::size_t t = 0; t < visible; ++t) {
@@ -161,7 +167,7 @@ class Measurement {
     double k = 0, k_square = 0, v = 0, v_square = 0;
     for (int kv_head = 0; kv_head < layer_.kv_heads; ++kv_head) {
       const Head& head = heads_[static_cast<std::size_t>(kv_head)];
-      const auto seen = cache_.seen(kv_head);
+      const auto seen = cache_->seen(kv_head);
       const auto fed = [&](const std::vector<float>& all) { return std::span(all).first(seen.keys.size()); };
       k += squared_difference(seen.keys, fed(head.keys));
       v += squared_difference(seen.values, fed(head.values));
@@ -174,7 +180,7 @@ class Measurement {
 
   const CapturedLayer& layer_;
   std::vector<Head> heads_;
-  cpu::LayerAttention cache_;
+  std::unique_ptr<LayerAttention> cache_;
   CapturedFigures figures_;
   std::vector<double> kl_;  // of each query
   double score_square_ = 0, output_difference_ = 0, output_square_ = 0;
@@ -216,8 +222,8 @@ CapturedEvaluation evaluate_captured(const CapturedText& text, std::span<const K
   CapturedEvaluation evaluation;
   evaluation.text = text;
   for (CapturedLayer& layer : evaluation.text.layers) layer.keys = layer.values = layer.queries = {};
-  evaluation.device = {processor_name(), cpu::kernels(options.isa).isa,
-                       options.threads > 0 ? options.threads : available_cores(), precisions.front()};
+  evaluation.device = kind_of(options.device).report(options);
+  evaluation.device.precision = precisions.front();
   evaluation.memory = total_memory();
   const std::size_t total = text.layers.size() * formats.size() * precisions.size();
   for (const CapturedLayer& layer : text.layers) {

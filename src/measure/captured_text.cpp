@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "measure/machine.h"
 #include "measure/report_labels.h"
 #include "measure/text_table.h"
 #include "tqkv/captured.h"
@@ -95,11 +96,7 @@ std::string to_json(const CapturedEvaluation& evaluation) {
                       {{"name", models_of(evaluation.text)},
                        {"shape", shape_of(evaluation.text)},
                        {"fingerprint", evaluation.text.digest}}},
-                     {"machine",
-                      {{"cpu", evaluation.device.name},
-                       {"isa", evaluation.device.isa},
-                       {"threads", evaluation.device.threads},
-                       {"memory", evaluation.memory}}},
+                     {"machine", measure::machine_json(evaluation.device, evaluation.memory)},
                      {"settings", {{"captured", evaluation.text.file}, {"text", evaluation.text.text}}},
                      {"captured", figures},
                      {"runs", Json::array()}};
@@ -114,7 +111,7 @@ std::string to_table(const CapturedEvaluation& evaluation) {
   }
   const auto names = measure::short_names(formats);
   std::vector<std::string> told;
-  std::string out = fmt::format("{}\n{}, {}\n", evaluation.text.file, evaluation.device.name, evaluation.device.isa);
+  std::string out = fmt::format("{}\n{}\n", evaluation.text.file, evaluation.device.text());
   for (const std::string& format : formats) {
     if (std::find(told.begin(), told.end(), format) != told.end()) continue;
     told.push_back(format);

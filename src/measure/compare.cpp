@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/names.h"
+#include "measure/machine.h"
+#include "measure/report_json.h"
 #include "measure/report_text.h"
 #include "measure/statistics.h"
 #include "measure/text_table.h"
@@ -105,8 +107,9 @@ struct Setting {
 
 struct File {
   std::string name;
-  std::string model, shape, cpu, isa, precision, state, ids;
-  int threads = 0, prefill_chunk = 0;
+  std::string model, shape, cpu, precision, state, ids;
+  Device device;
+  int prefill_chunk = 0;
   std::vector<Setting> settings;
   std::vector<Run> runs;
   std::vector<Key> keys;  // in order, each once
@@ -151,16 +154,15 @@ File read_file(const BenchmarkFile& source) {
   file.model = model.text("name");
   file.shape = model.text("shape");
   file.cpu = machine.text("cpu");
-  file.isa = machine.text("isa");
-  file.threads = machine.small_count("threads");
+  const nlohmann::json machine_fields = top.get("machine");
+  file.device = measure::device_of(measure::JsonObject(source.name, machine_fields, "machine"));
   file.precision = settings.text("precision");
   file.state = settings.text("state");
   file.prefill_chunk = settings.small_count("prefill_chunk");
   file.ids = settings.text("ids");
   file.settings = {{"model fingerprint", model.text("fingerprint")},
                    {"processor", file.cpu},
-                   {"instruction set", file.isa},
-                   {"number of threads", std::to_string(file.threads)},
+                   {"device", file.device.canonical()},
                    {"precision", file.precision},
                    {"state type", file.state},
                    {"prefill chunk", std::to_string(file.prefill_chunk)}};
@@ -328,9 +330,8 @@ Comparison compare(std::span<const BenchmarkFile> sources) {
   const std::vector<Group> groups = grouped_runs(files);
 
   DeviceReport device;
-  device.name = first.cpu;
-  device.isa = first.isa;
-  device.threads = first.threads;
+  device.device = first.device;
+  device.values = {{"cpu", first.cpu}};
   device.precision = first.precision == name(Precision::f32) ? Precision::f32 : Precision::fast;
   const StateType state = first.state == name(StateType::bf16) ? StateType::bf16 : StateType::f32;
   Comparison comparison;

@@ -467,12 +467,8 @@ std::vector<MemoryPlan> Evaluator::plans(std::uint64_t weight_bytes, const Devic
   const State& state = *state_;
   std::vector<MemoryPlan> plans;
   const auto add = [&](const KvFormat& format, Precision precision, int context, int prefilled, int snapshots) {
-    PlanRequest request;
-    request.context = context;
-    request.precision = precision;
-    request.state = state.options.state;
-    request.prefill_chunk = std::min(state.options.prefill_chunk, prefilled);
-    request.threads = device.threads;
+    PlanRequest request{device, {context, std::min(state.options.prefill_chunk, prefilled), state.options.state}};
+    request.device.precision = precision;
     request.snapshots = snapshots;
     request.every_row = true;
     plans.push_back(plan_memory(state.model.config, weight_bytes, format, request));

@@ -1,4 +1,5 @@
 #include "measure/evaluate_json.h"
+#include "measure/machine.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -337,7 +338,7 @@ namespace measure {
 
 void take_finished(Evaluation& into, const std::string& file, std::string_view text) {
   const nlohmann::json raw =
-      parse_resumed(file, text, {"evaluation", "evaluate", into.fingerprint, into.device.isa, settings_of(into)});
+      parse_resumed(file, text, {"evaluation", "evaluate", into.fingerprint, into.device.device, settings_of(into)});
   const JsonObject json(file, raw, "the file");
 
   Evaluation taken = into;
@@ -368,11 +369,7 @@ std::string to_json(const Evaluation& evaluation) {
       {"tool", {{"name", "tqkv"}, {"version", version}}},
       {"command", evaluation.command},
       {"model", {{"name", evaluation.model}, {"shape", evaluation.shape}, {"fingerprint", evaluation.fingerprint}}},
-      {"machine",
-       {{"cpu", evaluation.device.name},
-        {"isa", evaluation.device.isa},
-        {"threads", evaluation.device.threads},
-        {"memory", evaluation.memory}}},
+      {"machine", measure::machine_json(evaluation.device, evaluation.memory)},
       {"settings", settings_of(evaluation)},
       {"reference",
        {{"format", evaluation.reference_format},

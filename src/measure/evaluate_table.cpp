@@ -62,10 +62,8 @@ std::string layers_of(const EvaluationRun& run) {
 
 std::string heading(const Evaluation& evaluation) {
   const EvaluateOptions& options = evaluation.options;
-  std::string out =
-      fmt::format("{} ({})\n{}, {}, {} thread{}, {} state, chunks of {}\n", evaluation.model, evaluation.shape,
-                  evaluation.device.name, evaluation.device.isa, evaluation.device.threads,
-                  evaluation.device.threads == 1 ? "" : "s", name(options.state), options.prefill_chunk);
+  std::string out = fmt::format("{} ({})\n{}, {} state, chunks of {}\n", evaluation.model, evaluation.shape,
+                                evaluation.device.text(), name(options.state), options.prefill_chunk);
   if (options.agreement) {
     out += fmt::format(
         "agreement: {}, {} tokens{}, the last {} one by one, against an f32 cache in f32 precision\n", evaluation.text,

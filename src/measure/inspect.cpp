@@ -80,7 +80,7 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
   for (const WeightKind& kind : inspection.weights) inspection.weight_bytes += kind.bytes;
 
   for (NamedFormat& listed : listed_formats()) {
-    if (options.precision == Precision::f32) listed.format = listed.format.in_f32();
+    if (options.device.precision == Precision::f32) listed.format = listed.format.in_f32();
     try {
       cache::check_format(config, listed.format);
     } catch (const Error&) {
@@ -89,7 +89,7 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
     inspection.bytes_per_token.push_back(cache::bytes_per_token(config, listed.format));
     inspection.formats.push_back(std::move(listed));
   }
-  const int conv_bits = options.precision == Precision::f32 ? 32 : 16;
+  const int conv_bits = options.device.precision == Precision::f32 ? 32 : 16;
   const auto bytes = [&](const KvFormat& format, int tokens, StateType state) {
     return cache::cache_bytes(config, format, tokens, state, conv_bits);
   };
@@ -117,15 +117,12 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
   }
 
   inspection.contexts = contexts_up_to(native);
-  PlanRequest request;
-  request.precision = options.precision;
-  request.prefill_chunk = options.prefill_chunk;
-  request.threads = options.threads;
+  PlanRequest request{options.device, {0, options.prefill_chunk, StateType::f32}};
   request.available = options.available ? *options.available : available_memory();
   for (const NamedFormat& listed : inspection.formats) {
     std::vector<MemoryPlan>& row = inspection.plans.emplace_back();
     for (const int context : inspection.contexts) {
-      request.context = context;
+      request.session.context = context;
       row.push_back(plan_memory(config, inspection.weight_bytes, listed.format, request));
     }
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tqkv/checkpoint.h"
+#include "tqkv/device.h"
 #include "tqkv/kv_format.h"
 #include "tqkv/memory_plan.h"
 #include "tqkv/model_config.h"
@@ -17,9 +18,8 @@ namespace tqkv::measure {
 struct InspectOptions {
   std::vector<int> prompt_tokens;  // none: 2048 and 128, where the context of the model holds them
   std::vector<int> generation_tokens = {8};
-  Precision precision = Precision::fast;
+  DeviceOptions device;
   int prefill_chunk = 2048;
-  int threads = 0;
   std::optional<std::uint64_t> available;  // instead of what the machine has free
 };
 

@@ -46,7 +46,7 @@ std::string model_and_shape_of(const measure::Source& source) {
   return fmt::format("{} ({})", source.model, source.shape);
 }
 std::string machine_of(const measure::Source& source) {
-  return fmt::format("{} ({}, {} thread{})", source.cpu, source.isa, source.threads, source.threads == 1 ? "" : "s");
+  return fmt::format("{} ({})", source.cpu, source.device.canonical());
 }
 
 std::string introduction(const ReportData& data) {

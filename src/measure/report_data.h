@@ -10,6 +10,7 @@
 
 #include "tqkv/benchmark.h"
 #include "tqkv/captured.h"
+#include "tqkv/device.h"
 #include "tqkv/report.h"
 
 namespace tqkv::measure {
@@ -25,8 +26,8 @@ struct Source {
   std::string command;          // empty when the file names none and none follows from its settings
   bool command_stored = false;  // in the file; else put together from its settings
   std::string model, shape, fingerprint;
-  std::string cpu, isa;
-  std::uint64_t threads = 0;
+  std::string cpu;
+  Device device;
   std::optional<std::uint64_t> memory;                        // bytes
   std::vector<std::pair<std::string, std::string>> settings;  // name, value
 };
@@ -119,7 +120,7 @@ struct CapturedEntry {
 struct EvaluationGroup {
   std::string title;  // where there are several
   std::vector<std::string> files;
-  std::string model, cpu, isa, text, recall_precision;
+  std::string model, cpu, device, text, recall_precision;
   std::uint64_t tokens = 0, decode_from = 0, text_tokens = 0;
   std::optional<double> reference_perplexity;
   std::optional<RecallData> reference_recall;
@@ -168,8 +169,7 @@ struct SpeedRun {
 struct SpeedGroup {
   std::string title;
   std::vector<std::string> files;
-  std::string model, cpu, isa, precision;
-  std::uint64_t threads = 0;
+  std::string model, cpu, device, precision;
   std::vector<SpeedRun> runs;
   std::vector<std::string> key;
 };

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "measure/machine.h"
+#include "runtime/devices.h"
 #include "tqkv/error.h"
 #include "tqkv/version.h"
 
@@ -194,7 +196,8 @@ nlohmann::json parse_resumed(const std::string& file, std::string_view text, con
   };
   require_same("the version of tqkv", top.object("tool").text("version"), std::string(version));
   require_same("the model's fingerprint", top.object("model").text("fingerprint"), now.fingerprint);
-  require_same("the instruction set", top.object("machine").text("isa"), now.isa);
+  const auto bits = [](const Device& device) { return bits_of(device).canonical(); };
+  require_same("the device", bits(device_of(top.object("machine"))), bits(now.device));
   top.object("settings");  // refuses a file without
   const json& found = raw.at("settings");
   for (const auto& [key, value] : now.settings.items()) {

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "tqkv/device.h"
+
 namespace tqkv::measure {
 
 /// Throws Error(input): "FILE: what".
@@ -54,11 +56,12 @@ class JsonObject {
 /// What a file that --resume continues must have in common with this run.
 struct Resumed {
   std::string kind, command;  ///< "evaluation", "evaluate"
-  std::string fingerprint, isa;
+  std::string fingerprint;
+  Device device;
   nlohmann::json settings;
 };
 /// The parsed file. Throws Error(input), naming it, for one that is no JSON object of schema 1 and that kind, or of
-/// another version, model, instruction set or setting.
+/// another version, model, device or setting.
 nlohmann::json parse_resumed(const std::string& file, std::string_view text, const Resumed& now);
 
 }  // namespace tqkv::measure

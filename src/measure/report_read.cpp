@@ -6,6 +6,7 @@
 #include <set>
 
 #include "loaders/json.h"
+#include "measure/machine.h"
 #include "measure/report_data.h"
 #include "measure/report_json.h"
 #include "measure/report_labels.h"
@@ -30,8 +31,7 @@ Source read_source(const JsonObject& top, const std::string& kind) {
   source.shape = model.text("shape");
   source.fingerprint = model.text("fingerprint");
   source.cpu = machine.text("cpu");
-  source.isa = machine.text("isa");
-  source.threads = machine.count("threads", 1 << 20);
+  source.device = device_of(machine);
   if (machine.has("memory")) source.memory = machine.count("memory");
   source.settings = top.object("settings").all_words();
   source.command = top.text_or("command", "");
@@ -153,7 +153,7 @@ std::string command_of(const Source& source, const std::vector<SpeedRun>& runs) 
                   values_of(runs, [](const SpeedRun& run) { return std::to_string(run.generation_tokens); }));
   if (const auto depths = values_of(runs, [](const SpeedRun& run) { return std::to_string(run.depth); }); depths != "0")
     command += " --depth " + depths;
-  command += fmt::format(" --trials {} --threads {} --isa {}", runs.front().trials, source.threads, source.isa);
+  command += fmt::format(" --trials {} --device {}", runs.front().trials, source.device.canonical());
   for (const auto& [option, name] :
        {std::pair{"--precision", "precision"}, {"--state", "state"}, {"--prefill-chunk", "prefill_chunk"}}) {
     if (const std::string value = setting(source, name); !value.empty())
@@ -173,24 +173,18 @@ void add_speeds(const JsonObject& top, Source& source, ReportData& data) {
     source.settings.emplace_back("files", files);
   }
   if (!source.command_stored) source.command = command_of(source, runs);
-  const std::vector<std::string> key = {source.fingerprint,
-                                        source.cpu,
-                                        source.isa,
-                                        std::to_string(source.threads),
-                                        setting(source, "precision"),
-                                        setting(source, "state"),
-                                        setting(source, "prefill_chunk")};
+  const std::vector<std::string> key = {source.fingerprint,        source.cpu,
+                                        source.device.canonical(), setting(source, "precision"),
+                                        setting(source, "state"),  setting(source, "prefill_chunk")};
   auto group = std::find_if(data.speeds.begin(), data.speeds.end(), [&](const SpeedGroup& g) { return g.key == key; });
   if (group == data.speeds.end()) {
     SpeedGroup fresh;
     fresh.key = key;
     fresh.model = source.model;
     fresh.cpu = source.cpu;
-    fresh.isa = source.isa;
-    fresh.threads = source.threads;
+    fresh.device = source.device.canonical();
     fresh.precision = setting(source, "precision");
-    fresh.title = fmt::format("{} on {}, {}, {} thread{}, {} precision", source.model, source.cpu, source.isa,
-                              source.threads, source.threads == 1 ? "" : "s", fresh.precision);
+    fresh.title = fmt::format("{} on {}, {}, {} precision", source.model, source.cpu, fresh.device, fresh.precision);
     group = data.speeds.insert(data.speeds.end(), std::move(fresh));
   }
   group->files.push_back(source.file);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "measure/report_read.h"
+#include "runtime/devices.h"
 
 namespace tqkv::measure {
 namespace {
@@ -148,14 +149,14 @@ void add_evaluation(const JsonObject& top, Source& source, ReportData& data) {
   EvaluationGroup fresh;
   fresh.model = source.model;
   fresh.cpu = source.cpu;
-  fresh.isa = source.isa;
+  fresh.device = bits_of(source.device).canonical();
   fresh.text = settings.text_or("text", "");
   fresh.recall_precision = settings.text_or("recall_precision", "");
   fresh.tokens = settings.count_or("tokens", 0);
   fresh.decode_from = settings.count_or("decode_from", 0);
   fresh.text_tokens = settings.count_or("text_tokens", 0);
   // Model, machine and what they were given: the runs of two files stand together when all of it is the same.
-  fresh.key = {source.fingerprint, source.cpu, source.isa};
+  fresh.key = {source.fingerprint, source.cpu, fresh.device};
   for (const char* name :
        {"text_digest", "tokens", "decode_from", "prefill_chunk", "state", "recall_precision", "seed", "recall_lengths",
         "recall_depths", "recall_tasks", "recall_answers", "recall_match", "recall_digest"})

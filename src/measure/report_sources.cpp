@@ -35,8 +35,7 @@ std::string what_of(const Source& source) {
 }
 
 std::string machine_of(const Source& source) {
-  std::string text =
-      fmt::format("{}, {}, {} thread{}", source.cpu, source.isa, source.threads, source.threads == 1 ? "" : "s");
+  std::string text = fmt::format("{}, {}", source.cpu, source.device.canonical());
   if (source.memory) text += fmt::format(", {:.1f} GB of memory", static_cast<double>(*source.memory) / 1e9);
   return text;
 }

@@ -167,8 +167,8 @@ void add_speeds(const ReportContext& context) {
       section.id = fmt::format("speed-{}-{}", length.first, length.second);
       section.title = fmt::format("Speed: {} prompt and {} generated tokens{}", grouped(length.first),
                                   grouped(length.second), context.of(group));
-      std::string text = fmt::format("{} on {} ({}), {} thread{}, {} precision.", group.model, group.cpu, group.isa,
-                                     group.threads, group.threads == 1 ? "" : "s", group.precision);
+      std::string text =
+          fmt::format("{} on {} ({}), {} precision.", group.model, group.cpu, group.device, group.precision);
       if (length.second < 128) text += " Fewer than 128 generated tokens are not a decode figure.";
       section.paragraphs.push_back(std::move(text));
       if (std::any_of(runs.begin(), runs.end(), [](const SpeedRun* run) {

@@ -253,7 +253,7 @@ void add_summary(const ReportContext& context) {
     std::stable_sort(runs.begin(), runs.end(), from_large_to_small);
     for (const QualityRun* run : runs) table.rows.push_back(row_of(*run, precisions));
 
-    std::string text = fmt::format("{} on {} ({})", evaluation.model, evaluation.cpu, evaluation.isa);
+    std::string text = fmt::format("{} on {} ({})", evaluation.model, evaluation.cpu, evaluation.device);
     if (evaluation.tokens > 0)
       text += fmt::format(", agreement over {} tokens of {}", grouped(evaluation.tokens),
                           evaluation.text.empty() ? "a text" : evaluation.text);

@@ -57,9 +57,8 @@ std::string unused_mean(const KvFormat& format, int tokens) {
 
 std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,
                     int prefill_chunk, std::string_view ids) {
-  return fmt::format("{} ({})\n{}, {}, {} thread{}, {} precision, {} state, chunks of {}, {}\n", model, shape,
-                     device.name, device.isa, device.threads, device.threads == 1 ? "" : "s", name(device.precision),
-                     name(state), prefill_chunk, ids);
+  return fmt::format("{} ({})\n{}, {} precision, {} state, chunks of {}, {}\n", model, shape, device.text(),
+                     name(device.precision), name(state), prefill_chunk, ids);
 }
 
 std::string lengths_text(int prompt_tokens, int generation_tokens, int depth) {

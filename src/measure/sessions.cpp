@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "measure/machine.h"
 #include "measure/report_text.h"
 #include "measure/statistics.h"
 #include "measure/stopwatch.h"
@@ -167,12 +168,8 @@ int ids_needed(const SessionsOptions& options) {
 
 std::vector<MemoryPlan> plan_sessions(const ModelConfig& config, std::uint64_t weight_bytes,
                                       const DeviceOptions& device, const SessionsOptions& options) {
-  PlanRequest request;
-  request.context = tokens_of(options);
-  request.precision = device.precision;
-  request.state = options.state;
-  request.prefill_chunk = std::min(options.prefill_chunk, request.context);
-  request.threads = device.threads;
+  const int context = tokens_of(options);
+  PlanRequest request{device, {context, std::min(options.prefill_chunk, context), options.state}};
   request.snapshots = 1;
   const int most = counts_of(options).back();
   std::vector<MemoryPlan> plans;
@@ -227,20 +224,19 @@ std::string to_json(const SessionsReport& report) {
     }
     runs.push_back(std::move(json));
   }
-  const Json json = {
-      {"schema", 1},
-      {"kind", "sessions"},
-      {"tool", {{"name", "tqkv"}, {"version", version}}},
-      {"model", {{"name", report.model}, {"shape", report.shape}, {"fingerprint", report.fingerprint}}},
-      {"machine", {{"cpu", report.device.name}, {"isa", report.device.isa}, {"threads", report.device.threads}}},
-      {"settings",
-       {{"precision", name(report.device.precision)},
-        {"state", name(report.state)},
-        {"prefill_chunk", report.prefill_chunk},
-        {"ids", report.ids},
-        {"depth", report.depth},
-        {"steps", report.steps}}},
-      {"runs", std::move(runs)}};
+  const Json json = {{"schema", 1},
+                     {"kind", "sessions"},
+                     {"tool", {{"name", "tqkv"}, {"version", version}}},
+                     {"model", {{"name", report.model}, {"shape", report.shape}, {"fingerprint", report.fingerprint}}},
+                     {"machine", measure::machine_json(report.device, 0)},
+                     {"settings",
+                      {{"precision", name(report.device.precision)},
+                       {"state", name(report.state)},
+                       {"prefill_chunk", report.prefill_chunk},
+                       {"ids", report.ids},
+                       {"depth", report.depth},
+                       {"steps", report.steps}}},
+                     {"runs", std::move(runs)}};
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

@@ -456,12 +456,10 @@ std::uint64_t Tuner::storage() const {
 
 MemoryPlan Tuner::plan(std::uint64_t weight_bytes, const DeviceOptions& device) const {
   const State& state = *state_;
-  PlanRequest request;
-  request.context = std::max(state.measured.rows(), state.held_out.rows());
-  request.precision = state.tuning.options.precision;
-  request.state = state.tuning.options.state;
-  request.prefill_chunk = std::min(state.tuning.options.prefill_chunk, request.context);
-  request.threads = device.threads;
+  const TuneOptions& options = state.tuning.options;
+  const int context = std::max(state.measured.rows(), state.held_out.rows());
+  PlanRequest request{device, {context, std::min(options.prefill_chunk, context), options.state}};
+  request.device.precision = options.precision;
   request.every_row = true;
   // Nearly everything plain, and a window next to what is not.
   const MemoryPlan plain = plan_memory(state.model.config, weight_bytes, KvFormat::of(Backend::baseline), request),

@@ -1,4 +1,5 @@
 #include "measure/tune_json.h"
+#include "measure/machine.h"
 
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -51,11 +52,7 @@ std::string to_json(const Tuning& tuning) {
       {"tool", {{"name", "tqkv"}, {"version", version}}},
       {"command", tuning.options.command},
       {"model", {{"name", tuning.model}, {"shape", tuning.shape}, {"fingerprint", tuning.fingerprint}}},
-      {"machine",
-       {{"cpu", tuning.device.name},
-        {"isa", tuning.device.isa},
-        {"threads", tuning.device.threads},
-        {"memory", tuning.memory}}},
+      {"machine", measure::machine_json(tuning.device, tuning.memory)},
       {"settings", settings_of(tuning)},
       {"goal",
        {{"bits", or_null(goal.bits)}, {"bytes_per_token", or_null(goal.bytes_per_token)}, {"kl", or_null(goal.kl)}}},
@@ -78,7 +75,7 @@ namespace measure {
 
 void take_measurements(Tuning& into, const std::string& file, std::string_view text) {
   const nlohmann::json raw =
-      parse_resumed(file, text, {"tuning", "tune", into.fingerprint, into.device.isa, settings_of(into)});
+      parse_resumed(file, text, {"tuning", "tune", into.fingerprint, into.device.device, settings_of(into)});
   const JsonObject json(file, raw, "the file");
   std::vector<TuneMeasurement> taken;
   constexpr double most = 1e6;

@@ -32,9 +32,9 @@ std::string missed_goal(const Tuning& tuning, double kl) {
 
 std::string to_table(const Tuning& tuning) {
   if (!tuning.finished) return "not finished\n";
-  std::string out = fmt::format("{} ({})\n{}, {}, {} precision\n{}: {} tokens measured on, {} held out\n\n",
-                                tuning.model, tuning.shape, tuning.device.name, tuning.device.isa,
-                                name(tuning.options.precision), tuning.text, tuning.tokens, tuning.held_out_tokens);
+  std::string out = fmt::format("{} ({})\n{}, {} precision\n{}: {} tokens measured on, {} held out\n\n", tuning.model,
+                                tuning.shape, tuning.device.text(), name(tuning.options.precision), tuning.text,
+                                tuning.tokens, tuning.held_out_tokens);
   std::vector<int> bits;
   for (const TuneSide& side : tuning.sides)
     for (const TuneSide::Point& point : side.points)

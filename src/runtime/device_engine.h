@@ -31,8 +31,6 @@ class DeviceEngine : public Engine {
 
   // ---- what a device has
 
-  /// What the bits of a session depend on besides model, format and precision: its instruction set.
-  virtual std::string_view arithmetic() const = 0;
   virtual std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const = 0;
   /// Bytes of working memory that a pass would take beyond those that passes have taken before.
   virtual std::uint64_t growth(std::span<const Piece> pieces) const = 0;

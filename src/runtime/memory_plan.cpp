@@ -9,11 +9,10 @@
 
 #include "base/memory_info.h"
 #include "base/numbers.h"
-#include "base/thread_pool.h"
 #include "cache/accounting.h"
 #include "cache/names.h"
 #include "model/weights.h"
-#include "runtime/cpu/scratch.h"
+#include "runtime/devices.h"
 #include "runtime/running.h"
 #include "runtime/weight_reads.h"
 #include "tqkv/error.h"
@@ -38,16 +37,16 @@ int conv_bits(Precision precision) {
 }
 
 CacheBytes bytes_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
-  return cache::cache_bytes(config, held, tokens, request.state, conv_bits(request.precision));
+  return cache::cache_bytes(config, held, tokens, request.session.state, conv_bits(request.device.precision));
 }
 
 // Working memory; and a window holds the chunk that is being fed beside its own tokens, one layer at a time.
 std::uint64_t scratch_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
-  const int threads = request.threads > 0 ? request.threads : available_cores();
-  const int chunk = std::min(request.prefill_chunk, tokens);
+  const int chunk = std::min(request.session.prefill_chunk, tokens);
   const std::uint64_t bf16_token = 4 * static_cast<std::uint64_t>(config.kv_dim());
-  return cpu::scratch_bytes(config,
-                            {request.precision, chunk, 1, tokens, threads, cache::widest_vector(config, held)}) +
+  return kind_of(request.device.device)
+             .working_memory(config, request.device,
+                             {chunk, tokens, cache::widest_vector(config, held), request.every_row}) +
          (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
 }
 
@@ -65,8 +64,7 @@ std::uint64_t snapshot_bytes(const ModelConfig& config, const KvFormat& held, in
 std::uint64_t vocabulary_bytes(const ModelConfig& config, const PlanRequest& request) {
   const auto rows = static_cast<std::uint64_t>(config.vocab_size);
   const auto tokens = static_cast<std::uint64_t>(request.tokenizer.value_or(config.vocab_size));
-  const std::uint64_t every_row = request.every_row ? cpu::logit_rows * sizeof(float) : 0;
-  return tokens * bytes_per_token_of_tokenizer + rows * (bytes_per_sampled_row + every_row);
+  return tokens * bytes_per_token_of_tokenizer + rows * bytes_per_sampled_row;
 }
 
 std::uint64_t anonymous_at(const ModelConfig& config, const KvFormat& held, int tokens, const PlanRequest& request) {
@@ -136,21 +134,23 @@ MemoryGuard memory_guard() {
 MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, const KvFormat& format,
                        const PlanRequest& request) {
   const int native = config.max_position_embeddings;
-  if (request.context < 0) throw Error(ErrorKind::usage, "memory plan: a context of less than 1 token was asked");
-  if (request.context > native) {
+  if (request.session.context < 0)
+    throw Error(ErrorKind::usage, "memory plan: a context of less than 1 token was asked");
+  if (request.session.context > native) {
     throw Error(ErrorKind::usage,
                 fmt::format("memory plan: a context of {} tokens was asked, but the model was made for "
                             "at most {}: ask for a shorter one",
-                            request.context, native));
+                            request.session.context, native));
   }
-  if (request.prefill_chunk < 1) throw Error(ErrorKind::usage, "memory plan: a prefill chunk has at least 1 token");
+  if (request.session.prefill_chunk < 1)
+    throw Error(ErrorKind::usage, "memory plan: a prefill chunk has at least 1 token");
 
   MemoryPlan plan;
-  plan.format = as_held(format, request.precision);
+  plan.format = as_held(format, request.device.precision);
   cache::check_format(config, plan.format);
-  plan.precision = request.precision;
-  plan.state = request.state;
-  plan.context = request.context == 0 ? native : request.context;
+  plan.precision = request.device.precision;
+  plan.state = request.session.state;
+  plan.context = request.session.context == 0 ? native : request.session.context;
   plan.native_context = native;
   plan.weights = weight_bytes;
 
@@ -171,7 +171,7 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
     for (const RunningProcess& other : running_processes()) plan.promised += other.promised();
   plan.largest_context = largest_context(config, plan.format, request, plan);
   for (const char* name : named_formats) {
-    const KvFormat other = as_held(KvFormat::parse(name), request.precision);
+    const KvFormat other = as_held(KvFormat::parse(name), request.device.precision);
     if (other == plan.format) continue;
     try {
       cache::check_format(config, other);

@@ -6,6 +6,7 @@
 
 #include "cache/session/saved_session.h"
 #include "cache/session/writer.h"
+#include "runtime/devices.h"
 #include "runtime/timeline.h"
 #include "tqkv/error.h"
 
@@ -29,7 +30,7 @@ void Timeline::save(const std::filesystem::path& path, const SavedText& text) co
   const auto layout = cache::session_layout(engine_.config(), {format, engine_.precision(), state_->type(), position_,
                                                                static_cast<int>(text.pending.size()), has_logits_});
   const SessionIdentity identity{engine_.fingerprint(), format, engine_.precision(), state_->type(),
-                                 std::string(engine_.arithmetic())};
+                                 bits_of(engine_.device().device)};
   cache::SessionWriter writer(path, cache::metadata_of(identity, text.next), layout);
   for (const SessionTensor& tensor : layout) {
     if (tensor.part == SessionPart::checksums) continue;

@@ -421,7 +421,7 @@ TEST_CASE("a copy of the state takes what the memory plan counts for it, a windo
   for (const std::string format : {"turboquant", "turboquant:window=20", "trellis:window=300:sink=3"}) {
     CAPTURE(format);
     PlanRequest request;
-    request.context = 4096;
+    request.session.context = 4096;
     request.snapshots = 1;
     const std::uint64_t one =
         plan_memory(pocket(Precision::fast).config(), 0, KvFormat::parse(format), request).snapshots;

@@ -191,7 +191,7 @@ TEST_CASE("the JSON has the known names, every sample, and the top level of a si
   CHECK(several["kind"] == "benchmark");
   CHECK(several["model"]["name"] == "fake");
   CHECK(several["model"]["fingerprint"].get<std::string>().size() == 16);
-  CHECK(several["machine"]["threads"] == 1);
+  CHECK(several["machine"]["device"] == "cpu:isa=portable:threads=1");
   CHECK(several["machine"]["memory"].get<std::uint64_t>() > 0);
   CHECK(several["settings"]["precision"] == "fast");
   CHECK(!several.contains("trials"));

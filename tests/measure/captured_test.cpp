@@ -82,7 +82,7 @@ const char* test_data() {
 
 DeviceOptions one_thread() {
   DeviceOptions options;
-  options.threads = 1;
+  options.device = Device::parse("cpu:threads=1");
   options.precision = Precision::f32;
   return options;
 }

@@ -108,8 +108,9 @@ TEST_CASE("files of other models, machines, threads, precision, state or ids are
         std::string::npos);
   CHECK(refusal("/machine/cpu", "another").find("the processor is another, but fake processor in file0.json") !=
         std::string::npos);
-  CHECK(refusal("/machine/isa", "avx2").find("instruction set") != std::string::npos);
-  CHECK(refusal("/machine/threads", 7).find("number of threads is 7") != std::string::npos);
+  CHECK(refusal("/machine/device", "cpu:isa=avx2:threads=2").find("device") != std::string::npos);
+  CHECK(refusal("/machine/device", "cpu:isa=avx512:threads=7").find("the device is cpu:isa=avx512:threads=7") !=
+        std::string::npos);
   CHECK(refusal("/settings/precision", "f32").find("precision is f32") != std::string::npos);
   CHECK(refusal("/settings/state", "bf16").find("state type") != std::string::npos);
   CHECK(refusal("/settings/prefill_chunk", 64).find("prefill chunk") != std::string::npos);
@@ -142,7 +143,7 @@ TEST_CASE("a file in which a value is missing or of another type is refused and 
   const json good = report_of({"baseline"});
   int refused = 0;
   for (const json::json_pointer& place :
-       {json::json_pointer("/model"), json::json_pointer("/model/fingerprint"), json::json_pointer("/machine/threads"),
+       {json::json_pointer("/model"), json::json_pointer("/model/fingerprint"), json::json_pointer("/machine/device"),
         json::json_pointer("/runs"), json::json_pointer("/runs/0/trials"), json::json_pointer("/runs/0/trials/0"),
         json::json_pointer("/runs/0/trials/1/prompt_tps"), json::json_pointer("/runs/0/trials/0/cache_bytes"),
         json::json_pointer("/runs/0/prompt_tokens"), json::json_pointer("/runs/0/format")}) {

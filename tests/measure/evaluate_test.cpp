@@ -228,7 +228,7 @@ TEST_CASE("a file of other settings, of another model or of no evaluation is not
   CHECK(contains(refused(with("/settings/precision", {"fast"})), "precision"));
   CHECK(contains(refused(with("/settings/recall_digest", "y")), "recall_digest"));
   CHECK(contains(refused(with("/model/fingerprint", "y")), "fingerprint"));
-  CHECK(contains(refused(with("/machine/isa", "avx512")), "instruction set"));
+  CHECK(contains(refused(with("/machine/device", "cpu:isa=avx512:threads=1")), "device"));
   refused(with("/kind", "benchmark"));
   refused(with("/schema", 2));
   refused(with("/runs/0/format", "no_such_format"));

@@ -139,7 +139,9 @@ class FakeEngine final : public Engine {
   }
   const ModelConfig& config() const override { return config_; }
   const Checkpoint& checkpoint() const override { return checkpoint_; }
-  DeviceReport device() const override { return {"fake processor", "portable", 1, Precision::fast}; }
+  DeviceReport device() const override {
+    return {Device::parse("cpu:isa=portable:threads=1"), Precision::fast, {{"cpu", "fake processor"}}};
+  }
 
   mutable FakeLog log;
 

@@ -79,7 +79,7 @@ TEST_CASE("bytes and bits per value of every listed format are those of the form
 TEST_CASE("contexts go in powers of two up to the native one, and what does not fit is marked") {
   InspectOptions options;
   options.available = 3'000'000'000;
-  options.threads = 2;
+  options.device.device = Device::parse("cpu:threads=2");
   const Inspection inspection = of_config("configs/qwen3.5-35b-a3b-4bit.json", options);
   CHECK(inspection.contexts == std::vector<int>{1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144});
   CHECK(inspection.plans[0].back().verdict == Verdict::refused);

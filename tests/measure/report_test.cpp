@@ -161,7 +161,7 @@ TEST_CASE("bytes and speeds of the tables are those of the file, to the byte") {
                  "tokens at depth 0, 0.90 (0.85 – 0.95) of its speed."));
   CHECK(contains(section(report, "sources"),
                  "tqkv benchmark pocket --backend baseline:bits=16,mlx_quant:k=4:v=4:group=64 "
-                 "--prompt-tokens 2048 --generation-tokens 128 --trials 3 --threads 2 --isa avx512 "
+                 "--prompt-tokens 2048 --generation-tokens 128 --trials 3 --device cpu:isa=avx512:threads=2 "
                  "--precision fast --state f32 --prefill-chunk 2048 --seed 7"));
 }
 

@@ -218,11 +218,11 @@ TEST_CASE("what cannot be tuned is refused") {
   for (const char* wrong : {"", "[]", "{}", R"({"schema": 1, "kind": "evaluation"})"})
     failure(ErrorKind::input, [&] { tuner.resume("x.json", wrong, pocket(Precision::f32).device()); });
   nlohmann::json negative_kl = nlohmann::json::parse(to_json(tuner.tuning()));
-  negative_kl["machine"]["isa"] = "";
+  negative_kl["machine"]["device"] = "cpu";
   negative_kl["measurements"] = {{{"format", "trellis"}, {"kl", -1}, {"same_top", 1}, {"ratio", 1}, {"seconds", 1}}};
   CHECK(contains(failure(ErrorKind::input, [&] { tuner.resume("x.json", negative_kl.dump(), {}); }), "kl"));
   nlohmann::json other = nlohmann::json::parse(to_json(tuner.tuning()));
-  other["machine"]["isa"] = "";
+  other["machine"]["device"] = "cpu";
   other["settings"]["tokens"] = 300;
   CHECK(contains(failure(ErrorKind::input, [&] { tuner.resume("x.json", other.dump(), {}); }),
                  "the setting tokens was 300, now it is 512"));

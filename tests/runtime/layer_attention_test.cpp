@@ -15,8 +15,7 @@
 #include "tqkv/error.h"
 
 using namespace tqkv;
-using cpu::LayerAttention;
-using cpu::LayerShape;
+using cpu::CpuLayerAttention;
 
 namespace {
 
@@ -48,14 +47,14 @@ struct Text {
 DeviceOptions device(Precision precision) {
   DeviceOptions options;
   options.precision = precision;
-  options.threads = 1;
+  options.device = Device::parse("cpu:threads=1");
   return options;
 }
 
 /// Output of the last token's query; fed in chunks.
 std::vector<float> output(const Text& text, const std::string& format, Precision precision = Precision::f32,
                           int oldest = 0, std::size_t chunk = 1 << 20) {
-  LayerAttention layer(shape, KvFormat::parse(format), 3, 0, 1, device(precision));
+  CpuLayerAttention layer(shape, KvFormat::parse(format), 3, 0, 1, device(precision));
   for (std::size_t at = 0; at < text.keys.size();) {
     const std::size_t count = std::min(chunk * row, text.keys.size() - at);
     layer.feed(std::span(text.keys).subspan(at, count), std::span(text.values).subspan(at, count));
@@ -145,7 +144,7 @@ TEST_CASE("the output is that of attention over what the query sees, for every r
   const Text text(600);
   for (const std::string& format : formats) {
     CAPTURE(format);
-    LayerAttention layer(shape, KvFormat::parse(format), 3, 0, 1, device(Precision::f32));
+    CpuLayerAttention layer(shape, KvFormat::parse(format), 3, 0, 1, device(Precision::f32));
     int fed = 0;
     for (const int position : {5, 16, 63, 64, 65, 255, 256, 300, 400, 599}) {
       const auto begin = static_cast<std::size_t>(fed * row),
@@ -172,7 +171,8 @@ TEST_CASE("the output is that of attention over what the query sees, for every r
 
 TEST_CASE("what is plain is the fed vector in bf16, and what is coded is near it") {
   const Text text(400);
-  LayerAttention layer(shape, KvFormat::parse("turboquant:k=5:v=4:mean=20:window=64"), 3, 0, 1, device(Precision::f32));
+  CpuLayerAttention layer(shape, KvFormat::parse("turboquant:k=5:v=4:mean=20:window=64"), 3, 0, 1,
+                          device(Precision::f32));
   layer.feed(text.keys, text.values);
   const auto seen = layer.seen(1);
   const auto fed = [&](const std::vector<float>& rows, int token, int c) {
@@ -249,5 +249,6 @@ TEST_CASE("a text that ends before the mean's tokens has plain keys throughout")
 }
 
 TEST_CASE("vectors that a codec cannot take are refused") {
-  CHECK_THROWS_AS(LayerAttention({4, 2, 48, 1}, KvFormat::parse("turboquant"), 0, 0, 1, device(Precision::f32)), Error);
+  CHECK_THROWS_AS(CpuLayerAttention({4, 2, 48, 1}, KvFormat::parse("turboquant"), 0, 0, 1, device(Precision::f32)),
+                  Error);
 }

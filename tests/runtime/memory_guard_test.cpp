@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cache/accounting.h"
+#include "runtime/cpu/kernels.h"
 #include "runtime/cpu/scratch.h"
 #include "support/reference.h"
 #include "tqkv/error.h"
@@ -31,7 +32,7 @@ struct Machine {
   std::unique_ptr<Engine> engine;
   explicit Machine(std::uint64_t keep_free = 1000) {
     DeviceOptions options;
-    options.threads = 1;
+    options.device = cpu_device({}, 1);
     options.guard = {[this] {
                        ++looks;
                        return available;
@@ -106,7 +107,8 @@ TEST_CASE("what a step needs is its pages and the working memory that was not to
     return cache::cache_bytes(config, format, tokens, StateType::f32).kv_allocated;
   };
   const auto scratch = [&](int tokens) {
-    return cpu::scratch_bytes(config, {Precision::fast, tokens, 1, 1024, 1, cache::widest_vector(config, format)});
+    return cpu::scratch_bytes(config, {Precision::fast, tokens, 1, 1024, 1, cache::widest_vector(config, format)},
+                              cpu::kernels());
   };
   const std::vector<int> ids = document(300);
   const std::uint64_t first = 5'000'000 + pages(10) + scratch(10);

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "cache/accounting.h"
+#include "runtime/cpu/kernels.h"
 #include "runtime/cpu/scratch.h"
 #include "tqkv/error.h"
 
@@ -26,8 +27,8 @@ ModelConfig large() {
 
 PlanRequest request(int context, std::uint64_t available) {
   PlanRequest request;
-  request.context = context;
-  request.threads = 2;
+  request.session.context = context;
+  request.device.device = Device::parse("cpu:threads=2");
   request.available = available;
   return request;
 }
@@ -51,7 +52,8 @@ TEST_CASE("a memory plan is the sum of the cache, the working memory and the tab
   CHECK(plan.kv == 32768ull * 5200);
   CHECK(plan.recurrent == 62'914'560);
   CHECK(plan.convolution == 1'474'560);
-  CHECK(plan.scratch == cpu::scratch_bytes(config, {Precision::fast, 2048, 1, 32768, 2, config.head_dim}));
+  CHECK(plan.scratch ==
+        cpu::scratch_bytes(config, {Precision::fast, 2048, 1, 32768, 2, config.head_dim}, cpu::kernels()));
   CHECK(plan.snapshots == 0);
   CHECK(plan.anonymous() == plan.kv + plan.recurrent + plan.convolution + plan.scratch + plan.vocabulary);
   CHECK(plan.total() == plan.anonymous() + 20'000'000'000);
@@ -179,7 +181,7 @@ TEST_CASE("weights that do not fit together with the cache are a warning with th
 TEST_CASE("under f32 precision plain sides are planned in f32, the packed ones as they are") {
   const ModelConfig config = large();
   PlanRequest exact = request(1024, 1ull << 40);
-  exact.precision = Precision::f32;
+  exact.device.precision = Precision::f32;
   const MemoryPlan baseline = plan_memory(config, 0, KvFormat::of(Backend::baseline), exact);
   CHECK(baseline.kv_per_token == 40960);
   CHECK(baseline.format.canonical() == "baseline:bits=32");

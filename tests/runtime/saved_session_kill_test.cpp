@@ -52,7 +52,7 @@ TEST_CASE("200 programs killed at random points while they save leave a whole fi
           doctest::skip(test::sanitized)) {
   const TemporaryDirectory model, folder;
   DeviceOptions device;
-  device.threads = 1;  // a forked program has no others
+  device.device = Device::parse("cpu:threads=1");  // a forked program has no others
   const auto engine = Engine::load(Checkpoint::open(write_checkpoint(two_layers(), model.path())), device);
   const auto short_text = text_of(100), long_text = text_of(2000);
   const auto shorter = session_of(*engine, short_text), longer = session_of(*engine, long_text);

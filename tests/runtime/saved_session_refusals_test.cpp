@@ -29,7 +29,7 @@ std::unique_ptr<Engine> load(const TinyModel& model, Precision precision = Preci
   const TemporaryDirectory folder;
   DeviceOptions device;
   device.precision = precision;
-  device.threads = 2;
+  device.device = Device::parse("cpu:threads=2");
   return Engine::load(Checkpoint::open(write_checkpoint(model, folder.path())), device);
 }
 
@@ -155,6 +155,16 @@ TEST_CASE("a session of the other precision is refused") {
   CHECK(contains(refusal(saved_by(*exact)), "f32 precision"));
 }
 
+TEST_CASE("a session of version 1, which has an instruction set instead of a device, is resumed") {
+  const auto older = with_header(good(), [](Json& header) {
+    Json& metadata = header["__metadata__"];
+    metadata["version"] = "1";
+    metadata.erase("device");
+    metadata["isa"] = "portable";
+  });
+  CHECK(refusal(older).empty());
+}
+
 TEST_CASE("a newer version, another kind of file and a header that says nothing are refused by name") {
   const auto metadata = [](const std::string& key, const std::string& value) {
     return refusal(with_header(good(), [&](Json& header) {
@@ -165,11 +175,11 @@ TEST_CASE("a newer version, another kind of file and a header that says nothing 
     }));
   };
   CHECK(metadata("next", "raw").empty());
-  CHECK(contains(metadata("version", "2"), "version 2, and this program reads up to 1"));
+  CHECK(contains(metadata("version", "3"), "version 3, and this program reads up to 2"));
   for (const std::string version : {"0", "-1", "one", "99999999999999999999"})
     CHECK(contains(metadata("version", version), "expected a number from 1 on"));
   CHECK(contains(metadata("format", "pt"), "no saved session"));
-  for (const std::string key : {"version", "model", "kv_format", "precision", "state", "isa", "next"})
+  for (const std::string key : {"version", "model", "kv_format", "precision", "state", "device", "next"})
     CHECK(contains(metadata(key, ""), "does not say its " + key));
   CHECK(contains(metadata("kv_format", "magic"), "does not know"));
   CHECK(contains(metadata("kv_format", "turboquant"), "no canonical string"));
@@ -177,12 +187,13 @@ TEST_CASE("a newer version, another kind of file and a header that says nothing 
   CHECK(contains(metadata("kv_format", "turboquant:k=4:v=4:scalar=corrected:seed=0:table=2"), "does not know"));
   CHECK(contains(metadata("precision", "f16"), "f16"));
   CHECK(contains(metadata("state", "bf16"), "has not the type"));
-  CHECK(contains(metadata("isa", "avx<\n>"), "instruction set"));
+  CHECK(contains(metadata("device", "avx<\n>"), "which is none"));
+  CHECK(contains(metadata("version", "1"), "does not say its isa"));
   CHECK(contains(metadata("next", "soon"), "soon"));
   CHECK(contains(metadata("model", "0123"), "32 hexadecimal digits"));
   CHECK(contains(refusal(with_header(good(), [](Json& header) { header.erase("__metadata__"); })), "no saved session"));
-  CHECK(
-      contains(refusal(with_header(good(), [](Json& header) { header["__metadata__"]["isa"] = 5; })), "not a string"));
+  CHECK(contains(refusal(with_header(good(), [](Json& header) { header["__metadata__"]["device"] = 5; })),
+                 "not a string"));
 }
 
 TEST_CASE("shapes and offsets that are not those of the session are refused, however right the checksums") {

@@ -11,6 +11,7 @@
 #include "codec/basis.h"
 #include "codec/side_codec.h"
 #include "loaders/safetensors.h"
+#include "runtime/devices.h"
 #include "support/checkpoint_writer.h"
 #include "support/reference.h"
 #include "support/sanitized.h"
@@ -64,7 +65,7 @@ void check_round_trip(const Engine& engine, const std::string& format, int token
   CHECK(saved.text().pending == std::vector<int>{3, 4});
   CHECK(saved.identity().format == session->cache().format);
   CHECK(saved.identity().state == state);
-  CHECK(saved.identity().isa == engine.device().isa);
+  CHECK(saved.identity().device == bits_of(engine.device().device));
   const auto restored = engine.restore(saved, context_of(tokens + 100));
   CHECK(restored->position() == tokens);
   CHECK(std::vector<int>(restored->ids().begin(), restored->ids().end()) == document(tokens));

@@ -23,7 +23,7 @@ std::vector<int> ids_for(const TinyModel& model, int count) {
 std::unique_ptr<Engine> load(const std::filesystem::path& directory, Precision precision, int threads = 2) {
   DeviceOptions options;
   options.precision = precision;
-  options.threads = threads;
+  options.device = cpu_device({}, threads);
   return Engine::load(Checkpoint::open(directory), options);
 }
 

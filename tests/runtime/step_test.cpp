@@ -22,8 +22,7 @@ namespace {
 
 std::unique_ptr<Engine> engine_of(const std::string& isa, int threads, Precision precision) {
   DeviceOptions options;
-  options.isa = isa;
-  options.threads = threads;
+  options.device = cpu_device(isa, threads);
   options.precision = precision;
   return Engine::load(Checkpoint::open(pocket_directory()), options);
 }
@@ -245,7 +244,7 @@ TEST_CASE("a step draws the ids that a sampler draws from the logits of each ses
 TEST_CASE("a step for which memory is missing is refused for the sessions that do not fit any more") {
   std::uint64_t available = std::uint64_t{1} << 40;
   DeviceOptions options;
-  options.threads = 1;
+  options.device = cpu_device({}, 1);
   options.guard = {[&] { return available; }, 1000};
   const auto engine = Engine::load(Checkpoint::open(pocket_directory()), options);
   const std::vector<int> page = some_ids(3, 256), one{5};

@@ -147,8 +147,7 @@ struct ToyState final : DeviceState {
 class ToyEngine final : public DeviceEngine {
  public:
   ToyEngine() : DeviceEngine(Checkpoint::open(pocket_directory()), Precision::fast, {}) {}
-  DeviceReport device() const override { return {"toy", "toy", 1, precision()}; }
-  std::string_view arithmetic() const override { return "toy"; }
+  DeviceReport device() const override { return {Device::parse("toy"), precision(), {}}; }
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override {
     return std::make_unique<ToyState>(config(), format, precision(), type);
   }
@@ -209,7 +208,7 @@ TEST_CASE("a device of its own has chunks, snapshots, saved sessions and steps f
   const TemporaryDirectory directory;
   session->save(directory / "toy.session", {NextText::raw, {4, 5}});
   const SavedSession saved = SavedSession::open(directory / "toy.session");
-  CHECK(saved.identity().isa == "toy");
+  CHECK(saved.identity().device.canonical() == "toy");
   const auto resumed = engine.restore(saved, options);
   CHECK(copy(resumed->logits()) == after);
   CHECK(copy(resumed->decode(8)) == copy(session->decode(8)));

@@ -43,8 +43,7 @@ std::vector<int> ids(int count) {
 std::vector<float> logits(const std::filesystem::path& folder, Precision precision, const std::string& isa, int count) {
   DeviceOptions device;
   device.precision = precision;
-  device.isa = isa;
-  device.threads = 2;
+  device.device = cpu_device(isa, 2);
   const auto engine = Engine::load(Checkpoint::open(folder), device);
   return last_logits(*engine, KvFormat::of(Backend::baseline), ids(count), 20);
 }
@@ -102,7 +101,7 @@ TEST_CASE("the memory plan and its refusals count the scaled context") {
   PlanRequest request;
   CHECK(plan_memory(config, 1000, KvFormat::of(Backend::baseline), request).native_context == 256);
   CHECK(plan_memory(config, 1000, KvFormat::of(Backend::baseline), request).context == 256);
-  request.context = 257;
+  request.session.context = 257;
   CHECK(
       contains(failure(ErrorKind::usage, [&] { plan_memory(config, 1000, KvFormat::of(Backend::baseline), request); }),
                "257 tokens was asked, but the model was made for at most 256"));

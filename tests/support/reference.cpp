@@ -52,6 +52,13 @@ std::filesystem::path pocket_directory() {
   return std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket";
 }
 
+Device cpu_device(const std::string& isa, int threads) {
+  Device device;
+  if (!isa.empty()) device.keys["isa"] = isa;
+  if (threads > 0) device.keys["threads"] = std::to_string(threads);
+  return device;
+}
+
 const Engine& pocket(Precision precision, const std::string& isa, int threads) {
   static std::mutex mutex;
   static std::map<std::tuple<Precision, std::string, int>, std::unique_ptr<Engine>> engines;
@@ -60,8 +67,7 @@ const Engine& pocket(Precision precision, const std::string& isa, int threads) {
   if (!engine) {
     DeviceOptions options;
     options.precision = precision;
-    options.isa = isa;
-    options.threads = threads;
+    options.device = cpu_device(isa, threads);
     engine = Engine::load(Checkpoint::open(pocket_directory()), options);
   }
   return *engine;

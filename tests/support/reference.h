@@ -23,6 +23,9 @@ std::map<std::string, Array> read_arrays(const std::filesystem::path& file);
 const std::map<std::string, Array>& pocket_reference();
 std::filesystem::path pocket_directory();
 
+/// The CPU with these keys: none where the instruction set is empty, where threads are 0.
+Device cpu_device(const std::string& isa, int threads);
+
 /// The pocket model, loaded once a program for each (precision, isa, threads).
 const Engine& pocket(Precision precision, const std::string& isa = {}, int threads = 0);
 

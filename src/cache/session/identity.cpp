@@ -66,8 +66,15 @@ bool lower_hex(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
 }
 
-bool plain_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+// Files of version 1 are of the CPU, and name its instruction set alone.
+Device device_of(const Metadata& metadata, std::string_view where) {
+  const bool first_version = field(metadata, "version", where) == "1";
+  const std::string& text = field(metadata, first_version ? "isa" : "device", where);
+  try {
+    return Device::parse(first_version ? "cpu:isa=" + text : text);
+  } catch (const Error&) {
+    fail(where, fmt::format("its device is {}, which is none", shown(text)));
+  }
 }
 
 void check_version(const Metadata& metadata, std::string_view where) {
@@ -95,7 +102,7 @@ Metadata metadata_of(const SessionIdentity& identity, NextText next) {
           {"kv_format", identity.format.canonical()},
           {"precision", std::string(name(identity.precision))},
           {"state", std::string(name(identity.state))},
-          {"isa", identity.isa},
+          {"device", identity.device.canonical()},
           {"next", std::string(name(next))}};
 }
 
@@ -109,10 +116,7 @@ Described read_metadata(const Metadata& metadata, std::string_view where) {
   identity.format = format_of(field(metadata, "kv_format", where), where);
   identity.precision = one_of(metadata, "precision", {Precision::fast, Precision::f32}, where);
   identity.state = one_of(metadata, "state", {StateType::f32, StateType::bf16}, where);
-  identity.isa = field(metadata, "isa", where);
-  if (identity.isa.empty() || identity.isa.size() > 32 ||
-      !std::all_of(identity.isa.begin(), identity.isa.end(), plain_letter))
-    fail(where, fmt::format("its isa is {}, expected the name of an instruction set", shown(identity.isa)));
+  identity.device = device_of(metadata, where);
   described.next = one_of(metadata, "next", {NextText::raw, NextText::question, NextText::conversation}, where);
   return described;
 }

@@ -1,23 +1,12 @@
 #include "runtime/cpu/engine.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
-#include "base/processor.h"
 #include "cache/accounting.h"
+#include "runtime/cpu/device.h"
 #include "runtime/cpu/forward.h"
 #include "runtime/cpu/state.h"
-#include "tqkv/error.h"
-
-namespace tqkv {
-
-std::unique_ptr<Engine> Engine::load(Checkpoint checkpoint, const DeviceOptions& options) {
-  return std::make_unique<cpu::CpuEngine>(std::move(checkpoint), options);
-}
-
-}  // namespace tqkv
 
 namespace tqkv::cpu {
 namespace {
@@ -62,10 +51,8 @@ std::vector<std::span<const std::byte>> in_order_of_use(const Weights& weights) 
 CpuEngine::CpuEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
     : DeviceEngine(std::move(a_checkpoint), options.precision, options.guard),
       weights_(bind_weights(checkpoint(), config())),
-      kernels_(&cpu::kernels(options.isa)) {
-  if (options.threads < 0 || options.threads > max_threads)
-    throw Error(ErrorKind::usage,
-                fmt::format("threads: {} is not between 1 and {} (0 uses all cores)", options.threads, max_threads));
+      kernels_(&kernels_of(options.device)),
+      report_(device_kind().report(options)) {
   final_norm_ = weights_.norm.to_f32();
   for (const auto& layer : weights_.layers) {
     LayerVectors vectors;
@@ -85,14 +72,10 @@ CpuEngine::CpuEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
   }
   rotary_ = rotary_angles(config());
   read_ahead_ = std::make_unique<ReadAhead>(in_order_of_use(weights_));
-  pool_ = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : available_cores());
+  pool_ = std::make_unique<ThreadPool>(threads_of(options.device));
   weight_check_ = std::make_unique<WeightCheck>(checkpoint(), weights_, *pool_);
   weight_check_->at_load();
   workspaces_ = std::make_unique<Workspaces>(config(), *kernels_);
-}
-
-DeviceReport CpuEngine::device() const {
-  return {processor_name(), kernels_->isa, pool_->size(), precision()};
 }
 
 std::unique_ptr<DeviceState> CpuEngine::make_state(const KvFormat& format, StateType type) const {

@@ -29,8 +29,7 @@ struct LayerVectors {
 class CpuEngine final : public DeviceEngine {
  public:
   CpuEngine(Checkpoint checkpoint, const DeviceOptions& options);
-  DeviceReport device() const override;
-  std::string_view arithmetic() const override { return kernels_->isa; }
+  DeviceReport device() const override { return report_; }
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
   std::uint64_t growth(std::span<const Piece> pieces) const override;
   void pass(std::span<const Piece> pieces) const override;
@@ -54,6 +53,7 @@ class CpuEngine final : public DeviceEngine {
   std::vector<float> final_norm_;  // [H]
   RotaryAngles rotary_;
   const Kernels* kernels_;
+  DeviceReport report_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<WeightCheck> weight_check_;
   std::unique_ptr<ReadAhead> read_ahead_;

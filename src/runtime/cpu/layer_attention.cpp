@@ -5,6 +5,7 @@
 
 #include "codec/sign_matrix.h"
 #include "runtime/cpu/attention.h"
+#include "runtime/cpu/device.h"
 #include "runtime/cpu/lift.h"
 #include "runtime/cpu/scratch.h"
 #include "tqkv/model_config.h"
@@ -25,14 +26,14 @@ ModelConfig config_of(const LayerShape& shape) {
 
 }  // namespace
 
-struct LayerAttention::State {
+struct CpuLayerAttention::State {
   State(const LayerShape& a_shape, const KvFormat& a_format, int layer, int index, int count,
         const DeviceOptions& options)
       : shape(a_shape),
         format(options.precision == Precision::f32 ? a_format.in_f32() : a_format),
         config(config_of(a_shape)),
-        kernel(kernels(options.isa)),
-        pool(options.threads > 0 ? options.threads : available_cores()),
+        kernel(kernels_of(options.device)),
+        pool(threads_of(options.device)),
         work(config, {options.precision, chunk_tokens, 1, 1 << 20, pool.size(), cache::widest_vector(config, format)},
              kernel),
         attention(config, format, options.precision, kernel, pool, work) {
@@ -83,12 +84,12 @@ struct LayerAttention::State {
   int tokens = 0;
 };
 
-LayerAttention::LayerAttention(const LayerShape& shape, const KvFormat& format, int layer, int index, int count,
-                               const DeviceOptions& options)
+CpuLayerAttention::CpuLayerAttention(const LayerShape& shape, const KvFormat& format, int layer, int index, int count,
+                                     const DeviceOptions& options)
     : state_(std::make_unique<State>(shape, format, layer, index, count, options)) {}
-LayerAttention::~LayerAttention() = default;
+CpuLayerAttention::~CpuLayerAttention() = default;
 
-void LayerAttention::feed(std::span<const float> keys, std::span<const float> values) {
+void CpuLayerAttention::feed(std::span<const float> keys, std::span<const float> values) {
   State& s = *state_;
   LayerCacheStore& cache = s.cache.front();
   const auto row = static_cast<std::size_t>(s.config.kv_dim());
@@ -109,11 +110,11 @@ void LayerAttention::feed(std::span<const float> keys, std::span<const float> va
   }
 }
 
-int LayerAttention::tokens() const {
+int CpuLayerAttention::tokens() const {
   return state_->tokens;
 }
 
-void LayerAttention::attend(std::span<const float> query, int oldest_key, std::span<float> out) {
+void CpuLayerAttention::attend(std::span<const float> query, int oldest_key, std::span<float> out) {
   State& s = *state_;
   for (std::size_t i = 0; i < query.size(); ++i) s.work.query[i] = query[i] * s.shape.scale;
   s.attention.next(s.tokens - 1, 1, s.work.query);
@@ -122,7 +123,7 @@ void LayerAttention::attend(std::span<const float> query, int oldest_key, std::s
 }
 
 // A token's vectors change only when another range begins to serve it.
-LayerAttention::Seen LayerAttention::seen(int kv_head) {
+LayerAttention::Seen CpuLayerAttention::seen(int kv_head) {
   State& s = *state_;
   const LayerCacheStore& cache = s.cache.front();
   const int newest = s.tokens - 1;
@@ -144,11 +145,11 @@ LayerAttention::Seen LayerAttention::seen(int kv_head) {
   return {read.keys, read.values};
 }
 
-const SideFormat& LayerAttention::keys() const {
+const SideFormat& CpuLayerAttention::keys() const {
   return state_->cache.front().keys.format();
 }
 
-const SideFormat& LayerAttention::values() const {
+const SideFormat& CpuLayerAttention::values() const {
   return state_->cache.front().values.format();
 }
 

@@ -7,6 +7,8 @@
 
 namespace tqkv::cpu {
 
+struct Kernels;
+
 inline constexpr int logit_rows = 16;  // rows of logits computed at a time, where every row is asked for
 
 /// What working memory depends on besides the model.
@@ -19,7 +21,7 @@ struct WorkSize {
   int space = 0;  // floats of the widest decoded key or value, head_dim or more (cache::widest_vector)
 };
 
-/// Bytes of anonymous memory that passes take, and one session's logits.
-std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size);
+/// Bytes of anonymous memory that passes with these kernels take, and one session's logits.
+std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
 
 }  // namespace tqkv::cpu

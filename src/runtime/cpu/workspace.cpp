@@ -186,8 +186,8 @@ Workspace::Workspace(const ModelConfig& config, const WorkSize& size, const Kern
   lay_out(arena, config, size, kernels);
 }
 
-std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size) {
-  return Workspace::bytes(config, size, kernels()) + static_cast<std::uint64_t>(config.vocab_size) * sizeof(float);
+std::uint64_t scratch_bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {
+  return Workspace::bytes(config, size, kernels) + static_cast<std::uint64_t>(config.vocab_size) * sizeof(float);
 }
 
 WorkSize larger(const WorkSize& a, const WorkSize& b) {

@@ -1,0 +1,78 @@
+#include "runtime/devices.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "runtime/cpu/device.h"
+#include "runtime/no_cuda.h"
+#include "runtime/no_mlx.h"
+#include "tqkv/error.h"
+
+namespace tqkv {
+namespace {
+
+template <class Rows, class NameOf>
+std::string listed(const Rows& rows, NameOf name_of) {
+  std::vector<std::string_view> names;
+  for (const auto& row : rows) names.push_back(name_of(row));
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+[[noreturn]] void refuse(const Device& device, const std::string& problem) {
+  throw Error(ErrorKind::usage, fmt::format("device `{}`: {}", device.canonical(), problem));
+}
+
+const DeviceKind* find(std::string_view name) {
+  const auto kinds = device_kinds();
+  const auto found =
+      std::find_if(kinds.begin(), kinds.end(), [&](const DeviceKind* kind) { return kind->name == name; });
+  return found == kinds.end() ? nullptr : *found;
+}
+
+}  // namespace
+
+std::span<const DeviceKind* const> device_kinds() {
+  static const std::array<const DeviceKind*, 3> kinds = {&cpu::device_kind(), &mlx_kind(), &cuda_kind()};
+  return kinds;
+}
+
+const DeviceKind& kind_of(const Device& device) {
+  const DeviceKind* kind = find(device.name);
+  if (!kind)
+    refuse(device, "there is no such device; there are " +
+                       listed(device_kinds(), [](const DeviceKind* known) { return known->name; }));
+  if (const std::string problem = kind->missing(); !problem.empty()) refuse(device, problem);
+  if (device.index && !kind->several) refuse(device, fmt::format("there is one {}: leave the number out", kind->name));
+  for (const auto& [name, value] : device.keys) {
+    const auto key =
+        std::find_if(kind->keys.begin(), kind->keys.end(), [&](const DeviceKey& k) { return k.name == name; });
+    if (key == kind->keys.end())
+      refuse(device, fmt::format("{} has no key '{}'{}", kind->name, name,
+                                 kind->keys.empty() ? "" : "; it has " + listed(kind->keys, [](const DeviceKey& known) {
+                                                             return known.name;
+                                                           })));
+    if (const std::string problem = key->problem(value); !problem.empty()) refuse(device, problem);
+  }
+  return *kind;
+}
+
+Device bits_of(Device device) {
+  const DeviceKind* kind = find(device.name);
+  if (!kind) return device;
+  for (const DeviceKey& key : kind->keys) {
+    if (key.decides_bits) continue;
+    if (const auto found = device.keys.find(key.name); found != device.keys.end()) device.keys.erase(found);
+  }
+  return device;
+}
+
+std::unique_ptr<Engine> Engine::load(Checkpoint checkpoint, const DeviceOptions& options) {
+  return kind_of(options.device).load(std::move(checkpoint), options);
+}
+
+}  // namespace tqkv

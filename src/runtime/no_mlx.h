@@ -1,0 +1,9 @@
+// The device `mlx` in a program that was built without it.
+#pragma once
+#include "runtime/devices.h"
+
+namespace tqkv {
+
+const DeviceKind& mlx_kind();
+
+}  // namespace tqkv
