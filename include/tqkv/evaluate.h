@@ -4,7 +4,7 @@
 //
 // The file (to_json), schema 1:
 //   schema, kind "evaluation", tool {name, version}, command
-//   model {name, shape, fingerprint}, machine {cpu, isa, threads, memory}
+//   model {name, shape, fingerprint}, machine {device, cpu, memory}
 //   settings    what was asked; a file is resumed only when all of it is equal
 //   reference   {format, precision, stored, rows, perplexity, recall}: the uncompressed cache
 //   recall_contexts  [{task, length, round, tokens, questions}], the order of `answers`

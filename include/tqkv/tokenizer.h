@@ -19,7 +19,7 @@ struct ControlMatch {
   int id;
 };
 
-/// Immutable, usable from many threads.
+/// Immutable: several callers can use it at once.
 class Tokenizer {
  public:
   /// Parses tokenizer.json. `tokenizer_config` (may be empty) completes it: its pretokenize_regex goes before the split
