@@ -50,16 +50,31 @@ struct MemoryPlan {
   std::uint64_t vocabulary = 0;  ///< tokenizer and copies of the logits
   std::uint64_t other_sessions = 0;
 
+  /// What lies where the model runs.
+  std::uint64_t sessions() const { return kv + recurrent + convolution + snapshots + scratch + other_sessions; }
+  /// Of the machine's memory, what must fit. Weights that are mapped need not.
   std::uint64_t anonymous() const {
-    return kv + recurrent + convolution + snapshots + scratch + vocabulary + other_sessions;
+    if (!device) return sessions() + vocabulary;
+    return vocabulary + (device->unified ? device->needed : 0);
   }
-  std::uint64_t total() const { return weights + anonymous(); }
+  std::uint64_t total() const { return weights + sessions() + vocabulary; }
+
+  /// Where a device has memory of its own: weights and sessions lie there.
+  struct OnDevice {
+    std::string name;
+    std::uint64_t needed = 0, available = 0;  ///< available 0: not known
+    bool unified = false;                     ///< it is taken from the machine's memory too
+    bool fits() const { return available == 0 || needed <= available; }
+  };
+  std::optional<OnDevice> device;
 
   std::uint64_t available = 0;  ///< 0: the system does not tell, and nothing is refused
   std::uint64_t promised = 0;   ///< of it, to other processes of tqkv that have planned it and not taken it yet
   std::uint64_t keep_free = 0;  ///< of it, that is not planned: for the system and what others take
   /// Bytes for anonymous memory.
   std::uint64_t usable() const { return available > promised + keep_free ? available - promised - keep_free : 0; }
+  /// Whether all that must fit does.
+  bool fits() const { return (available == 0 || anonymous() <= usable()) && (!device || device->fits()); }
   Verdict verdict = Verdict::fits;
   std::uint64_t disk_per_token = 0;  ///< bytes of weights likely read from the disk for one token of decode
 

@@ -34,25 +34,17 @@ std::uint64_t vector_bytes(const SideFormat& side, int dim) {
 
 struct Tokens {
   std::uint64_t used = 0, allocated = 0;
-  void add(std::uint64_t bytes, int tokens, int pages) {
-    used += product({bytes, count(tokens, "the number of tokens")});
-    allocated += product({bytes, static_cast<std::uint64_t>(pages), std::uint64_t{page_tokens}});
-  }
 };
 
 // One head of one side of one layer with `tokens` tokens.
 Tokens side_bytes(const KvFormat& format, const SideFormat& side, bool keys, int dim, int tokens) {
   Tokens bytes;
-  const bool split = side.kind == SideFormat::Kind::split;
-  const int before = split ? std::min(tokens, page_tokens) : 0;
-  bytes.add(vector_bytes(side, dim), tokens - before, pages_for(tokens) - pages_for(before));
-  if (split) bytes.add(vector_bytes(format_before_split(side), dim), before, pages_for(before));
-  if (side.kind == SideFormat::Kind::plain) return bytes;
-  const std::uint64_t plain = vector_bytes(SideFormat{}, dim);
-  const int sink = std::min(tokens, format.sink), window = std::min(tokens, format.window);
-  bytes.add(plain, sink, pages_for(sink));
-  if (window > 0) bytes.add(plain, window, pages_for(tokens) - (tokens - window) / page_tokens);
-  if (keys && format.mean > 0) {
+  for (const StoredRange& range : stored_ranges(format, side, tokens)) {
+    const std::uint64_t vector = vector_bytes(range.vectors, dim);
+    bytes.used += product({vector, count(range.tokens(), "the number of tokens")});
+    bytes.allocated += product({vector, count(range.pages(), "the number of pages"), std::uint64_t{page_tokens}});
+  }
+  if (keys && format.mean > 0 && side.kind != SideFormat::Kind::plain) {
     const auto mean = sizeof(float) * static_cast<std::uint64_t>(dim);
     bytes.used += mean;
     bytes.allocated += mean;
@@ -109,8 +101,12 @@ void check_named(const ModelConfig& config, std::span<const int> attention, cons
 
 }  // namespace
 
-int pages_for(int tokens) {
-  return static_cast<int>(count(tokens, "the number of tokens") / page_tokens) + (tokens % page_tokens != 0 ? 1 : 0);
+int convolution_bits(Precision precision) {
+  return precision == Precision::f32 ? 32 : 16;
+}
+
+KvFormat as_stored(const KvFormat& format, Precision precision) {
+  return precision == Precision::f32 ? format.in_f32() : format;
 }
 
 std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format) {
@@ -125,18 +121,8 @@ int widest_vector(const ModelConfig& config, const KvFormat& format) {
   return widest;
 }
 
-SideFormat format_before_split(const SideFormat& split) {
-  SideFormat format;
-  format.kind = SideFormat::Kind::turboquant;
-  format.bits = split.bits + 1;
-  format.scalar = split.scalar;
-  return format;
-}
-
-CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state, int conv_bits) {
-  if (conv_bits != 16 && conv_bits != 32)
-    throw Error(ErrorKind::internal,
-                fmt::format("cache size: {} bits of convolution state, expected 16 or 32", conv_bits));
+CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
+                       Precision precision) {
   const auto linear_layers = count(config.linear_layers(), "the number of linear layers");
   CacheBytes bytes;
   const auto of_side = [&](const SideFormat& side, bool keys) {
@@ -153,7 +139,7 @@ CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int to
   if (linear_layers > 0)
     bytes.convolution = product({linear_layers, count(config.linear_conv_kernel_dim - 1, "the past of the convolution"),
                                  count(config.conv_dim(), "the number of convolution channels"),
-                                 static_cast<std::uint64_t>(conv_bits / 8)});
+                                 static_cast<std::uint64_t>(convolution_bits(precision) / 8)});
   return bytes;
 }
 

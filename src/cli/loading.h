@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "options.h"
-#include "runtime/running.h"
+#include "runtime/plan/running.h"
 #include "tqkv/engine.h"
 #include "tqkv/memory_plan.h"
 #include "tqkv/model_config.h"

@@ -17,7 +17,7 @@
 #include "input.h"
 #include "measure/text_table.h"
 #include "output.h"
-#include "runtime/running.h"
+#include "runtime/plan/running.h"
 #include "tqkv/checkpoint.h"
 #include "tqkv/error.h"
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/numbers.h"
+#include "cache/accounting.h"
 #include "cache/session/layout.h"
 #include "output.h"
 #include "prompt.h"
@@ -41,7 +42,7 @@ KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOp
   take("--state", model.state, name(own.state), "a state of");
   if (command.count("--backend") > 0 || !cache.keys.empty()) {
     const KvFormat given = cache.format();
-    const KvFormat asked = own.precision == Precision::f32 ? given.in_f32() : given;
+    const KvFormat asked = cache::as_stored(given, own.precision);
     if (asked != own.format) refuse(saved, "the cache format", own.format.canonical(), asked.canonical());
   }
   return own.format;
@@ -76,7 +77,7 @@ void require_savable(const std::filesystem::path& path, const ModelConfig& confi
   const AtomicFile probe(path);
   cache::SessionSize size;
   size.precision = model.device().precision;
-  size.format = size.precision == Precision::f32 ? format.in_f32() : format;
+  size.format = cache::as_stored(format, size.precision);
   size.state = model.session().state;
   size.tokens = tokens;
   size.pending = 1;

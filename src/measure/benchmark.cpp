@@ -269,8 +269,8 @@ class Benchmark {
       run.open_sessions = keeps_sessions(options_) ? static_cast<int>(lanes_.size()) : 1;
       run.ids_digest = measure::digest_of(ids_.first(static_cast<std::size_t>(lengths.fed())));
       run.warmup = trial_of(*timed[i], lengths, static_cast<int>(i), run);
-      const int conv_bits = engine_.device().precision == Precision::f32 ? 32 : 16;
-      run.predicted = cache::cache_bytes(engine_.config(), run.format, lengths.fed(), options_.state, conv_bits);
+      run.predicted =
+          cache::cache_bytes(engine_.config(), run.format, lengths.fed(), options_.state, engine_.device().precision);
     }
     for (int round = 0; round < options_.trials; ++round) {
       for (std::size_t place = 0; place < timed.size(); ++place) {

@@ -90,7 +90,7 @@ class Measurement {
     figures_.window = layer.window;
     figures_.queries = static_cast<int>(layer.positions.size());
     figures_.precision = options.precision;
-    figures_.format = (options.precision == Precision::f32 ? format.in_f32() : format).canonical();
+    figures_.format = cache::as_stored(format, options.precision).canonical();
     figures_.k = cache_->keys().describe();
     figures_.v = cache_->values().describe();
     const auto bits = [&](const SideFormat& side) {

@@ -80,7 +80,7 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
   for (const WeightKind& kind : inspection.weights) inspection.weight_bytes += kind.bytes;
 
   for (NamedFormat& listed : listed_formats()) {
-    if (options.device.precision == Precision::f32) listed.format = listed.format.in_f32();
+    listed.format = cache::as_stored(listed.format, options.device.precision);
     try {
       cache::check_format(config, listed.format);
     } catch (const Error&) {
@@ -89,9 +89,8 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
     inspection.bytes_per_token.push_back(cache::bytes_per_token(config, listed.format));
     inspection.formats.push_back(std::move(listed));
   }
-  const int conv_bits = options.device.precision == Precision::f32 ? 32 : 16;
   const auto bytes = [&](const KvFormat& format, int tokens, StateType state) {
-    return cache::cache_bytes(config, format, tokens, state, conv_bits);
+    return cache::cache_bytes(config, format, tokens, state, options.device.precision);
   };
   inspection.state_bf16 = bytes(inspection.formats.front().format, 0, StateType::bf16);
   inspection.state_f32 = bytes(inspection.formats.front().format, 0, StateType::f32);

@@ -9,7 +9,7 @@
 #include "measure/statistics.h"
 #include "measure/stopwatch.h"
 #include "measure/text_table.h"
-#include "runtime/weight_reads.h"
+#include "runtime/plan/weight_reads.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/error.h"
 #include "tqkv/version.h"

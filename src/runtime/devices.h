@@ -31,20 +31,31 @@ struct PassSize {
   bool every_row = false;  ///< logits of every row are asked for, not of the last one alone
 };
 
+/// Memory of a device that is not the machine's, or only a part of the machine's that it can use.
+struct DeviceMemory {
+  std::string name;             ///< "GPU memory"
+  std::uint64_t available = 0;  ///< bytes; 0: not known
+  bool unified = false;         ///< what lies there is taken from the machine's memory too
+};
+
 struct DeviceKind {
   std::string_view name;
-  bool several;  ///< a machine can have more than one: `name:0`
-  std::span<const DeviceKey> keys;
+  bool several = false;  ///< a machine can have more than one: `name:0`
+  std::span<const DeviceKey> keys = {};
   /// Why this program cannot use it, and how to get one that can; empty where it can.
-  std::string (*missing)();
-  std::unique_ptr<Engine> (*load)(Checkpoint checkpoint, const DeviceOptions& options);
+  std::string (*missing)() = nullptr;
+  std::unique_ptr<Engine> (*load)(Checkpoint checkpoint, const DeviceOptions& options) = nullptr;
+  /// What `options` stand for on this machine, with every key.
+  DeviceReport (*report)(const DeviceOptions& options) = nullptr;
   /// Bytes of working memory that passes take.
-  std::uint64_t (*working_memory)(const ModelConfig& config, const DeviceOptions& options, const PassSize& size);
+  std::uint64_t (*working_memory)(const ModelConfig& config, const DeviceOptions& options,
+                                  const PassSize& size) = nullptr;
+  /// Where weights, caches, states and working memory lie; null for the machine's memory, where weights stay in the
+  /// files that are mapped.
+  DeviceMemory (*memory)(const DeviceOptions& options) = nullptr;
   /// One layer's attention alone; null where the device has none.
   std::unique_ptr<LayerAttention> (*attention)(const LayerShape& shape, const KvFormat& format, int layer, int index,
-                                               int count, const DeviceOptions& options);
-  /// What `options` stand for on this machine, with every key.
-  DeviceReport (*report)(const DeviceOptions& options);
+                                               int count, const DeviceOptions& options) = nullptr;
 };
 
 /// By name; the first one is the default.

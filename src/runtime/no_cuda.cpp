@@ -3,9 +3,9 @@
 namespace tqkv {
 
 const DeviceKind& cuda_kind() {
-  static const DeviceKind kind = {
-      "cuda",  true,    {},      [] { return std::string("this version has no engine for NVIDIA cards; use cpu"); },
-      nullptr, nullptr, nullptr, nullptr};
+  static const DeviceKind kind = {.name = "cuda", .several = true, .missing = [] {
+                                    return std::string("this version has no engine for NVIDIA cards; use cpu");
+                                  }};
   return kind;
 }
 

@@ -4,10 +4,8 @@ namespace tqkv {
 
 const DeviceKind& mlx_kind() {
   static const DeviceKind kind = {
-      "mlx",   false,
-      {},      [] { return std::string("this version has no engine for Apple GPUs through MLX; use cpu"); },
-      nullptr, nullptr,
-      nullptr, nullptr};
+      .name = "mlx",
+      .missing = [] { return std::string("this version has no engine for Apple GPUs through MLX; use cpu"); }};
   return kind;
 }
 

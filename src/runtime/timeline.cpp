@@ -42,7 +42,7 @@ int checked_chunk(const SessionOptions& options, int context) {
 
 KvFormat checked_format(const DeviceEngine& engine, const KvFormat& format) {
   cache::check_format(engine.config(), format);
-  return engine.precision() == Precision::f32 ? format.in_f32() : format;
+  return cache::as_stored(format, engine.precision());
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "runtime/device_engine.h"
-#include "runtime/memory_watch.h"
+#include "runtime/plan/memory_watch.h"
 #include "tqkv/engine.h"
 
 namespace tqkv {

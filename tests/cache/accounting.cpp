@@ -82,7 +82,8 @@ TEST_CASE("the recurrent state of the 35B shape is 32,931,840 bytes in bf16 and 
   CHECK(bytes("baseline", 0, StateType::f32).state() == 64389120);
   CHECK(bytes("baseline", 0).recurrent == 31457280);
   CHECK(bytes("baseline", 0).convolution == 1474560);
-  const CacheBytes exact = cache_bytes(config_35b(), KvFormat::parse("baseline").in_f32(), 0, StateType::f32, 32);
+  const CacheBytes exact =
+      cache_bytes(config_35b(), KvFormat::parse("baseline").in_f32(), 0, StateType::f32, Precision::f32);
   CHECK(exact.convolution == 2949120);
   CHECK(exact.recurrent == 62914560);
   CHECK(bytes("baseline", 0).kv_allocated == 0);

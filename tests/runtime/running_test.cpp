@@ -1,4 +1,4 @@
-#include "runtime/running.h"
+#include "runtime/plan/running.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

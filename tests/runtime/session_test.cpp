@@ -279,9 +279,8 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doct
           options.state = state;
           const auto session = pocket(precision).open(KvFormat::parse(text), options);
           session->prefill(document(tokens));
-          const auto format = precision == Precision::f32 ? KvFormat::parse(text).in_f32() : KvFormat::parse(text);
-          const auto predicted =
-              cache::cache_bytes(config, format, tokens, state, precision == Precision::f32 ? 32 : 16);
+          const auto format = cache::as_stored(KvFormat::parse(text), precision);
+          const auto predicted = cache::cache_bytes(config, format, tokens, state, precision);
           const auto measured = session->cache();
           CHECK(measured.format == format);
           CHECK(measured.encode_s > 0);

@@ -11,6 +11,8 @@
 #include "cache/accounting.h"
 #include "cache/session/layout.h"
 #include "runtime/device_engine.h"
+#include "runtime/plan/plan.h"
+#include "support/failure.h"
 #include "support/reference.h"
 #include "support/temporary_directory.h"
 #include "tqkv/error.h"
@@ -171,6 +173,19 @@ class ToyEngine final : public DeviceEngine {
   }
 };
 
+// Its row of the table: 64 MB of memory of its own.
+const DeviceKind toy = {
+    .name = "toy",
+    .missing = [] { return std::string(); },
+    .load = [](Checkpoint, const DeviceOptions&) -> std::unique_ptr<Engine> { return std::make_unique<ToyEngine>(); },
+    .working_memory = [](const ModelConfig&, const DeviceOptions&, const PassSize& size) -> std::uint64_t {
+      return 1000 * static_cast<std::uint64_t>(size.rows);
+    },
+    .memory =
+        [](const DeviceOptions&) {
+          return DeviceMemory{"toy memory", 64'000'000};
+        }};
+
 std::vector<float> copy(std::span<const float> logits) {
   return {logits.begin(), logits.end()};
 }
@@ -226,4 +241,24 @@ TEST_CASE("a device of its own has chunks, snapshots, saved sessions and steps f
   const auto alone = engine.open(plain, options);
   CHECK(copy(work[0].logits) == copy(alone->prefill(more)));
   CHECK_THROWS_AS(engine.open(KvFormat::of(Backend::turboquant), options), Error);
+}
+
+TEST_CASE("a device with memory of its own has a plan that counts weights and sessions there") {
+  const ToyEngine engine;
+  PlanRequest request{{Device::parse("toy"), Precision::fast, {}}, {300, 9, StateType::f32}};
+  const MemoryPlan plan = plan_memory(toy, engine.config(), 20'000'000, KvFormat::of(Backend::baseline), request);
+  CHECK(plan.scratch == 9000);
+  REQUIRE(plan.device);
+  CHECK(plan.device->needed == 20'000'000 + plan.kv + plan.recurrent + plan.convolution + plan.scratch);
+  CHECK(plan.anonymous() == plan.vocabulary);
+  CHECK(plan.verdict == Verdict::fits);
+  CHECK(contains(describe(plan), "toy memory"));
+  CHECK(contains(describe(plan), "of 64.00 MB available"));
+  CHECK(plan.largest_context > 300);
+
+  request.session.context = 0;  // the native context
+  const MemoryPlan large = plan_memory(toy, engine.config(), 60'000'000, KvFormat::of(Backend::baseline), request);
+  CHECK(large.verdict == Verdict::refused);
+  CHECK(large.largest_context < large.context);
+  CHECK(contains(failure(ErrorKind::memory, [&] { require_fit(large); }), "of toy memory, weights included"));
 }

@@ -3,12 +3,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cache/accounting.h"
 #include "codec/side_codec.h"
 
 namespace tqkv::cache {
 namespace {
+
+std::pair<SessionPart, const char*> part_of(Range range) {
+  switch (range) {
+    case Range::first:
+      return {SessionPart::first, "first"};
+    case Range::sink:
+      return {SessionPart::sink, "sink"};
+    case Range::window:
+      return {SessionPart::window, "window"};
+    case Range::main:
+      break;
+  }
+  return {SessionPart::main, "main"};
+}
 
 class Layout {
  public:
@@ -52,53 +67,44 @@ class Layout {
   }
 
   void add_state(int layer) {
-    const bool f32 = size_.precision == Precision::f32;
     add(SessionPart::recurrent, fmt::format("layers.{}.recurrent", layer),
         size_.state == StateType::f32 ? DType::f32 : DType::bf16,
         {config_.linear_num_value_heads, config_.linear_value_head_dim, config_.linear_key_head_dim})
         .layer = layer;
-    add(SessionPart::convolution, fmt::format("layers.{}.convolution", layer), f32 ? DType::f32 : DType::bf16,
+    add(SessionPart::convolution, fmt::format("layers.{}.convolution", layer),
+        convolution_bits(size_.precision) == 32 ? DType::f32 : DType::bf16,
         {config_.linear_conv_kernel_dim - 1, config_.conv_dim()})
         .layer = layer;
   }
 
   void add_side(int layer, bool keys, const SideFormat& side) {
-    const int tokens = size_.tokens;
-    const bool split = side.kind == SideFormat::Kind::split;
-    const int early = split ? std::min(tokens, page_tokens) : 0;
-    add_pages(SessionPart::main, "main", layer, keys, side, early, tokens);
-    if (split) {
-      add_pages(SessionPart::first, "first", layer, keys, format_before_split(side), 0, early);
-      SessionTensor& squares = add(SessionPart::squares, side_name(layer, keys, "squares"), DType::f64,
-                                   {config_.num_key_value_heads, config_.head_dim});
-      squares.layer = layer;
-      squares.keys = keys;
-    }
-    if (side.kind == SideFormat::Kind::plain) return;
-    if (keys && size_.format.mean > 0) {
-      SessionTensor& mean = add(SessionPart::mean, side_name(layer, keys, "mean"), DType::f32,
-                                {config_.num_key_value_heads, config_.head_dim});
-      mean.layer = layer;
-      mean.keys = keys;
-    }
-    const int sink = std::min(tokens, size_.format.sink), window = std::min(tokens, size_.format.window);
-    if (size_.format.sink > 0) add_pages(SessionPart::sink, "sink", layer, keys, SideFormat{}, 0, sink);
-    if (size_.format.window > 0)
-      add_pages(SessionPart::window, "window", layer, keys, SideFormat{}, tokens - window, tokens);
+    for (const StoredRange& range : stored_ranges(size_.format, side, size_.tokens)) add_pages(layer, keys, range);
+    if (side.kind == SideFormat::Kind::split) add_floats(SessionPart::squares, "squares", DType::f64, layer, keys);
+    if (side.kind != SideFormat::Kind::plain && keys && size_.format.mean > 0)
+      add_floats(SessionPart::mean, "mean", DType::f32, layer, keys);
   }
 
-  void add_pages(SessionPart part, const char* what, int layer, bool keys, const SideFormat& vectors, int begin,
-                 int end) {
+  // [kv heads, head_dim] of a side.
+  void add_floats(SessionPart part, const char* what, DType dtype, int layer, bool keys) {
+    SessionTensor& tensor =
+        add(part, side_name(layer, keys, what), dtype, {config_.num_key_value_heads, config_.head_dim});
+    tensor.layer = layer;
+    tensor.keys = keys;
+  }
+
+  void add_pages(int layer, bool keys, const StoredRange& range) {
+    const auto [part, what] = part_of(range.range);
+    const SideFormat& vectors = range.vectors;
     const bool plain = vectors.kind == SideFormat::Kind::plain;
     const auto bytes = static_cast<std::int64_t>(codec::side_codec(vectors, config_.head_dim).vector_bytes());
     SessionTensor& tensor =
         add(part, side_name(layer, keys, what), !plain ? DType::u8 : (vectors.bits == 32 ? DType::f32 : DType::bf16),
-            {end - begin, config_.num_key_value_heads, plain ? config_.head_dim : bytes});
+            {range.tokens(), config_.num_key_value_heads, plain ? config_.head_dim : bytes});
     tensor.layer = layer;
     tensor.keys = keys;
     tensor.vectors = vectors;
-    tensor.first_token = begin;
-    tensor.tokens = end - begin;
+    tensor.first_token = range.begin;
+    tensor.tokens = range.tokens();
   }
 
   static std::string side_name(int layer, bool keys, const char* what) {

@@ -104,11 +104,12 @@ void Attention::attend_block(const LayerCacheStore& cache, int head, int block, 
   std::fill_n(output, static_cast<std::ptrdiff_t>(count) * group * dim, 0.0f);
 
   const int oldest = position_ + first, newest = oldest + count - 1;  // of the block's queries
-  for (const KeySpan& span : key_spans(cache, format_, oldest, newest, span_first, std::min(span_last, newest + 1))) {
+  for (const cache::KeySpan& span : cache::key_spans(format_, cache.keys.format(), cache.values.format(), oldest,
+                                                     newest, span_first, std::min(span_last, newest + 1))) {
     if (span.from >= span.to) continue;
     const KeyRange keys{&cache, span.range, head, first, count, span.from, span.to};
     attend_range(keys, maximum, sum, output, worker);
-    if (span.range == Range::sink && cache.keys.mean_tokens() > 0)
+    if (span.range == cache::Range::sink && cache.keys.mean_tokens() > 0)
       centre_scores(keys, maximum, work_.workers[static_cast<std::size_t>(worker)]);
   }
 }
@@ -169,7 +170,8 @@ void Attention::attend_range(const KeyRange& keys, float* maximum, float* sum, f
     const int n = std::min(tile_keys - key % tile_keys, keys.to - key);  // a tile never crosses a page
     for (int i = 0; i < queries; ++i) {
       const int own = position_ + keys.first + i / group;  // position of the query
-      const int seen = (keys.range == Range::window || keys.range == Range::sink ? own : own - window) + 1 - key;
+      const int seen =
+          (keys.range == cache::Range::window || keys.range == cache::Range::sink ? own : own - window) + 1 - key;
       buffers.visible[i] = std::clamp(seen, 0, n);
     }
     const std::byte *codes = key_side.pages->codes(keys.head, key), *scalars = key_side.pages->scalars(keys.head, key);
@@ -180,7 +182,7 @@ void Attention::attend_range(const KeyRange& keys, float* maximum, float* sum, f
       kernels.decode(key_codec, codes, scalars, n, buffers.keys);
       kernels.scores(scoring, buffers.keys, n, buffers.visible, buffers.scores);
     }
-    if (keys.range == Range::window) hide_older(keys, key, buffers);
+    if (keys.range == cache::Range::window) hide_older(keys, key, buffers);
     kernels.weigh(state, n, buffers.visible, buffers.scores);
     codes = value_side.pages->codes(keys.head, key);
     scalars = value_side.pages->scalars(keys.head, key);

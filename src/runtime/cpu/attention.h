@@ -26,7 +26,7 @@ class Attention {
   /// Keys from..to-1 of one range, for `count` tokens from `first` of the chunk on.
   struct KeyRange {
     const LayerCacheStore* cache;
-    Range range;
+    cache::Range range;
     int head, first, count, from, to;
   };
   void sum_squares(CacheSide& side, const float* rows, int layer);

@@ -68,8 +68,13 @@ DeviceReport report(const DeviceOptions& options) {
 }  // namespace
 
 const DeviceKind& device_kind() {
-  static const DeviceKind kind = {"cpu", false,          keys,      [] { return std::string(); },
-                                  load,  working_memory, attention, report};
+  static const DeviceKind kind = {.name = "cpu",
+                                  .keys = keys,
+                                  .missing = [] { return std::string(); },
+                                  .load = load,
+                                  .report = report,
+                                  .working_memory = working_memory,
+                                  .attention = attention};
   return kind;
 }
 

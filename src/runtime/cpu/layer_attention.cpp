@@ -30,7 +30,7 @@ struct CpuLayerAttention::State {
   State(const LayerShape& a_shape, const KvFormat& a_format, int layer, int index, int count,
         const DeviceOptions& options)
       : shape(a_shape),
-        format(options.precision == Precision::f32 ? a_format.in_f32() : a_format),
+        format(cache::as_stored(a_format, options.precision)),
         config(config_of(a_shape)),
         kernel(kernels_of(options.device)),
         pool(threads_of(options.device)),
@@ -53,21 +53,21 @@ struct CpuLayerAttention::State {
   }
 
   // One vector of a head out of one range, as it was fed.
-  void read(const CacheSide& side, Range range, int head, int token, float* out) {
+  void read(const CacheSide& side, cache::Range range, int head, int token, float* out) {
     const SourceSide source = source_of(side, range, head);
     const codec::SideCodec& codec = source.pages->codec();
     space.resize(static_cast<std::size_t>(codec.space()));
     kernel.attention.decode(codec, source.pages->codes(head, token), source.pages->scalars(head, token), 1,
                             space.data());
     lower(kernel, codec, *source.basis, space.data(), 1, out, scratch.data());
-    if (range != Range::sink && side.mean_tokens() > 0 && token >= side.mean_tokens())
+    if (range != cache::Range::sink && side.mean_tokens() > 0 && token >= side.mean_tokens())
       kernel.vector.add(out, side.mean(head).data(), side.mean(head).size());
   }
 
   // What seen() has read of a KV head, and the range that each token was read from.
   struct Read {
     std::vector<float> keys, values;
-    std::vector<std::optional<Range>> ranges;
+    std::vector<std::optional<cache::Range>> ranges;
   };
 
   LayerShape shape;
@@ -125,21 +125,21 @@ void CpuLayerAttention::attend(std::span<const float> query, int oldest_key, std
 // A token's vectors change only when another range begins to serve it.
 LayerAttention::Seen CpuLayerAttention::seen(int kv_head) {
   State& s = *state_;
-  const LayerCacheStore& cache = s.cache.front();
+  const LayerCacheStore& store = s.cache.front();
   const int newest = s.tokens - 1;
   State::Read& read = s.reads[static_cast<std::size_t>(kv_head)];
   const auto dim = static_cast<std::size_t>(s.shape.head_dim);
   read.keys.resize(static_cast<std::size_t>(s.tokens) * dim);
   read.values.resize(read.keys.size());
   read.ranges.resize(static_cast<std::size_t>(s.tokens));
-  for (const KeySpan& span : key_spans(cache, s.format, newest, newest, 0, s.tokens)) {
+  for (const cache::KeySpan& span : cache::key_spans(s.format, keys(), values(), newest, newest, 0, s.tokens)) {
     for (int token = span.from; token < span.to; ++token) {
       auto& served_by = read.ranges[static_cast<std::size_t>(token)];
       if (served_by == span.range) continue;
       served_by = span.range;
       const std::size_t at = static_cast<std::size_t>(token) * dim;
-      s.read(cache.keys, span.range, kv_head, token, read.keys.data() + at);
-      s.read(cache.values, span.range, kv_head, token, read.values.data() + at);
+      s.read(store.keys, span.range, kv_head, token, read.keys.data() + at);
+      s.read(store.values, span.range, kv_head, token, read.values.data() + at);
     }
   }
   return {read.keys, read.values};

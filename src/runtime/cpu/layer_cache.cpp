@@ -7,20 +7,10 @@ namespace {
 
 const codec::Basis identity;
 
-codec::SideCodec bf16_codec(int dim) {
-  return codec::side_codec(SideFormat{}, dim);
-}
-
-codec::SideCodec first_codec(const SideFormat& split, int dim) {
-  return codec::side_codec(cache::format_before_split(split), dim);
-}
-
 }  // namespace
 
 CacheSide::CacheSide(const codec::SideCodec& codec, int kv_heads, const KvFormat& format, int layer, bool keys)
-    : main(codec, kv_heads, codec.format.kind == SideFormat::Kind::split ? cache::page_tokens : 0),
-      window_tokens_(format.window),
-      sink_tokens_(format.sink) {
+    : main(codec, kv_heads, codec.format.kind == SideFormat::Kind::split ? cache::page_tokens : 0), format_(format) {
   const int dim = codec.dim;
   for (int head = 0; head < kv_heads; ++head) {
     if (split())
@@ -28,17 +18,17 @@ CacheSide::CacheSide(const codec::SideCodec& codec, int kv_heads, const KvFormat
     else
       main_basis.push_back(codec::Basis::of(codec.format, format.seed, layer, head, dim));
   }
-  if (split()) {
-    first.emplace(first_codec(codec.format, dim), kv_heads);
-    squares.assign(static_cast<std::size_t>(kv_heads), std::vector<double>(static_cast<std::size_t>(dim)));
-  }
-  if (!coded()) return;
-  if (keys && format.mean > 0) {
+  if (split()) squares.assign(static_cast<std::size_t>(kv_heads), std::vector<double>(static_cast<std::size_t>(dim)));
+  for (const cache::StoredRange& range : cache::stored_ranges(format, codec.format, 0))
+    if (range.range != cache::Range::main) apart(range.range).emplace(codec::side_codec(range.vectors, dim), kv_heads);
+  if (coded() && keys && format.mean > 0) {
     mean_tokens_ = format.mean;
     key_sum.assign(static_cast<std::size_t>(kv_heads) * static_cast<std::size_t>(dim), 0.0f);
   }
-  if (sink_tokens_ > 0) sink.emplace(bf16_codec(dim), kv_heads);
-  if (window_tokens_ > 0) window.emplace(bf16_codec(dim), kv_heads);
+}
+
+std::optional<SidePages>& CacheSide::apart(cache::Range range) {
+  return range == cache::Range::first ? first : range == cache::Range::sink ? sink : window;
 }
 
 std::span<const float> CacheSide::mean(int head) const {
@@ -46,11 +36,23 @@ std::span<const float> CacheSide::mean(int head) const {
   return std::span(key_sum).subspan(static_cast<std::size_t>(head) * dim, dim);
 }
 
+const SidePages& CacheSide::pages_of(cache::Range range) const {
+  switch (range) {
+    case cache::Range::first:
+      return *first;
+    case cache::Range::sink:
+      return *sink;
+    case cache::Range::window:
+      return *window;
+    case cache::Range::main:
+      break;
+  }
+  return main;
+}
+
 void CacheSide::reserve(int tokens) {
-  main.reserve(tokens);
-  if (first) first->reserve(std::min(tokens, cache::page_tokens));
-  if (sink) sink->reserve(std::min(tokens, sink_tokens_));
-  if (window) window->reserve(tokens);
+  for (const cache::StoredRange& range : cache::stored_ranges(format_, format(), tokens))
+    (range.range == cache::Range::main ? main : *apart(range.range)).reserve(range.end);
 }
 
 void CacheSide::truncate(int tokens) {
@@ -61,17 +63,14 @@ void CacheSide::truncate(int tokens) {
 }
 
 void CacheSide::drop_for(int position) {
-  if (window) window->drop_before(position - window_tokens_);
+  if (window) window->drop_before(position - format_.window);
 }
 
 std::uint64_t CacheSide::used_bytes(int tokens) const {
-  const auto bytes = [](const SidePages& pages, int count) {
-    return pages.bytes_per_token() * static_cast<std::uint64_t>(std::max(count, 0));
-  };
-  std::uint64_t sum = key_sum.size() * sizeof(float) + bytes(main, first ? tokens - cache::page_tokens : tokens);
-  if (first) sum += bytes(*first, std::min(tokens, cache::page_tokens));
-  if (sink) sum += bytes(*sink, std::min(tokens, sink_tokens_));
-  if (window) sum += bytes(*window, std::min(tokens, window_tokens_));
+  std::uint64_t sum = key_sum.size() * sizeof(float);
+  for (const cache::StoredRange& range : cache::stored_ranges(format_, format(), tokens)) {
+    sum += pages_of(range.range).bytes_per_token() * static_cast<std::uint64_t>(range.tokens());
+  }
   return sum;
 }
 
@@ -114,23 +113,11 @@ void restore(CacheSide& side, const SideSnapshot& snapshot, int position) {
   side.truncate(position);
 }
 
-std::array<KeySpan, 4> key_spans(const LayerCacheStore& cache, const KvFormat& format, int oldest, int newest,
-                                 int first, int end) {
-  const int window = cache.keys.window || cache.values.window ? format.window : 0;
-  const int sink = cache.keys.sink || cache.values.sink ? format.sink : 0;
-  const int split = cache.keys.first || cache.values.first ? cache::page_tokens : 0;
-  const int before_window = std::min(end, newest + 1 - window);
-  return {KeySpan{Range::sink, first, std::min(end, sink)},
-          {Range::first, std::max(first, sink), std::min(before_window, split)},
-          {Range::main, std::max({first, sink, split}), before_window},
-          {Range::window, std::max({first, sink, oldest + 1 - window}), window > 0 ? end : 0}};
-}
-
-SourceSide source_of(const CacheSide& side, Range range, int head) {
+SourceSide source_of(const CacheSide& side, cache::Range range, int head) {
   const auto at = static_cast<std::size_t>(head);
-  if (range == Range::sink && side.sink) return {&*side.sink, &identity};
-  if (range == Range::window && side.window) return {&*side.window, &identity};
-  if (range == Range::first && side.first) return {&*side.first, &side.first_basis[at]};
+  if (range == cache::Range::sink && side.sink) return {&*side.sink, &identity};
+  if (range == cache::Range::window && side.window) return {&*side.window, &identity};
+  if (range == cache::Range::first && side.first) return {&*side.first, &side.first_basis[at]};
   return {&side.main, &side.main_basis[at]};
 }
 

@@ -1,15 +1,13 @@
-// LayerCacheStore: keys and values of one attention layer. Most tokens lie in the `main` pages, in the format of the
-// layer; options keep some in others: the first ones (sink) and the newest ones (window) in bf16, and, before the
-// channels of a split side are chosen, the first page in turboquant of one bit more. Where the format has a mean, keys
-// behind the tokens that it is of are stored minus it, in every range but the sink. Every pair of a query and a key is
-// served by one range alone, which depends on their absolute positions and nothing else.
+// LayerCacheStore: keys and values of one attention layer, in the ranges of cache/ranges.h. Where the format has a
+// mean, keys behind the tokens that it is of are stored minus it, in every range but the sink. Every pair of a query
+// and a key is served by one range alone, which depends on their absolute positions and nothing else.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "cache/ranges.h"
 #include "codec/basis.h"
 #include "runtime/cpu/kv_pages.h"
 #include "tqkv/engine.h"
@@ -51,7 +49,12 @@ class CacheSide {
   std::vector<float> key_sum;
 
  private:
-  int window_tokens_, sink_tokens_, mean_tokens_ = 0;
+  /// Of a range that the side has apart from main.
+  std::optional<SidePages>& apart(cache::Range range);
+  const SidePages& pages_of(cache::Range range) const;
+
+  KvFormat format_;
+  int mean_tokens_ = 0;
 };
 
 /// What going back needs besides cutting off pages.
@@ -71,25 +74,11 @@ struct LayerCacheStore {
   CacheSide keys, values;
 };
 
-/// The ranges of keys that are served alike. A side takes its bytes from the pages of that name where it has such, else
-/// from its main pages.
-enum class Range { sink, first, main, window };
-
-/// Keys from..to-1, which one range serves.
-struct KeySpan {
-  Range range;
-  int from, to;
-};
-/// Keys first..end-1 for queries at positions oldest..newest, in the order of ranges; a span may be empty. The main
-/// span ends before the window of the newest query, the window's begins with that of the oldest: each query leaves out
-/// of both what the other one has for it.
-std::array<KeySpan, 4> key_spans(const LayerCacheStore& cache, const KvFormat& format, int oldest, int newest,
-                                 int first, int end);
-
 struct SourceSide {
   const SidePages* pages;
   const codec::Basis* basis;
 };
-SourceSide source_of(const CacheSide& side, Range range, int head);
+/// Where a side has the vectors of a head that `range` serves.
+SourceSide source_of(const CacheSide& side, cache::Range range, int head);
 
 }  // namespace tqkv::cpu

@@ -1,4 +1,4 @@
-#include "runtime/memory_watch.h"
+#include "runtime/plan/memory_watch.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "runtime/weight_reads.h"
+#include "runtime/plan/weight_reads.h"
 
 #include <cmath>
 
