@@ -1,5 +1,6 @@
 # One target a room. The headers of room R are reachable only as "R/…" and only by rooms that name R, because each room
-# has an include directory of its own in the build tree that holds nothing but a link to its sources.
+# has an include directory of its own in the build tree that holds nothing but a link to its sources and links to its
+# public headers: "tqkv/…" is reachable where the room is that implements it.
 
 function(tqkv_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
@@ -41,11 +42,17 @@ if(TQKV_SANITIZE)
 endif()
 
 function(tqkv_room name)
-  cmake_parse_arguments(ROOM "" "" "ROOMS;LINKS" ${ARGN})
+  cmake_parse_arguments(ROOM "" "" "ROOMS;LINKS;HEADERS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/kernels_[a-z0-9]+\\.cpp$")
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/rooms/${name})
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/src/${name} ${CMAKE_BINARY_DIR}/rooms/${name}/${name} SYMBOLIC)
+  file(REMOVE_RECURSE ${CMAKE_BINARY_DIR}/rooms/${name}/tqkv)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/rooms/${name}/tqkv)
+  foreach(header ${ROOM_HEADERS})
+    file(CREATE_LINK ${CMAKE_SOURCE_DIR}/include/tqkv/${header}.h ${CMAKE_BINARY_DIR}/rooms/${name}/tqkv/${header}.h SYMBOLIC)
+    set_property(GLOBAL APPEND PROPERTY TQKV_HEADERS ${header})
+  endforeach()
   if(sources)
     add_library(tqkv_${name} OBJECT ${sources})
     set(scope PUBLIC)
@@ -64,13 +71,21 @@ function(tqkv_room name)
     add_library(tqkv_${name} INTERFACE)
     set(scope INTERFACE)
   endif()
-  target_include_directories(tqkv_${name} ${scope} ${CMAKE_SOURCE_DIR}/include ${CMAKE_BINARY_DIR}/rooms/${name})
+  target_include_directories(tqkv_${name} ${scope} ${CMAKE_BINARY_DIR}/rooms/${name})
   list(TRANSFORM ROOM_ROOMS PREPEND tqkv_)
   target_link_libraries(tqkv_${name} ${scope} ${ROOM_ROOMS} ${ROOM_LINKS})
 endfunction()
 
-# The public library: every room in one archive.
+# The public library: every room in one archive. Each public header belongs to one room, but for tqkv.h, which has them all.
 function(tqkv_library)
+  get_property(headers GLOBAL PROPERTY TQKV_HEADERS)
+  file(GLOB public CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/include/tqkv ${CMAKE_SOURCE_DIR}/include/tqkv/*.h)
+  foreach(header ${public})
+    string(REPLACE ".h" "" header ${header})
+    if(NOT header STREQUAL tqkv AND NOT header IN_LIST headers)
+      message(FATAL_ERROR "include/tqkv/${header}.h belongs to no room: name it in CMakeLists.txt")
+    endif()
+  endforeach()
   get_property(rooms GLOBAL PROPERTY TQKV_ROOMS)
   add_library(tqkv STATIC)
   add_library(tqkv::tqkv ALIAS tqkv)

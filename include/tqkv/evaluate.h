@@ -212,10 +212,6 @@ std::string to_table(const Evaluation& evaluation);  ///< for a terminal of 110 
 /// "turboquant…, f32: KL 0.0050 ± 0.0002, …" on one line.
 std::string summary_line(const EvaluationRun& run);
 
-/// The bundled text, which never changes, so that figures of different versions can be compared: next to the bundled
-/// checkpoint, with the installed program or in the sources. Throws Error(io) when it is not there.
-std::filesystem::path locate_evaluation_text();
-
 struct EvaluationModel {
   std::string name;
   ModelConfig config;

@@ -4,13 +4,29 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "tqkv/cache_report.h"
 #include "tqkv/checkpoint.h"
-#include "tqkv/engine.h"
+#include "tqkv/device.h"
 #include "tqkv/kv_format.h"
 
 namespace tqkv {
+
+/// How the text of a session continues, for whoever finds it on disk.
+enum class NextText {
+  raw,          ///< right after the last token
+  question,     ///< inside the turn of a user, after a blank line: what is asked about the text before it comes next
+  conversation  ///< after the turn of an assistant, or what there is of it
+};
+std::string_view name(NextText next);
+
+/// What is saved with a session.
+struct SavedText {
+  NextText next = NextText::raw;
+  std::vector<int> pending = {};  ///< ids that belong to the text but were not fed: the last one that was sampled
+};
 
 /// Version of the file that this library writes, and the newest that it reads.
 inline constexpr int session_file_version = 2;

@@ -1,6 +1,7 @@
 // All of tqkv: the usual way is Engine::load, Engine::open, encode and generate (examples/).
 #pragma once
 #include "tqkv/benchmark.h"
+#include "tqkv/cache_report.h"
 #include "tqkv/captured.h"
 #include "tqkv/chat.h"
 #include "tqkv/checkpoint.h"
@@ -15,6 +16,8 @@
 #include "tqkv/report.h"
 #include "tqkv/sampling.h"
 #include "tqkv/saved_session.h"
+#include "tqkv/session.h"
+#include "tqkv/side_format.h"
 #include "tqkv/tokenizer.h"
 #include "tqkv/tune.h"
 #include "tqkv/version.h"

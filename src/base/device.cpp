@@ -68,6 +68,10 @@ std::string_view Device::value(std::string_view key) const {
   return found == keys.end() ? std::string_view{} : found->second;
 }
 
+std::string_view name(Precision precision) {
+  return precision == Precision::fast ? "fast" : "f32";
+}
+
 std::string DeviceReport::text() const {
   std::string text;
   for (const auto& [name, value] : values) text += value + ", ";

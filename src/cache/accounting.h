@@ -5,7 +5,8 @@
 #include <span>
 
 #include "cache/ranges.h"
-#include "tqkv/engine.h"
+#include "tqkv/cache_report.h"
+#include "tqkv/device.h"
 #include "tqkv/kv_format.h"
 #include "tqkv/model_config.h"
 

@@ -7,15 +7,12 @@
 #include <set>
 #include <utility>
 
-#include "tqkv/engine.h"
+#include "tqkv/cache_report.h"
 #include "tqkv/error.h"
 #include "tqkv/kv_format.h"
 
 namespace tqkv {
 
-std::string_view name(Precision precision) {
-  return precision == Precision::fast ? "fast" : "f32";
-}
 std::string_view name(StateType type) {
   return type == StateType::f32 ? "f32" : "bf16";
 }

@@ -13,6 +13,7 @@
 #include "fetching.h"
 #include "file_options.h"
 #include "input.h"
+#include "loaders/locate.h"
 #include "loading.h"
 #include "number_checks.h"
 #include "options.h"

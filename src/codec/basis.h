@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "tqkv/kv_format.h"
+#include "tqkv/side_format.h"
 
 namespace tqkv::codec {
 

@@ -11,7 +11,7 @@
 #include <span>
 
 #include "codec/sign_matrix.h"
-#include "tqkv/kv_format.h"
+#include "tqkv/side_format.h"
 
 namespace tqkv::codec {
 

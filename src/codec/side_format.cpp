@@ -1,5 +1,5 @@
+#include "tqkv/side_format.h"
 #include "codec/method.h"
-#include "tqkv/kv_format.h"
 
 namespace tqkv {
 

@@ -1,3 +1,5 @@
+#include "loaders/locate.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -13,7 +15,6 @@
 #include "loaders/tensor_names.h"
 #include "tqkv/checkpoint.h"
 #include "tqkv/error.h"
-#include "tqkv/evaluate.h"
 
 namespace tqkv {
 namespace {

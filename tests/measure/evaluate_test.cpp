@@ -8,6 +8,7 @@
 
 #include "base/checksum.h"
 #include "base/file.h"
+#include "loaders/locate.h"
 #include "loaders/safetensors.h"
 #include "measure/fake_engine.h"
 #include "support/failure.h"

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "cache/accounting.h"
+#include "loaders/locate.h"
 #include "measure/tune_choice.h"
 #include "support/failure.h"
 #include "support/reference.h"

@@ -12,6 +12,7 @@
 #include "support/checkpoint_writer.h"
 #include "support/sanitized.h"
 #include "support/temporary_directory.h"
+#include "tqkv/engine.h"
 #include "tqkv/saved_session.h"
 
 using namespace tqkv;

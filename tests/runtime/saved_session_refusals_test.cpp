@@ -17,6 +17,7 @@
 #include "support/session_bytes.h"
 #include "support/temporary_directory.h"
 #include "tqkv/error.h"
+#include "tqkv/engine.h"
 #include "tqkv/saved_session.h"
 
 namespace {

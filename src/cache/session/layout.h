@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "loaders/safetensors.h"
-#include "tqkv/engine.h"
+#include "tqkv/cache_report.h"
+#include "tqkv/device.h"
 #include "tqkv/model_config.h"
 
 namespace tqkv::cache {

@@ -1,0 +1,78 @@
+// Session: one mutable timeline of tokens on an engine: its position, the KV cache of the attention layers and the
+// recurrent state of the linear layers. A Session is used by one thread at a time. Implemented in src/runtime.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "tqkv/cache_report.h"
+#include "tqkv/saved_session.h"
+
+namespace tqkv {
+
+struct SessionOptions {
+  int context = 0;           ///< most tokens this session may have; 0: the model's native context
+  int prefill_chunk = 2048;  ///< tokens of one forward pass
+  StateType state = StateType::f32;
+};
+
+/// Sees inside a forward pass, for evaluation. Rows are in token order, one call per chunk.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// hidden [tokens, hidden_size]: layer 0 is the embedding, layer i the stream after layer i; the last one is
+  /// final-normed.
+  virtual void hidden(int layer, std::span<const float> values, int tokens) = 0;
+  /// Keys and values [tokens, kv heads, head_dim] of attention layer `layer` (index in the model) as they are before
+  /// the cache encodes them: keys normalised and with RoPE.
+  virtual void keys_values(int layer, std::span<const float> keys, std::span<const float> values, int tokens) {
+    static_cast<void>(layer), static_cast<void>(keys), static_cast<void>(values), static_cast<void>(tokens);
+  }
+};
+
+struct PrefillOptions {
+  /// Called with every row of logits [vocab] and its index in `ids`, from `first_row` on; without it only the last row
+  /// is computed.
+  std::function<void(int row, std::span<const float> logits)> rows;
+  int first_row = 0;
+  /// Called after every chunk with the number of ids done; returning false stops there.
+  std::function<bool(int done)> progress;
+};
+
+/// Position and recurrent state; KV pages are append-only, so that going back is cutting them off.
+class Snapshot {
+ public:
+  virtual ~Snapshot() = default;
+  virtual int position() const = 0;
+  virtual std::uint64_t bytes() const = 0;
+};
+
+class Session {
+ public:
+  virtual ~Session() = default;
+  /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the
+  /// next call. Throws Error(input) for an id out of range or when the context would overflow, Error(memory) when the
+  /// guard finds no room for the next chunk: the session then has the chunks before it.
+  virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
+  /// Appends one id and returns logits [vocab]. Throws Error(memory) like prefill(), with nothing changed.
+  virtual std::span<const float> decode(int id) = 0;
+  virtual int position() const = 0;  ///< tokens in the session
+  virtual int context() const = 0;   ///< most tokens it may have
+  /// The tokens of the session [position].
+  virtual std::span<const int> ids() const = 0;
+  /// Logits [vocab] of the last id, until the next call; empty where there are none: before the first id, after
+  /// restore() and when progress stopped a prefill.
+  virtual std::span<const float> logits() const = 0;
+  virtual std::unique_ptr<Snapshot> snapshot() const = 0;
+  /// Goes back to a snapshot of this session.
+  virtual void restore(const Snapshot& snapshot) = 0;
+  virtual void observe(Observer* observer) = 0;
+  virtual CacheReport cache() const = 0;
+  /// Writes every layer, the tokens, the last logits and what they were computed with to a file (docs/formats.md),
+  /// which is complete under its name or not there: a failure leaves an older one as it was. Throws Error(io).
+  virtual void save(const std::filesystem::path& path, const SavedText& text = {}) const = 0;
+};
+
+}  // namespace tqkv
