@@ -6,7 +6,6 @@
 
 #include "base/float16.h"
 #include "runtime/cpu/lift.h"
-#include "runtime/cpu/pass.h"
 
 namespace tqkv::cpu {
 namespace {

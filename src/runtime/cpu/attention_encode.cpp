@@ -1,9 +1,10 @@
 // One side of a chunk into its pages.
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "runtime/cpu/attention.h"
 #include "runtime/cpu/lift.h"
-#include "runtime/cpu/pass.h"
 
 namespace tqkv::cpu {
 namespace {

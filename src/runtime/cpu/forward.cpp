@@ -1,5 +1,7 @@
 #include "runtime/cpu/forward.h"
 
+#include <algorithm>
+
 #include "runtime/cpu/layers.h"
 #include "runtime/cpu/vector_rows.h"
 

@@ -1,6 +1,8 @@
 #include "runtime/cpu/lift.h"
 
 #include <algorithm>
+#include <cassert>
+#include <span>
 #include <vector>
 
 #include "runtime/cpu/workspace.h"

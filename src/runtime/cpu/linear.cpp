@@ -1,6 +1,7 @@
 #include "runtime/cpu/linear.h"
 
 #include <algorithm>
+#include <cassert>
 
 namespace tqkv::cpu {
 

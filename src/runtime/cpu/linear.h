@@ -2,6 +2,7 @@
 // that share them in one parallel region.
 #pragma once
 #include <initializer_list>
+#include <vector>
 
 #include "runtime/cpu/pass.h"
 

@@ -1,4 +1,5 @@
 // Logits of rows of the residual stream: W_head rms(h, w_final).
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstdint>

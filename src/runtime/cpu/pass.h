@@ -22,10 +22,6 @@ struct Pass {
   ThreadPool& pool() const { return engine.pool(); }
 };
 
-inline int ceil_div(int a, int b) {
-  return (a + b - 1) / b;
-}
-
 /// body(first, count) over blocks of the batch's rows, on all threads.
 template <class Body>
 void for_row_blocks(const Pass& pass, const Body& body) {

@@ -1,5 +1,7 @@
 // The element-wise kernels over Rows: shapes come with the memory, and debug builds assert that they fit.
 #pragma once
+#include <cassert>
+#include <iterator>
 #include <span>
 
 #include "model/rows.h"

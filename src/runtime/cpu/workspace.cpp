@@ -4,7 +4,6 @@
 #include <new>
 
 #include "runtime/cpu/lift.h"
-#include "runtime/cpu/linear.h"
 
 namespace tqkv::cpu {
 

@@ -23,6 +23,9 @@ inline constexpr int attention_partials = 64;  // most (task, span of keys) pair
 inline constexpr int span_keys = 1024;         // fewest keys of a span
 inline constexpr int row_block = 16;           // rows of one task of an element-wise operation
 
+inline int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
 /// Tokens of one block of queries for a group of `group` heads.
 int block_tokens(int group);
 
