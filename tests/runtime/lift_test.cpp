@@ -69,18 +69,18 @@ TEST_CASE("Queries are lifted and sums lowered as the scalar basis and S do it, 
           }
           auto in = query;
           std::vector<float> out(size(rows * space)), scratch(lift_scratch(rows, dim));
-          lift(kernels, codec, basis, in.data(), rows, out.data(), scratch.data());
+          lift(kernels, codec, basis, {in.data(), rows, dim}, {out.data(), rows, space}, scratch.data());
           CHECK(distance(out, expected_lift) < 1e-5);
           in = sums;
           out.assign(size(rows * dim), -1.0f);
-          lower(kernels, codec, basis, in.data(), rows, out.data(), scratch.data());
+          lower(kernels, codec, basis, {in.data(), rows, space}, {out.data(), rows, dim}, scratch.data());
           CHECK(distance(out, expected_low) < 1e-5);
           if (codec.signs > 0) continue;
           in = query;  // in place
-          lift(kernels, codec, basis, in.data(), rows, in.data(), scratch.data());
+          lift(kernels, codec, basis, {in.data(), rows, dim}, {in.data(), rows, space}, scratch.data());
           CHECK(distance(in, expected_lift) < 1e-5);
           in = sums;
-          lower(kernels, codec, basis, in.data(), rows, in.data(), scratch.data());
+          lower(kernels, codec, basis, {in.data(), rows, space}, {in.data(), rows, dim}, scratch.data());
           CHECK(distance(in, expected_low) < 1e-5);
         }
     }
@@ -99,16 +99,16 @@ TEST_CASE("A lifted query scores the vectors that the kernels decode, and lowere
       Normal normal(62);
       auto x = normal(size(n * dim));
       const auto query = normal(size(dim));
-      to_basis(kernels, basis, x.data(), dim, n, dim);
+      to_basis(kernels, basis, {x.data(), n, dim});
       auto encoded = room(codec, n);
       kernels.attention.encode(codec, x.data(), dim, n, encoded.codes.data(), encoded.scalars.data());
       std::vector<float> decoded(size(n * space)), scratch(lift_scratch(n, dim)), lifted(size(space));
       kernels.attention.decode(codec, encoded.codes.data(), encoded.scalars.data(), n, decoded.data());
       auto in = query;
-      lift(kernels, codec, basis, in.data(), 1, lifted.data(), scratch.data());
+      lift(kernels, codec, basis, {in.data(), 1, dim}, {lifted.data(), 1, space}, scratch.data());
       std::vector<float> sum(size(space), 0.0f), whole(size(dim)), rows = decoded, lowered(size(n * dim)), scores;
       std::vector<double> expected_scores, expected_sum(size(dim), 0.0);
-      lower(kernels, codec, basis, rows.data(), n, lowered.data(), scratch.data());
+      lower(kernels, codec, basis, {rows.data(), n, space}, {lowered.data(), n, dim}, scratch.data());
       for (int j = 0; j < n; ++j) {
         double score = 0, expected = 0;
         for (int c = 0; c < space; ++c) {
@@ -124,7 +124,7 @@ TEST_CASE("A lifted query scores the vectors that the kernels decode, and lowere
         scores.push_back(static_cast<float>(score));
         expected_scores.push_back(expected);
       }
-      lower(kernels, codec, basis, sum.data(), 1, whole.data(), scratch.data());
+      lower(kernels, codec, basis, {sum.data(), 1, space}, {whole.data(), 1, dim}, scratch.data());
       CHECK(distance(scores, expected_scores) < 1e-5);
       CHECK(distance(whole, expected_sum) < 1e-5);
     }

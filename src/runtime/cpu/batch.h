@@ -62,6 +62,7 @@ class Batch {
   const Segment& segment_of(int row) const { return segments_[static_cast<std::size_t>(segment_of_[at(row)])]; }
   const Segment& segment_of(const CpuState& state) const;
   const Run& run_of(int row) const { return runs_[static_cast<std::size_t>(run_of_[at(row)])]; }
+  int id_of(int row) const { return segment_of(row).ids[at(row - segment_of(row).first)]; }
   int position_of(int row) const { return segment_of(row).position + row - segment_of(row).first; }
 
  private:

@@ -108,8 +108,8 @@ void CpuEngine::pass(std::span<const Piece> pieces) const {
   }
   const auto work = workspaces_->borrow(room, used);
   const Batch batch(std::move(segments));
-  Forward forward(*this, *work, batch);
-  forward.run();
+  const Pass forward_pass{*this, *work, batch};
+  forward(forward_pass);
 
   std::vector<int> rows;
   std::vector<float*> to;  // where their logits belong
@@ -118,17 +118,17 @@ void CpuEngine::pass(std::span<const Piece> pieces) const {
     if (piece.rows) {
       std::vector<int> wanted;
       for (int row = piece.first_row; row < segment.rows(); ++row) wanted.push_back(segment.first + row);
-      forward.logits(wanted,
-                     [&](int row, std::span<const float> logits) { (*piece.rows)(row - segment.first, logits); });
+      logits(forward_pass, wanted,
+             [&](int row, std::span<const float> values) { (*piece.rows)(row - segment.first, values); });
     }
     if (!piece.last_logits) continue;
     rows.push_back(segment.last());
     to.push_back(piece.last_logits);
   }
-  if (rows.size() == 1) return forward.logits(rows.front(), to.front());
+  if (rows.size() == 1) return logits(forward_pass, rows.front(), to.front());
   std::size_t next = 0;
-  forward.logits(rows,
-                 [&](int, std::span<const float> logits) { std::copy(logits.begin(), logits.end(), to[next++]); });
+  logits(forward_pass, rows,
+         [&](int, std::span<const float> values) { std::copy(values.begin(), values.end(), to[next++]); });
 }
 
 void CpuEngine::run_tasks(int count, const std::function<void(int)>& task) const {

@@ -35,8 +35,7 @@ struct CpuLayerAttention::State {
         kernel(kernels_of(options.device)),
         pool(threads_of(options.device)),
         work(config, {options.precision, chunk_tokens, 1, 1 << 20, pool.size(), cache::widest_vector(config, format)},
-             kernel),
-        attention(config, format, options.precision, kernel, pool, work) {
+             kernel) {
     reads.resize(static_cast<std::size_t>(shape.kv_heads));
     scratch.resize(lift_scratch(1, shape.head_dim));
     const auto sides = format.sides(layer, index, count);
@@ -52,6 +51,10 @@ struct CpuLayerAttention::State {
     return codec;
   }
 
+  AttentionChunk chunk(int position, int count) {
+    return {config, format, work.room.precision, kernel, pool, work, position, work.query.first(count)};
+  }
+
   // One vector of a head out of one range, as it was fed.
   void read(const CacheSide& side, cache::Range range, int head, int token, float* out) {
     const SourceSide source = source_of(side, range, head);
@@ -59,7 +62,7 @@ struct CpuLayerAttention::State {
     space.resize(static_cast<std::size_t>(codec.space()));
     kernel.attention.decode(codec, source.pages->codes(head, token), source.pages->scalars(head, token), 1,
                             space.data());
-    lower(kernel, codec, *source.basis, space.data(), 1, out, scratch.data());
+    lower(kernel, codec, *source.basis, {space.data(), 1, codec.space()}, {out, 1, codec.dim}, scratch.data());
     if (range != cache::Range::sink && side.mean_tokens() > 0 && token >= side.mean_tokens())
       kernel.vector.add(out, side.mean(head).data(), side.mean(head).size());
   }
@@ -76,7 +79,6 @@ struct CpuLayerAttention::State {
   const Kernels& kernel;
   ThreadPool pool;
   Workspace work;
-  Attention attention;
   std::vector<std::unique_ptr<codec::SignMatrix>> matrices;
   std::vector<LayerCacheStore> cache;  // one, made when its codecs are
   std::vector<Read> reads;             // [kv heads]
@@ -95,13 +97,13 @@ void CpuLayerAttention::feed(std::span<const float> keys, std::span<const float>
   const auto row = static_cast<std::size_t>(s.config.kv_dim());
   for (std::size_t done = 0; done < keys.size() / row;) {
     const std::size_t count = std::min<std::size_t>(keys.size() / row - done, chunk_tokens);
-    std::copy_n(keys.data() + done * row, count * row, s.work.key);
-    std::copy_n(values.data() + done * row, count * row, s.work.value);
-    s.attention.next(s.tokens, static_cast<int>(count), s.work.query);
+    std::copy_n(keys.data() + done * row, count * row, s.work.key.data);
+    std::copy_n(values.data() + done * row, count * row, s.work.value.data);
+    const AttentionChunk chunk = s.chunk(s.tokens, static_cast<int>(count));
     s.tokens += static_cast<int>(count);
-    const auto store = [&](CacheSide& side, float* rows) {
+    const auto store = [&](CacheSide& side, Rows<float> rows) {
       side.reserve(s.tokens);
-      s.attention.encode(side, rows, cache.layer);
+      encode(chunk, side, rows.first(chunk.tokens()), cache.layer);
       side.drop_for(s.tokens);
     };
     store(cache.keys, s.work.key);
@@ -116,10 +118,9 @@ int CpuLayerAttention::tokens() const {
 
 void CpuLayerAttention::attend(std::span<const float> query, int oldest_key, std::span<float> out) {
   State& s = *state_;
-  for (std::size_t i = 0; i < query.size(); ++i) s.work.query[i] = query[i] * s.shape.scale;
-  s.attention.next(s.tokens - 1, 1, s.work.query);
-  s.attention.attend(s.cache.front(), oldest_key);
-  std::copy_n(s.work.query, out.size(), out.data());
+  for (std::size_t i = 0; i < query.size(); ++i) s.work.query.data[i] = query[i] * s.shape.scale;
+  cpu::attend(s.chunk(s.tokens - 1, 1), s.cache.front(), oldest_key);
+  std::copy_n(s.work.query.data, out.size(), out.data());
 }
 
 // A token's vectors change only when another range begins to serve it.

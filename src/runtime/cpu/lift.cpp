@@ -1,6 +1,8 @@
 #include "runtime/cpu/lift.h"
 
 #include <algorithm>
+#include <cassert>
+#include <span>
 #include <vector>
 
 #include "runtime/cpu/workspace.h"
@@ -8,68 +10,74 @@
 namespace tqkv::cpu {
 namespace {
 
-void from_basis(const Kernels& kernels, const codec::Basis& basis, float* y, int rows, int dim) {
+std::span<float> span_of(Rows<float> x, int row) {
+  return x.sub(row, 1).span();
+}
+
+void from_basis(const Kernels& kernels, const codec::Basis& basis, Rows<float> y) {
   if (basis.kind() == codec::Basis::Kind::rotation)
-    kernels.attention.unrotate(y, dim, rows, basis.signs().data(), dim);
+    kernels.attention.unrotate(y.data, y.stride, y.rows, basis.signs().data(), y.columns);
   else
-    for (int i = 0; i < rows; ++i)
-      basis.revert({y + static_cast<std::ptrdiff_t>(i) * dim, static_cast<std::size_t>(dim)});
+    for (int i = 0; i < y.rows; ++i) basis.revert(span_of(y, i));
 }
 
-// out [rows, space] from column `at` on: S x. x [rows, dim]
-void multiply(const Kernels& kernels, const codec::SignMatrix& matrix, const float* x, int rows, float* out, int space,
-              int at, float* scratch) {
-  const int dim = matrix.dim();
+// An orthogonal S is rotations one below the other, each kept as its signs.
+const float* signs_of(const codec::SignMatrix& matrix, int first) {
+  return matrix.values().data() + first;
+}
+
+// Rows first.. of a Gaussian S.
+const float* rows_of(const codec::SignMatrix& matrix, int first) {
+  return Rows<const float>(matrix.values().data(), matrix.rows(), matrix.dim()).row(first);
+}
+
+// out [rows, rows of S] = S x for each row. x [rows, dim]
+void multiply(const Kernels& kernels, const codec::SignMatrix& matrix, Rows<const float> x, Rows<float> out,
+              float* scratch) {
+  const int dim = matrix.dim(), rows = x.rows;
   if (matrix.projection() == Projection::orthogonal) {
+    const Rows<float> turned(scratch, rows, dim);
     for (int first = 0; first < matrix.rows(); first += dim) {
-      std::copy_n(x, static_cast<std::ptrdiff_t>(rows) * dim, scratch);
-      kernels.attention.rotate(scratch, dim, rows, matrix.values().data() + first, dim);
+      copy(x, turned);
+      kernels.attention.rotate(turned.data, dim, rows, signs_of(matrix, first), dim);
       const int count = std::min(dim, matrix.rows() - first);
-      for (int i = 0; i < rows; ++i)
-        std::copy_n(scratch + static_cast<std::ptrdiff_t>(i) * dim, count,
-                    out + static_cast<std::ptrdiff_t>(i) * space + at + first);
+      copy(turned.slice(0, count), out.slice(first, count));
     }
     return;
   }
-  AttentionState state{rows, dim, x, nullptr, nullptr, nullptr};
+  const AttentionState state{rows, dim, x.data, nullptr, nullptr, nullptr};
+  const Rows<float> scores(scratch, rows, tile_keys);
   for (int first = 0; first < matrix.rows(); first += tile_keys) {
     const int count = std::min(tile_keys, matrix.rows() - first);
     const std::vector<int> visible(static_cast<std::size_t>(rows), count);
-    kernels.attention.scores(state, matrix.values().data() + static_cast<std::ptrdiff_t>(first) * dim, count,
-                             visible.data(), scratch);
-    for (int i = 0; i < rows; ++i)
-      std::copy_n(scratch + static_cast<std::ptrdiff_t>(i) * tile_keys, count,
-                  out + static_cast<std::ptrdiff_t>(i) * space + at + first);
+    kernels.attention.scores(state, rows_of(matrix, first), count, visible.data(), scores.data);
+    copy(scores.slice(0, count), out.slice(first, count));
   }
 }
 
-// out [rows, dim] += transposed S z, z [rows, space] from column `at` on
-void add_transposed(const Kernels& kernels, const codec::SignMatrix& matrix, const float* z, int rows, int space,
-                    int at, float* out, float* scratch) {
-  const int dim = matrix.dim();
+// out [rows, dim] += transposed S z for each row. z [rows, rows of S]
+void add_transposed(const Kernels& kernels, const codec::SignMatrix& matrix, Rows<const float> z, Rows<float> out,
+                    float* scratch) {
+  const int dim = matrix.dim(), rows = z.rows;
   if (matrix.projection() == Projection::orthogonal) {
+    const Rows<float> turned(scratch, rows, dim);
     for (int first = 0; first < matrix.rows(); first += dim) {
       const int count = std::min(dim, matrix.rows() - first);
-      std::fill_n(scratch, static_cast<std::ptrdiff_t>(rows) * dim, 0.0f);
-      for (int i = 0; i < rows; ++i)
-        std::copy_n(z + static_cast<std::ptrdiff_t>(i) * space + at + first, count,
-                    scratch + static_cast<std::ptrdiff_t>(i) * dim);
-      kernels.attention.unrotate(scratch, dim, rows, matrix.values().data() + first, dim);
-      kernels.vector.add(out, scratch, static_cast<std::size_t>(rows) * static_cast<std::size_t>(dim));
+      fill(turned, 0.0f);
+      copy(z.slice(first, count), turned.slice(0, count));
+      kernels.attention.unrotate(turned.data, dim, rows, signs_of(matrix, first), dim);
+      kernels.vector.add(out.data, turned.data, out.size());
     }
     return;
   }
-  AttentionState state{rows, dim, nullptr, nullptr, nullptr, out};
+  AttentionState state{rows, dim, nullptr, nullptr, nullptr, out.data};
+  const Rows<float> weights(scratch, rows, tile_keys);
   for (int first = 0; first < matrix.rows(); first += tile_keys) {
     const int count = std::min(tile_keys, matrix.rows() - first);
-    for (int i = 0; i < rows; ++i) {
-      float* row = scratch + static_cast<std::ptrdiff_t>(i) * tile_keys;
-      std::fill_n(row, tile_keys, 0.0f);
-      std::copy_n(z + static_cast<std::ptrdiff_t>(i) * space + at + first, count, row);
-    }
+    fill(weights, 0.0f);
+    copy(z.slice(first, count), weights.slice(0, count));
     const std::vector<int> visible(static_cast<std::size_t>(rows), count);
-    kernels.attention.add_values(state, matrix.values().data() + static_cast<std::ptrdiff_t>(first) * dim, count,
-                                 visible.data(), scratch);
+    kernels.attention.add_values(state, rows_of(matrix, first), count, visible.data(), weights.data);
   }
 }
 
@@ -79,39 +87,36 @@ std::size_t lift_scratch(int rows, int dim) {
   return static_cast<std::size_t>(rows) * static_cast<std::size_t>(std::max(dim, tile_keys));
 }
 
-void to_basis(const Kernels& kernels, const codec::Basis& basis, float* x, std::ptrdiff_t stride, int rows, int dim) {
+void to_basis(const Kernels& kernels, const codec::Basis& basis, Rows<float> x) {
   if (basis.kind() == codec::Basis::Kind::rotation)
-    kernels.attention.rotate(x, stride, rows, basis.signs().data(), dim);
+    kernels.attention.rotate(x.data, x.stride, x.rows, basis.signs().data(), x.columns);
   else if (basis.kind() == codec::Basis::Kind::split)
-    for (int i = 0; i < rows; ++i) basis.apply({x + i * stride, static_cast<std::size_t>(dim)});
+    for (int i = 0; i < x.rows; ++i) basis.apply(span_of(x, i));
 }
 
-void lift(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, float* in, int rows,
-          float* out, float* scratch) {
-  const int dim = codec.dim, space = codec.space();
-  to_basis(kernels, basis, in, dim, rows, dim);
+void lift(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, Rows<float> in,
+          Rows<float> out, float* scratch) {
+  assert(in.columns == codec.dim && out.columns == codec.space());
+  to_basis(kernels, basis, in);
   if (codec.signs == 0) {
-    if (out != in) std::copy_n(in, static_cast<std::ptrdiff_t>(rows) * dim, out);
+    if (out.data != in.data) copy(in, out);
     return;
   }
-  for (int i = 0; i < rows; ++i)
-    std::copy_n(in + static_cast<std::ptrdiff_t>(i) * dim, codec.direct, out + static_cast<std::ptrdiff_t>(i) * space);
-  multiply(kernels, *codec.matrix, in, rows, out, space, codec.direct, scratch);
+  copy(in.slice(0, codec.direct), out.slice(0, codec.direct));
+  multiply(kernels, *codec.matrix, in, out.slice(codec.direct, codec.signs), scratch);
 }
 
-void lower(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, float* sums, int rows,
-           float* out, float* scratch) {
-  const int dim = codec.dim, space = codec.space();
+void lower(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, Rows<float> sums,
+           Rows<float> out, float* scratch) {
+  assert(sums.columns == codec.space() && out.columns == codec.dim);
   if (codec.signs == 0) {
-    if (out != sums) std::copy_n(sums, static_cast<std::ptrdiff_t>(rows) * dim, out);
+    if (out.data != sums.data) copy(sums, out);
   } else {
-    std::fill_n(out, static_cast<std::ptrdiff_t>(rows) * dim, 0.0f);
-    for (int i = 0; i < rows; ++i)
-      std::copy_n(sums + static_cast<std::ptrdiff_t>(i) * space, codec.direct,
-                  out + static_cast<std::ptrdiff_t>(i) * dim);
-    add_transposed(kernels, *codec.matrix, sums, rows, space, codec.direct, out, scratch);
+    fill(out, 0.0f);
+    copy(sums.slice(0, codec.direct), out.slice(0, codec.direct));
+    add_transposed(kernels, *codec.matrix, sums.slice(codec.direct, codec.signs), out, scratch);
   }
-  from_basis(kernels, basis, out, rows, dim);
+  from_basis(kernels, basis, out);
 }
 
 }  // namespace tqkv::cpu

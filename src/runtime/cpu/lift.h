@@ -3,19 +3,22 @@
 #pragma once
 #include "codec/basis.h"
 #include "codec/side_codec.h"
+#include "model/rows.h"
 #include "runtime/cpu/kernels.h"
 
 namespace tqkv::cpu {
 
-/// in [rows, dim] -> out [rows, codec.space()]; `in` is overwritten, and may be `out` where space is dim.
-void lift(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, float* in, int rows,
-          float* out, float* scratch);
-/// sums [rows, codec.space()] -> out [rows, dim]; `sums` is overwritten, and may be `out` where space is dim.
-void lower(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, float* sums, int rows,
-           float* out, float* scratch);
+/// in [rows, dim] -> out [rows, codec.space()]; `in` is overwritten, and may be `out` where space is dim. Rows of both
+/// lie one behind the other.
+void lift(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, Rows<float> in,
+          Rows<float> out, float* scratch);
+/// sums [rows, codec.space()] -> out [rows, dim]; `sums` is overwritten, and may be `out` where space is dim. Rows of
+/// both lie one behind the other.
+void lower(const Kernels& kernels, const codec::SideCodec& codec, const codec::Basis& basis, Rows<float> sums,
+           Rows<float> out, float* scratch);
 /// Floats of `scratch` for so many rows.
 std::size_t lift_scratch(int rows, int dim);
-/// x[i] (row i at x + i * stride) to a side's basis.
-void to_basis(const Kernels& kernels, const codec::Basis& basis, float* x, std::ptrdiff_t stride, int rows, int dim);
+/// x [rows, dim] to a side's basis.
+void to_basis(const Kernels& kernels, const codec::Basis& basis, Rows<float> x);
 
 }  // namespace tqkv::cpu

@@ -1,6 +1,7 @@
 #include "runtime/cpu/linear.h"
 
 #include <algorithm>
+#include <cassert>
 
 namespace tqkv::cpu {
 
@@ -10,64 +11,74 @@ int rows_per_task(const Matrix& w) {
   return std::clamp(rows, 16, 512);
 }
 
-void Linear::quantize(const Activations& x, int first, int count) const {
-  if (!x.rows16) return;
-  const auto& kernels = engine_.kernels().matrix;
-  const auto row = [&](int at) { return x.x + static_cast<std::ptrdiff_t>(at) * x.cols; };
-  const int end = first + count, single_end = std::min(end, batch_.singles());
-  for (; first < single_end; ++first) {
-    Row16& to = x.row16[first];
-    to.cols = x.cols;
-    kernels.quantize16(row(first), &to);
-  }
-  if (first < end) kernels.quantize_rows(row(first), end - first, x.cols, x.rows16, first);
+bool in_integers(const Pass& pass, int channels) {
+  return pass.engine.precision() == Precision::fast && channels % Matrix::group == 0;
 }
 
-Activations Linear::activations(const float* x, int cols) const {
-  Activations out{x, cols, nullptr, nullptr};
-  if (!integer(cols)) return out;
-  const int rows = batch_.rows();
-  out.row16 = work_.row16.data();
-  out.rows16 = &work_.rows16;
-  out.rows16->rows = rows;
-  out.rows16->cols = cols;
-  constexpr int block = 16;
-  engine_.pool().run(ceil_div(rows, block),
-                     [&](int task, int) { quantize(out, task * block, std::min(block, rows - task * block)); });
+void quantize(const Pass& pass, const Activations& x, int first, int count) {
+  if (!x.rows16) return;
+  const int end = first + count, single_end = std::min(end, pass.batch.singles());
+  for (; first < single_end; ++first) {
+    Row16& to = x.row16[first];
+    to.cols = x.x.columns;
+    pass.matrix().quantize16(x.x.row(first), &to);
+  }
+  if (first < end) pass.matrix().quantize_rows(x.x.row(first), end - first, x.x.columns, x.rows16, first);
+}
+
+Activations with_room(const Pass& pass, Rows<const float> x, Rows16& rows16, std::vector<Row16>& row16) {
+  if (!in_integers(pass, x.columns)) return {x};
+  rows16.rows = pass.rows();
+  rows16.cols = x.columns;
+  return {x, row16.data(), &rows16};
+}
+
+Activations activations(const Pass& pass, Rows<const float> x) {
+  const Activations out = with_room(pass, x, pass.work.rows16, pass.work.row16);
+  if (out.rows16) for_row_blocks(pass, [&](int first, int count) { quantize(pass, out, first, count); });
   return out;
 }
 
+namespace {
+
 // Rows first..last-1 of one product, for every row of the batch, on the calling thread.
-void Linear::multiply_rows(const Product& product, const Activations& x, int first, int last, int worker) const {
-  const auto& kernels = engine_.kernels().matrix;
-  const bool integer = x.rows16 && product.w->quantized() && !product.exact;
-  for (const Run& run : batch_.runs()) {
-    float* y = product.y + run.first * product.stride + first;
+void multiply_rows(const Pass& pass, const Product& product, const Activations& x, int first, int last, int worker) {
+  const MatrixKernels& kernels = pass.matrix();
+  const Matrix& w = product.w;
+  const bool integer = x.rows16 && w.quantized() && !product.exact;
+  for (const Run& run : pass.batch.runs()) {
+    float* y = product.y.row(run.first) + first;
+    const auto stride = product.y.stride;
     if (integer && run.single)
-      kernels.multiply16(*product.w, first, last, x.row16 + run.first, nullptr, run.count, y, product.stride);
+      kernels.multiply16(w, first, last, x.row16 + run.first, nullptr, run.count, y, stride);
     else if (integer)
-      kernels.multiply_rows(*product.w, first, last, x.rows16->from(run.first), run.planes(product.tolerance), nullptr,
-                            run.count, y, product.stride);
+      kernels.multiply_rows(w, first, last, x.rows16->from(run.first), run.planes(product.tolerance), nullptr,
+                            run.count, y, stride);
     else
-      kernels.multiply_f32(*product.w, first, last, x.x + static_cast<std::ptrdiff_t>(run.first) * x.cols, x.cols,
-                           nullptr, run.count, run.additions, y, product.stride,
-                           work_.workers[static_cast<std::size_t>(worker)].matrix);
+      kernels.multiply_f32(w, first, last, x.x.row(run.first), x.x.stride, nullptr, run.count, run.additions, y, stride,
+                           pass.work.worker(worker).matrix);
   }
 }
 
-void Linear::multiply(std::span<const Product> products, const Activations& x) const {
+}  // namespace
+
+void multiply(const Pass& pass, std::initializer_list<Product> products, const Activations& x) {
   // Many tokens: rows whose activations fit the caches.
-  const auto block_of = [&](const Matrix& w) { return batch_.rows() > batch_.singles() ? 32 : rows_per_task(w); };
+  const bool many = pass.rows() > pass.batch.singles();
+  const auto block_of = [&](const Matrix& w) { return many ? 32 : rows_per_task(w); };
   int tasks = 0;
-  for (const auto& product : products) tasks += ceil_div(product.w->out, block_of(*product.w));
-  engine_.pool().run(tasks, [&](int task, int worker) {
-    for (const auto& product : products) {
-      const int block = block_of(*product.w), own = ceil_div(product.w->out, block);
+  for (const Product& product : products) {
+    assert(product.w.in == x.x.columns && product.w.out == product.y.columns);
+    tasks += ceil_div(product.w.out, block_of(product.w));
+  }
+  pass.pool().run(tasks, [&](int task, int worker) {
+    for (const Product& product : products) {
+      const int out = product.w.out, block = block_of(product.w), own = ceil_div(out, block);
       if (task >= own) {
         task -= own;
         continue;
       }
-      multiply_rows(product, x, task * block, std::min((task + 1) * block, product.w->out), worker);
+      multiply_rows(pass, product, x, task * block, std::min((task + 1) * block, out), worker);
       return;
     }
   });

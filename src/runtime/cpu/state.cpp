@@ -8,25 +8,27 @@
 
 namespace tqkv::cpu {
 
-void StateArray::load(std::size_t first, std::size_t count, float* out) const {
+void StateArray::load(int row, int first, int count, float* out) const {
+  const auto begin = at(row, first), size = static_cast<std::size_t>(count);
   if (!bf16_) {
-    std::memcpy(out, bytes_.data() + first * 4, count * 4);
+    std::memcpy(out, bytes_.data() + begin * 4, size * 4);
     return;
   }
-  for (std::size_t i = 0; i < count; ++i)
-    out[i] = bf16_to_f32(tqkv::load<std::uint16_t>(bytes_.data() + (first + i) * 2));
+  for (std::size_t i = 0; i < size; ++i)
+    out[i] = bf16_to_f32(tqkv::load<std::uint16_t>(bytes_.data() + (begin + i) * 2));
 }
 
-void StateArray::store(std::size_t first, std::size_t count, const float* values) {
+void StateArray::store(int row, int first, int count, const float* values) {
+  const auto begin = at(row, first), size = static_cast<std::size_t>(count);
   if (!bf16_) {
-    std::memcpy(bytes_.data() + first * 4, values, count * 4);
+    std::memcpy(bytes_.data() + begin * 4, values, size * 4);
     return;
   }
-  for (std::size_t i = 0; i < count; ++i) tqkv::store(bytes_.data() + (first + i) * 2, f32_to_bf16(values[i]));
+  for (std::size_t i = 0; i < size; ++i) tqkv::store(bytes_.data() + (begin + i) * 2, f32_to_bf16(values[i]));
 }
 
-float* StateArray::f32(std::size_t first) {
-  return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + first;
+float* StateArray::f32(int row) {
+  return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + at(row, 0);
 }
 
 namespace {
@@ -55,10 +57,6 @@ CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precisio
       precision(a_precision),
       state_type(type),
       activations(precision == Precision::fast ? activation_bits(format) : ActivationBits{32, 32}) {
-  const auto state_size =
-      static_cast<std::size_t>(config.value_dim()) * static_cast<std::size_t>(config.linear_key_head_dim);
-  const auto conv_size =
-      static_cast<std::size_t>(config.linear_conv_kernel_dim - 1) * static_cast<std::size_t>(config.conv_dim());
   for (int layer = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
       const auto sides = stored.sides(layer, static_cast<int>(caches.size()), config.attention_layers());
@@ -67,7 +65,9 @@ CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precisio
                           CacheSide(codec_of(sides.v), heads, stored, layer, false));
     } else {
       states.push_back(
-          {StateArray(state_size, type == StateType::bf16), StateArray(conv_size, precision == Precision::fast)});
+          {StateArray(config.linear_num_value_heads, config.linear_value_head_dim * config.linear_key_head_dim,
+                      type == StateType::bf16),
+           StateArray(config.linear_conv_kernel_dim - 1, config.conv_dim(), precision == Precision::fast)});
     }
   }
 }

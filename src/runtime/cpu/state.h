@@ -12,27 +12,36 @@
 
 namespace tqkv::cpu {
 
-/// Floats kept between forward passes, as f32 or bf16.
+/// Floats [rows, columns] kept between forward passes, as f32 or bf16.
 class StateArray {
  public:
-  StateArray(std::size_t size, bool bf16) : bf16_(bf16), bytes_(size * (bf16 ? 2 : 4)) {}
-  void load(std::size_t first, std::size_t count, float* out) const;
-  void store(std::size_t first, std::size_t count, const float* values);
-  /// The floats themselves when they are f32, else null.
-  float* f32(std::size_t first);
+  StateArray(int rows, int columns, bool bf16)
+      : columns_(static_cast<std::size_t>(columns)),
+        bf16_(bf16),
+        bytes_(static_cast<std::size_t>(rows) * columns_ * (bf16 ? 2 : 4)) {}
+  /// Columns first..first+count-1 of a row.
+  void load(int row, int first, int count, float* out) const;
+  void store(int row, int first, int count, const float* values);
+  /// The floats of a row themselves when they are f32, else null.
+  float* f32(int row);
   std::uint64_t bytes() const { return bytes_.size(); }
   /// As they are kept.
   std::span<std::byte> raw() { return bytes_; }
   std::span<const std::byte> raw() const { return bytes_; }
 
  private:
+  std::size_t at(int row, int column) const {
+    return static_cast<std::size_t>(row) * columns_ + static_cast<std::size_t>(column);
+  }
+
+  std::size_t columns_;
   bool bf16_;
   std::vector<std::byte> bytes_;
 };
 
 /// What a linear layer remembers.
 struct LayerState {
-  StateArray recurrent;    // [value heads, value_head_dim, key_head_dim]
+  StateArray recurrent;    // [value heads, value_head_dim * key_head_dim]
   StateArray convolution;  // [kernel - 1, conv_dim], oldest first
 };
 

@@ -4,7 +4,6 @@
 #include <new>
 
 #include "runtime/cpu/lift.h"
-#include "runtime/cpu/linear.h"
 
 namespace tqkv::cpu {
 
@@ -18,6 +17,12 @@ class Workspace::Arena {
     offset_ += (count * sizeof(T) + 63) / 64 * 64;
     largest_ = std::max(largest_, offset_);
     return base_ ? reinterpret_cast<T*>(base_ + at) : nullptr;
+  }
+  template <class T>
+  Rows<T> rows(int count, int columns) {
+    Rows<T> out(nullptr, count, columns);
+    out.data = take<T>(out.size());
+    return out;
   }
   std::size_t mark() const { return offset_; }
   void rewind(std::size_t mark) { offset_ = mark; }
@@ -43,6 +48,12 @@ std::size_t size(int n) {
   return static_cast<std::size_t>(n);
 }
 
+// Of one block.
+int most_queries(const ModelConfig& c) {
+  const int group = c.num_attention_heads / c.num_key_value_heads;
+  return block_tokens(group) * group;
+}
+
 /// Most partial results of attention at a time: a task for each block of queries and head, in as many spans of keys as
 /// the context has.
 int partials_of(const ModelConfig& c, const WorkSize& work) {
@@ -52,19 +63,19 @@ int partials_of(const ModelConfig& c, const WorkSize& work) {
 }
 
 template <class Arena>
-Rows16 take_rows16(Arena& arena, std::size_t rows, int cols) {
-  const std::size_t groups = rows * size(cols / Matrix::group + 1);
+Rows16 take_rows16(Arena& arena, int rows, int cols) {
+  const std::size_t groups = size(rows) * size(cols / Matrix::group + 1);
   Rows16 out;
-  out.high = arena.template take<std::int8_t>(rows * size(cols));
-  out.low = arena.template take<std::int8_t>(rows * size(cols));
+  out.high = arena.template take<std::int8_t>(size(rows) * size(cols));
+  out.low = arena.template take<std::int8_t>(size(rows) * size(cols));
   for (float** scales : {&out.scale, &out.sum, &out.high_scale, &out.high_sum})
     *scales = arena.template take<float>(groups);
   return out;
 }
 
 template <class Arena>
-std::vector<Row16> take_row16s(Arena& arena, std::size_t rows, int cols) {
-  std::vector<Row16> all(rows);
+std::vector<Row16> take_row16s(Arena& arena, int rows, int cols) {
+  std::vector<Row16> all(size(rows));
   for (Row16& out : all) {
     out.cols = cols;
     out.q = arena.template take<std::int16_t>(size(cols));
@@ -76,100 +87,111 @@ std::vector<Row16> take_row16s(Arena& arena, std::size_t rows, int cols) {
   return all;
 }
 
+template <class Arena>
+WorkerBuffers take_worker(Arena& arena, const ModelConfig& c, const WorkSize& work, const Kernels& kernels,
+                          int widest_in) {
+  const int space = work.space, queries = most_queries(c);
+  WorkerBuffers worker;
+  worker.matrix = arena.template take<float>(kernels.matrix.f32_scratch(widest_in));
+  worker.keys = arena.template rows<float>(tile_keys, space);
+  worker.values = arena.template rows<float>(tile_keys, space);
+  worker.scores = arena.template rows<float>(queries, tile_keys);
+  worker.query = arena.template rows<float>(queries, c.head_dim);
+  worker.lifted = arena.template rows<float>(queries, space);
+  worker.lift = arena.template take<float>(lift_scratch(queries, c.head_dim));
+  worker.maximum = arena.template take<float>(size(queries));
+  worker.sums = arena.template rows<float>(queries, space);
+  worker.lowered = arena.template rows<float>(queries, c.head_dim);
+  worker.visible = arena.template take<int>(size(queries));
+  if (work.precision == Precision::fast) {
+    const std::size_t groups = size(c.head_dim / Matrix::group + 1);  // most of one query
+    worker.query8.q = arena.template take<std::byte>(2 * size(queries) * size(c.head_dim));
+    worker.query8.scale = arena.template take<float>(size(queries) * groups);
+    worker.query8.sum = arena.template take<std::int32_t>(size(queries) * groups);
+    worker.packed = arena.template take<std::byte>(kernels.attention.packed_scratch(queries, c.head_dim));
+  }
+  // And one head's state in f32 behind it, for states that are kept in bf16.
+  worker.delta =
+      arena.template take<float>(kernels.delta.chunk_scratch(c.linear_key_head_dim, c.linear_value_head_dim) +
+                                 size(c.linear_key_head_dim) * size(c.linear_value_head_dim));
+  return worker;
+}
+
 }  // namespace
 
 void Workspace::lay_out(Arena& arena, const ModelConfig& c, const WorkSize& work, const Kernels& kernels) {
   const bool fast = work.precision == Precision::fast;
-  const std::size_t t = size(work.chunk);
-  const int space = work.space;
+  const int tokens = work.chunk;
   const int inner =
       std::max(c.moe() ? c.moe_intermediate_size : c.intermediate_size, c.shared_expert_intermediate_size);
-  const int widest_in = std::max({c.hidden_size, c.query_dim(), c.value_dim(), inner});
   const int widest_row = std::max({c.hidden_size, c.query_dim(), c.value_dim()});
-  const std::size_t singles = size(work.singles);
-  const int queries =
-      block_tokens(c.num_attention_heads / c.num_key_value_heads) * (c.num_attention_heads / c.num_key_value_heads);
-  const std::size_t head = size(c.head_dim);
-  const int partials = partials_of(c, work);
 
-  hidden = arena.take<float>(t * size(c.hidden_size));
-  normed = arena.take<float>(t * size(c.hidden_size));
-  mixed = arena.take<float>(t * size(c.hidden_size));
-  cosine = arena.take<float>(t * size(c.rotary_dim / 2));
-  sine = arena.take<float>(t * size(c.rotary_dim / 2));
-  logit_x = arena.take<float>(logit_rows * size(c.hidden_size));
+  hidden = arena.rows<float>(tokens, c.hidden_size);
+  normed = arena.rows<float>(tokens, c.hidden_size);
+  mixed = arena.rows<float>(tokens, c.hidden_size);
+  cosine = arena.rows<float>(tokens, c.rotary_dim / 2);
+  sine = arena.rows<float>(tokens, c.rotary_dim / 2);
+  logit_x = arena.rows<float>(logit_rows, c.hidden_size);
   if (fast) {
-    rows16 = take_rows16(arena, t, widest_row);
-    row16 = take_row16s(arena, singles, widest_row);
+    rows16 = take_rows16(arena, tokens, widest_row);
+    row16 = take_row16s(arena, work.singles, widest_row);
     logit_row16 = take_row16s(arena, logit_rows, c.hidden_size);
   }
 
   const std::size_t layer = arena.mark();
-  query_gate = arena.take<float>(t * 2 * size(c.query_dim()));
-  query = arena.take<float>(t * size(c.query_dim()));
-  key = arena.take<float>(t * size(c.kv_dim()));
-  value = arena.take<float>(t * size(c.kv_dim()));
-  partial_maximum = arena.take<float>(size(partials * queries));
-  partial_sum = arena.take<float>(size(partials * queries));
-  partial_output = arena.take<float>(size(partials * queries) * head);
-
+  lay_out_attention(arena, c, work);
   arena.rewind(layer);
-  conv_in = arena.take<float>((t + size(c.linear_conv_kernel_dim) - 1) * size(c.conv_dim()));
-  conv_out = arena.take<float>(t * size(c.conv_dim()));
-  z = arena.take<float>(t * size(c.value_dim()));
-  a = arena.take<float>(t * size(c.linear_num_value_heads));
-  b = arena.take<float>(t * size(c.linear_num_value_heads));
-  delta_out = arena.take<float>(t * size(c.value_dim()));
-
+  lay_out_delta(arena, c, work);
   arena.rewind(layer);
-  const std::size_t pairs = t * size(c.moe() ? c.num_experts_per_tok : 1);
-  const int expert_inner = c.moe() ? c.moe_intermediate_size : c.intermediate_size;
-  gate = arena.take<float>(pairs * size(expert_inner));
-  up = arena.take<float>(pairs * size(expert_inner));
-  if (fast) many16 = take_rows16(arena, pairs, expert_inner);
-  if (c.moe()) {
-    router = arena.take<float>(t * size(c.num_experts));
-    pair_expert = arena.take<int>(pairs);
-    pair_weight = arena.take<float>(pairs);
-    pair_place = arena.take<int>(pairs);
-    place_pair = arena.take<int>(pairs);
-    place_row = arena.take<int>(pairs);
-    place = arena.take<int>(pairs);
-    expert_begin = arena.take<int>(size(c.num_experts + 1));
-    pair_out = arena.take<float>(pairs * size(c.hidden_size));
-    shared_factor = arena.take<float>(t);
-    shared_gate = arena.take<float>(t * size(c.shared_expert_intermediate_size));
-    shared_up = arena.take<float>(t * size(c.shared_expert_intermediate_size));
-    if (fast) shared16 = take_rows16(arena, t, c.shared_expert_intermediate_size);
-    if (fast) shared_row16 = take_row16s(arena, singles, c.shared_expert_intermediate_size);
-  }
-  if (fast) inner16 = take_row16s(arena, singles * size(c.moe() ? c.num_experts_per_tok : 1), expert_inner);
-
+  lay_out_mlp(arena, c, work);
   arena.rewind(arena.largest());
-  workers.resize(size(work.threads));
-  for (auto& worker : workers) {
-    worker.matrix = arena.take<float>(kernels.matrix.f32_scratch(widest_in));
-    worker.keys = arena.take<float>(tile_keys * size(space));
-    worker.values = arena.take<float>(tile_keys * size(space));
-    worker.scores = arena.take<float>(size(queries) * tile_keys);
-    worker.query = arena.take<float>(size(queries) * head);
-    worker.lifted = arena.take<float>(size(queries) * size(space));
-    worker.lift = arena.take<float>(lift_scratch(queries, c.head_dim));
-    worker.maximum = arena.take<float>(size(queries));
-    worker.sums = arena.take<float>(size(queries) * size(space));
-    worker.lowered = arena.take<float>(size(queries) * head);
-    worker.visible = arena.take<int>(size(queries));
-    if (fast) {
-      const std::size_t groups = head / Matrix::group + 1;  // most of one query
-      worker.query8.q = arena.take<std::byte>(2 * size(queries) * head);
-      worker.query8.scale = arena.take<float>(size(queries) * groups);
-      worker.query8.sum = arena.take<std::int32_t>(size(queries) * groups);
-      worker.packed = arena.take<std::byte>(kernels.attention.packed_scratch(queries, c.head_dim));
-    }
-    // And one head's state in f32 behind it, for states that are kept in bf16.
-    worker.delta = arena.take<float>(kernels.delta.chunk_scratch(c.linear_key_head_dim, c.linear_value_head_dim) +
-                                     size(c.linear_key_head_dim) * size(c.linear_value_head_dim));
-  }
+  workers.clear();
+  for (int i = 0; i < work.threads; ++i)
+    workers.push_back(take_worker(arena, c, work, kernels, std::max(widest_row, inner)));
+}
+
+void Workspace::lay_out_attention(Arena& arena, const ModelConfig& c, const WorkSize& work) {
+  const int tokens = work.chunk, queries = most_queries(c), parts = partials_of(c, work);
+  query_gate = arena.rows<float>(tokens, 2 * c.query_dim());
+  query = arena.rows<float>(tokens, c.query_dim());
+  key = arena.rows<float>(tokens, c.kv_dim());
+  value = arena.rows<float>(tokens, c.kv_dim());
+  partial_maximum = arena.rows<float>(parts, queries);
+  partial_sum = arena.rows<float>(parts, queries);
+  partial_output = arena.rows<float>(parts * queries, c.head_dim);
+}
+
+void Workspace::lay_out_delta(Arena& arena, const ModelConfig& c, const WorkSize& work) {
+  const int tokens = work.chunk;
+  conv_in = arena.rows<float>(tokens + c.linear_conv_kernel_dim - 1, c.conv_dim());
+  conv_out = arena.rows<float>(tokens, c.conv_dim());
+  z = arena.rows<float>(tokens, c.value_dim());
+  a = arena.rows<float>(tokens, c.linear_num_value_heads);
+  b = arena.rows<float>(tokens, c.linear_num_value_heads);
+  delta_out = arena.rows<float>(tokens, c.value_dim());
+}
+
+void Workspace::lay_out_mlp(Arena& arena, const ModelConfig& c, const WorkSize& work) {
+  const bool fast = work.precision == Precision::fast;
+  const int tokens = work.chunk, per_token = c.moe() ? c.num_experts_per_tok : 1, pairs = tokens * per_token;
+  const int inner = c.moe() ? c.moe_intermediate_size : c.intermediate_size;
+  gate = arena.rows<float>(pairs, inner);
+  up = arena.rows<float>(pairs, inner);
+  if (fast) inner_rows16 = take_rows16(arena, pairs, inner);
+  if (fast) inner_row16 = take_row16s(arena, work.singles * per_token, inner);
+  if (!c.moe()) return;
+  router = arena.rows<float>(tokens, c.num_experts);
+  chosen = arena.rows<int>(tokens, per_token);
+  chosen_weight = arena.rows<float>(tokens, per_token);
+  expert_out = arena.rows<float>(pairs, c.hidden_size);
+  order.end = arena.take<int>(size(c.num_experts + 1));
+  for (int** list : {&order.place_of, &order.pair_at, &order.row_at, &order.counted})
+    *list = arena.take<int>(size(pairs));
+  shared_factor = arena.rows<float>(tokens, 1);
+  shared_gate = arena.rows<float>(tokens, c.shared_expert_intermediate_size);
+  shared_up = arena.rows<float>(tokens, c.shared_expert_intermediate_size);
+  if (fast) shared_rows16 = take_rows16(arena, tokens, c.shared_expert_intermediate_size);
+  if (fast) shared_row16 = take_row16s(arena, work.singles, c.shared_expert_intermediate_size);
 }
 
 std::uint64_t Workspace::bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels) {

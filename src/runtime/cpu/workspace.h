@@ -1,5 +1,6 @@
-// Workspace: the memory that one forward pass works in, one allocation. The three kinds of block of a layer take turns
-// in the same bytes. An engine keeps the workspaces of its passes, one for each that is under way.
+// Workspace: the memory that one forward pass works in, one allocation: RunState (model/model.h), and what the CPU
+// needs besides. The three kinds of block of a layer take turns in the same bytes. An engine keeps the workspaces of
+// its passes, one for each that is under way.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/model.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/scratch.h"
 #include "tqkv/engine.h"
@@ -21,84 +23,69 @@ inline constexpr int attention_partials = 64;  // most (task, span of keys) pair
 inline constexpr int span_keys = 1024;         // fewest keys of a span
 inline constexpr int row_block = 16;           // rows of one task of an element-wise operation
 
+inline int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
 /// Tokens of one block of queries for a group of `group` heads.
 int block_tokens(int group);
 
-struct WorkerBuffers {          // one set a thread
+struct WorkerBuffers {          // one set a thread; space = WorkSize::space
   float* matrix = nullptr;      // f32_scratch of the widest matrix
-  float* keys = nullptr;        // [tile_keys, space]
-  float* values = nullptr;      // [tile_keys, space]
-  float* scores = nullptr;      // [queries, tile_keys]
-  float* query = nullptr;       // [queries, head_dim]
-  float* lifted = nullptr;      // [queries, space], where keys keep signs of S
+  Rows<float> keys, values;     // [tile_keys, space]
+  Rows<float> scores;           // [queries, tile_keys]
+  Rows<float> query;            // [queries, head_dim]
+  Rows<float> lifted;           // [queries, space], where keys keep signs of S
   float* lift = nullptr;        // lift_scratch
   float* maximum = nullptr;     // [queries] before a range of keys
-  float* sums = nullptr;        // [queries, space] of values of one range
-  float* lowered = nullptr;     // [queries, head_dim]
+  Rows<float> sums;             // [queries, space] of values of one range
+  Rows<float> lowered;          // [queries, head_dim]
   int* visible = nullptr;       // [queries]
   Queries8 query8;              // of `query`, where keys stay packed
   std::byte* packed = nullptr;  // packed_scratch
   float* delta = nullptr;       // chunk_scratch, then [value_head_dim, key_head_dim]
 };
 
-struct Workspace {
+/// The P pairs of a row and an expert that serves it, sorted by expert: what one expert serves lies together, in the
+/// order of rows. Pair p is of row p / num_experts_per_tok.
+struct ExpertOrder {
+  int* end = nullptr;       // [experts + 1]: the places of expert e end before end[e], where those of e + 1 begin
+  int* place_of = nullptr;  // [P]: the place of a pair
+  int* pair_at = nullptr;   // [P]: the pair at a place
+  int* row_at = nullptr;    // [P]: its row of the batch
+  int* counted = nullptr;   // [P]: 0, 1, 2, …
+
+  int begin(int expert) const { return expert > 0 ? end[expert - 1] : 0; }
+};
+
+struct Workspace : RunState {
   WorkSize room;
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   Workspace(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
   /// Bytes that the constructor allocates.
   static std::uint64_t bytes(const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
+  WorkerBuffers& worker(int index) { return workers[static_cast<std::size_t>(index)]; }
 
-  // T = rows of the batch, S = single ones of them, H = hidden_size. Buffers that live through a layer:
-  float* hidden = nullptr;  // [T, H] residual stream
-  float* normed = nullptr;  // [T, H]
-  float* mixed = nullptr;   // [T, H] output of a mixer or an MLP
-  float* cosine = nullptr;  // [T, rotary/2]
-  float* sine = nullptr;
-  Rows16 rows16;                   // [T, widest input]
-  std::vector<Row16> row16;        // [S] of the widest input
-  float* logit_x = nullptr;        // [logit_rows, H]
-  std::vector<Row16> logit_row16;  // [logit_rows] of H
-
-  // Full attention:
-  float* query_gate = nullptr;  // [T, heads, 2 * head_dim]
-  float* query = nullptr;       // [T, heads, head_dim]; the attention's output afterwards
-  float* key = nullptr;         // [T, kv heads, head_dim]
-  float* value = nullptr;
-  float* partial_maximum = nullptr;  // [attention_partials or what the context needs of them, queries]
-  float* partial_sum = nullptr;
-  float* partial_output = nullptr;  // [the same, queries, head_dim]
-
-  // Gated delta net; conv = conv_dim:
-  float* conv_in = nullptr;    // [kernel - 1 + T, conv]
-  float* conv_out = nullptr;   // [T, conv]
-  float* z = nullptr;          // [T, value_dim]
-  float* a = nullptr;          // [T, value heads]; log g afterwards
-  float* b = nullptr;          // [T, value heads]; beta afterwards
-  float* delta_out = nullptr;  // [T, value_dim]
-
-  // MLP and experts; P = T * experts per token pairs, I = the widest intermediate:
-  float* router = nullptr;         // [T, experts]
-  int* pair_expert = nullptr;      // [T, per token]
-  float* pair_weight = nullptr;    // [T, per token]
-  int* pair_place = nullptr;       // [T, per token]: row of the pair in the order of experts
-  int* place_pair = nullptr;       // [P]: pair of that row
-  int* place_row = nullptr;        // [P]: row of the batch that the pair is of
-  int* place = nullptr;            // [P] or [T]: 0, 1, 2, …
-  int* expert_begin = nullptr;     // [experts + 1]: rows of each expert
-  float* gate = nullptr;           // [P, I]
-  float* up = nullptr;             // [P, I]
-  Rows16 many16;                   // [P, I]
-  std::vector<Row16> inner16;      // [S, per token] of I
-  float* pair_out = nullptr;       // [P, H]
-  float* shared_factor = nullptr;  // [T]
-  float* shared_gate = nullptr;    // [T, I of the shared expert]
-  float* shared_up = nullptr;
-  Rows16 shared16;                  // [T, I of the shared expert]
+  // Inputs of products in integers; T, P, H and I as in RunState, S = rows that are their session's only one:
+  Rows16 rows16;                    // [T, widest input]
+  std::vector<Row16> row16;         // [S] of the widest input
+  Rows16 inner_rows16;              // [P, I]
+  std::vector<Row16> inner_row16;   // [S * num_experts_per_tok] of I
+  Rows16 shared_rows16;             // [T, I of the shared expert]
   std::vector<Row16> shared_row16;  // [S] of the same
 
-  std::vector<WorkerBuffers> workers;
+  // Parts of attention, over one span of keys each: attention_partials of them, or what the context needs.
+  Rows<float> partial_maximum, partial_sum;  // [parts, queries]
+  Rows<float> partial_output;                // [parts * queries, head_dim]
+
+  ExpertOrder order;
+
+  // Logits:
+  Rows<float> logit_x;             // [logit_rows, H]
+  std::vector<Row16> logit_row16;  // [logit_rows] of H
   std::vector<float> many_logits;  // [logit_rows, vocab], where every row is asked for: not in bytes()
+
+  std::vector<WorkerBuffers> workers;
 
  private:
   friend class Workspaces;
@@ -107,6 +94,9 @@ struct Workspace {
   };
   class Arena;
   void lay_out(Arena& arena, const ModelConfig& config, const WorkSize& size, const Kernels& kernels);
+  void lay_out_attention(Arena& arena, const ModelConfig& config, const WorkSize& size);
+  void lay_out_delta(Arena& arena, const ModelConfig& config, const WorkSize& size);
+  void lay_out_mlp(Arena& arena, const ModelConfig& config, const WorkSize& size);
   Workspace() = default;
   std::unique_ptr<std::byte[], Free> memory_;
   WorkSize touched_{Precision::fast, 0, 0, 0, 0, 0};  // memory is taken when it is first touched
