@@ -28,7 +28,7 @@ std::vector<codec::SideCodec> attended_codecs() {
   return all;
 }
 
-// The centroids of packed keys in 8 bits: factors of kernels/packed.inc.
+// The centroids of packed keys in 8 bits: factors of kernels/packed_tile-inl.h.
 constexpr double key_factor[] = {46.01464, 40.66096, 38.00934, 36.08938};
 constexpr double key_fit[] = {0.9927574, 0.9935417, 0.9946514, 0.9980941};
 

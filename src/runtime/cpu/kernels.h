@@ -1,7 +1,7 @@
 // The kernels of the CPU runtime: one table of functions for each instruction set, all with the same meaning. The
-// generic algorithms stand once in kernels/*.inc (Highway) and are compiled for each instruction set by
-// kernels_<isa>.cpp; integer dot products, which Highway lacks, stand in kernels/dot_<isa>.h
-// and kernels/packed_<isa>.h.
+// generic algorithms stand once in kernels/*-inl.h (Highway); kernels_<family>.cpp are compiled with them for each
+// instruction set (kernels.cmake). Integer dot products, which Highway lacks, stand in kernels/dot_<isa>-inl.h and
+// kernels/packed_<isa>-inl.h.
 //
 // Every function works on plain memory, allocates nothing, throws nothing, and gives results that depend on its
 // arguments alone. Weights and cache bytes may lie at any address; float arrays are aligned to 64 bytes where they
@@ -133,7 +133,7 @@ struct AttentionKernels {
   void (*add_values)(AttentionState& state, const float* values, int n, const int* visible, const float* weights);
 
   // The first and the third step straight from n <= 64 vectors as the cache holds them, one behind the other: in
-  // integers where they are packed, in products of bf16 where they are plain (kernels/packed.inc has the arithmetic).
+  // integers where they are packed, in products of bf16 where they are plain (kernels/packed-inl.h has the arithmetic).
   /// Whether there are such kernels for vectors in this format; the others must not be called where not. A block of
   /// queries keeps to one way for each side.
   bool (*packed_keys)(const codec::SideCodec& codec);
@@ -171,10 +171,10 @@ struct DeltaKernels {
 
 struct Kernels {
   const char* isa;  // "avx512", "avx2", "neon", "portable"
-  MatrixKernels matrix;
-  VectorKernels vector;
-  AttentionKernels attention;
-  DeltaKernels delta;
+  const MatrixKernels& matrix;
+  const VectorKernels& vector;
+  const AttentionKernels& attention;
+  const DeltaKernels& delta;
 };
 
 /// The instruction sets that this program was compiled for and this processor has, best first; "portable" is always

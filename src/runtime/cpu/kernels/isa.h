@@ -1,31 +1,29 @@
-// Everything that is compiled once for each instruction set. TQKV_ISA names the tier; Highway picks its vectors from
-// the compiler's flags.
+// The instruction set that a compile unit is for. The headers named *-inl.h have the kernels: each is compiled once for
+// every instruction set, in that one's namespace, tqkv::cpu::TQKV_ISA. kernels.cmake names it and gives the compiler's
+// flags, from which Highway picks its vectors; an editor that opens a header by itself sees the portable tier.
+//
+// Nothing but that namespace and C functions may be used in them: an inline function of the standard library would be
+// shared with code for lesser processors.
+#pragma once
 #include <hwy/highway.h>
 
-#include <cmath>
-#include <cstring>
+#ifndef TQKV_ISA
+#define TQKV_ISA portable
+#endif
 
-#include "runtime/cpu/codec_calls.h"
-#include "runtime/cpu/kernels.h"
+// The integer arithmetic of the tier, for which Highway has no operations.
+#if HWY_TARGET == HWY_EMU128
+#define TQKV_PLAIN
+#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+#define TQKV_AVX512
+#elif defined(__AVX2__)
+#define TQKV_AVX2
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define TQKV_NEON
+#else
+#define TQKV_PLAIN
+#endif
 
-#define TQKV_STRING_(x) #x
-#define TQKV_STRING(x) TQKV_STRING_(x)
-#define TQKV_JOIN_(a, b) a##b
-#define TQKV_JOIN(a, b) TQKV_JOIN_(a, b)
-
-namespace tqkv::cpu {
-namespace TQKV_ISA {
+namespace tqkv::cpu::TQKV_ISA {
 namespace hn = hwy::HWY_NAMESPACE;
-#include "runtime/cpu/kernels/attention.inc"
-#include "runtime/cpu/kernels/delta.inc"
-#include "runtime/cpu/kernels/matrix.inc"
-#include "runtime/cpu/kernels/vector.inc"
-}  // namespace TQKV_ISA
-
-const Kernels& TQKV_JOIN(TQKV_ISA, _kernels)();
-const Kernels& TQKV_JOIN(TQKV_ISA, _kernels)() {
-  static constexpr Kernels table{TQKV_STRING(TQKV_ISA), TQKV_ISA::matrix_kernels, TQKV_ISA::vector_kernels,
-                                 TQKV_ISA::attention_kernels, TQKV_ISA::delta_kernels};
-  return table;
 }
-}  // namespace tqkv::cpu

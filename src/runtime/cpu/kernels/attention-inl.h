@@ -2,12 +2,16 @@
 //   for query i:  s[j] = <q_i, k_j>, j < visible[i];  m = max(maximum[i], s);  f = exp(maximum[i] - m)
 //   sum[i] = f sum[i] + sum_j exp(s[j] - m);  output[i] = f output[i] + sum_j exp(s[j] - m) v_j;  maximum[i] = m
 // Bound by operations: 2 dim multiply-adds a query and key. For 8 queries they take four times as long as decoding.
-#include "runtime/cpu/kernels/formats.inc"
-#include "runtime/cpu/kernels/gemm.inc"
-#include "runtime/cpu/kernels/hadamard.inc"
-#include "runtime/cpu/kernels/packed.inc"
+#pragma once
+#include <cmath>
+#include <cstddef>
 
-namespace vec {
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/gemm-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 constexpr int tile_keys = 64;  // room for scores of one query
 
@@ -72,7 +76,7 @@ inline void weigh(AttentionState& state, int n, const int* visible, float* score
 //   output[i, c] += sum_j weights[i, j] values[j, c]
 inline void add_values(AttentionState& state, const float* values, int n, const int* visible, const float* weights) {
   const int dim = state.dim, queries = state.queries;
-  const Product weighted{weights, tile_keys, 1, values, dim, state.output, dim};
+  const FloatProduct weighted{weights, tile_keys, 1, values, dim, state.output, dim};
   constexpr int column_block = product_vectors * lanes;
   for (int col = 0; col < dim; col += column_block) {
     const int last = col + column_block < dim ? col + column_block : dim;
@@ -92,20 +96,4 @@ inline void attend(AttentionState& state, const float* keys, const float* values
   add_values(state, values, n, visible, scratch);
 }
 
-}  // namespace vec
-
-constexpr AttentionKernels attention_kernels{vec::encode,
-                                             vec::decode,
-                                             vec::rotate,
-                                             vec::unrotate,
-                                             vec::attend,
-                                             vec::scores,
-                                             vec::weigh,
-                                             vec::add_values,
-                                             vec::packed::keys_fit,
-                                             vec::packed::values_fit,
-                                             vec::packed::scratch_bytes,
-                                             vec::packed::quantize_queries,
-                                             vec::packed::scores,
-                                             vec::packed::add_values,
-                                             vec::packed::to_natural_order};
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -1,7 +1,23 @@
-// Integer scores of packed keys with the dot product extension of NEON; packed.inc has the meaning. A lane is a key,
+// Integer scores of packed keys with the dot product extension of NEON; packed-inl.h has the meaning. A lane is a key,
 // four channels a dword: sdot takes 16 products, four times what a multiply-add of floats does. Values stay in f32: a
 // multiply-add of 16 bits takes no more products than that.
-#include "runtime/cpu/kernels/packed_no_values.h"
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/side_codec.h"
+#include "codec/trellis/levels.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/packed_no_values-inl.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+#include "runtime/cpu/kernels/trellis_rows-inl.h"
+
+#ifdef TQKV_NEON
+
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
 constexpr bool integer_keys = true;
 constexpr std::size_t key_bytes = 1;  // of a channel in a tile
@@ -196,3 +212,7 @@ HWY_INLINE void trellis_integer_scores(const codec::SideCodec& codec, const Byte
     unpack_trellis_keys<5>(table, codes, codec.code_bytes, codec.dim, n, tile);
   score_tile<false>(x, tile, keys, n, visible, codec.dim, 0, scores);
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed
+
+#endif

@@ -3,12 +3,24 @@
 // that; encoding reads 4 bytes a channel. With signs of S it takes a Walsh-Hadamard transform for each dim of them, or,
 // where S is Gaussian, dim multiply-adds for every one.
 #pragma once
-#include "runtime/cpu/kernels/codes.inc"
-#include "runtime/cpu/kernels/gemm.inc"
-#include "runtime/cpu/kernels/hadamard.inc"
-#include "runtime/cpu/kernels/trellis.inc"
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
-namespace vec {
+#include "codec/side_codec.h"
+#include "runtime/cpu/codec_calls.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/gemm-inl.h"
+#include "runtime/cpu/kernels/hadamard-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lookup-inl.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+#include "runtime/cpu/kernels/trellis-inl.h"
+#include "tqkv/kv_format.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 HWY_INLINE float f16_at(const Byte* p) {
   return f16_at(reinterpret_cast<const std::byte*>(p));
@@ -405,4 +417,4 @@ inline void decode(const codec::SideCodec& codec, const std::byte* codes, const 
   }
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -3,9 +3,13 @@
 //   x[i] - x[i + half] x[i] /= sqrt(dim)
 // log2(dim) additions a channel; up to 16 vectors (256 channels with the widest) stay in registers from load to store.
 #pragma once
-#include "runtime/cpu/kernels/simd.inc"
+#include <cmath>
+#include <cstddef>
 
-namespace vec {
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 /// +1 where bit `half` of the lane is clear, -1 where it is set.
 template <int half>
@@ -103,4 +107,4 @@ inline void unrotate(float* x, std::ptrdiff_t stride, int n, const float* signs,
   for (int i = 0; i < n; ++i, x += stride) hadamard(x, dim, nullptr, signs);
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -1,7 +1,12 @@
 // What the float kernels share: vectors of the widest kind, tails, sums over lanes, exp.
 #pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
-namespace vec {
+#include "runtime/cpu/kernels/isa.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 using Tag = hn::ScalableTag<float>;
 using IntTag = hn::RebindToSigned<Tag>;
@@ -121,4 +126,4 @@ HWY_INLINE float dot(const float* x, const float* y, int n) {
   return sum_of_lanes(hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3)));
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

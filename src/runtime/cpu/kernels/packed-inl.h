@@ -8,82 +8,29 @@
 // of the largest in the tile, because in 8 bits a page with one spike would lose its tail:
 //   output[i, c] += factor[g, i] (sum_j word[g, i, j] code[j, c]) + sum_j weight[i, j] bias[g, j]
 #pragma once
-#include "runtime/cpu/kernels/codes.inc"
-#include "runtime/cpu/kernels/gemm.inc"
-#include "runtime/cpu/kernels/transpose.inc"
-#include "runtime/cpu/kernels/trellis_rows.inc"
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
-namespace vec {
-namespace packed {
+#include "codec/side_codec.h"
+#include "codec/trellis/levels.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/packed_avx2-inl.h"
+#include "runtime/cpu/kernels/packed_avx512-inl.h"
+#include "runtime/cpu/kernels/packed_bf16-inl.h"
+#include "runtime/cpu/kernels/packed_neon-inl.h"
+#include "runtime/cpu/kernels/packed_none-inl.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+#include "runtime/cpu/kernels/packed_trellis_avx512-inl.h"
+#include "runtime/cpu/kernels/simd-inl.h"
 
-constexpr float least_weight = 1e-30f;  // smaller ones are 0: their reciprocal must be a number
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
-HWY_INLINE int smaller(int a, int b) {
-  return a < b ? a : b;
-}
-/// Keys of a tile of n that the best placed of `rows` queries sees.
-HWY_INLINE int end_of_rows(const int* visible, int rows, int n) {
-  int end = 0;
-  for (int r = 0; r < rows; ++r) end = visible[r] > end ? visible[r] : end;
-  return smaller(end, n);
-}
-
-struct KeyScales {  // [groups, 64]
-  float* scale;
-  float* bias;
-};
-
-struct ValueTile {
-  std::int16_t* tile = nullptr;    // of one chunk of channels, in the order of the instruction set
-  std::int16_t* words = nullptr;   // [queries, 64]
-  float* factor = nullptr;         // [queries]
-  float* bias = nullptr;           // [queries]: sum_j weight bias
-  std::int32_t* offset = nullptr;  // [queries]: what the sums of products begin with
-  int lanes = 0;                   // channels of a vector that there are
-};
-
-/// Centroids in 8 bits, centroid = byte * key_unit: the factors make the error of rounding least, weighted by how often
-/// a centroid comes: 0.03%, 0.11%, 0.32% and 0.58% for 2 to 5 bits.
-constexpr float key_factor[4] = {46.01464f, 40.66096f, 38.00934f, 36.08938f};
-constexpr float key_unit[4] = {0.9927574f / 46.01464f, 0.9935417f / 40.66096f, 0.9946514f / 38.00934f,
-                               0.9980941f / 36.08938f};
-
-HWY_INLINE void key_centroids(int bits, std::int8_t* entries) {
-  const float* centroid = centroid_table(bits);
-  for (int i = 0; i < 32; ++i)
-    entries[i] = static_cast<std::int8_t>(lrintf(centroid[i & ((1 << bits) - 1)] * key_factor[bits - 2]));
-}
-
-// 64 products of words of 13 and 12 bits stay below 2^31.
-constexpr float largest_centroid = 4095, largest_centroid_weight = 8191, largest_code_weight = 32767;
-
-/// Centroids in 12 bits and a sign; returns what one of them stands for.
-HWY_INLINE float value_centroids(int bits, std::int16_t* entries) {
-  const float* centroid = centroid_table(bits);
-  const int count = 1 << bits;
-  const float factor = largest_centroid / centroid[count - 1];
-  for (int i = 0; i < 32; ++i) entries[i] = static_cast<std::int16_t>(lrintf(centroid[i & (count - 1)] * factor));
-  return 1.0f / factor;
-}
-
-#define TQKV_HAS_BF16 0
-#if HWY_TARGET == HWY_EMU128
-#include "runtime/cpu/kernels/packed_none.h"
-#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
-#include "runtime/cpu/kernels/packed_avx512.h"
-#include "runtime/cpu/kernels/packed_bf16.h"
-#include "runtime/cpu/kernels/packed_trellis_avx512.h"
-#undef TQKV_HAS_BF16
-#define TQKV_HAS_BF16 1
-#elif defined(__AVX2__)
-#include "runtime/cpu/kernels/packed_avx2.h"
-#elif defined(__ARM_FEATURE_DOTPROD)
-#include "runtime/cpu/kernels/packed_neon.h"
-#else
-#include "runtime/cpu/kernels/packed_none.h"
-#endif
-
-#if !TQKV_HAS_BF16
+#ifndef TQKV_AVX512
 HWY_INLINE bool bf16_products(const codec::SideCodec&) {
   return false;
 }
@@ -151,7 +98,7 @@ inline void quantize_queries(const codec::SideCodec& codec, const float* query, 
   const int dim = codec.dim, groups = groups_of(codec), group = dim / groups;
   out->queries = queries;
   out->groups = groups;
-#if TQKV_HAS_BF16
+#ifdef TQKV_AVX512
   if (codec.format.kind == Kind::plain) return bf16_queries(query, static_cast<std::ptrdiff_t>(queries) * dim, out->q);
 #endif
   alignas(64) std::int8_t q[codec::max_dim];
@@ -194,7 +141,7 @@ inline std::size_t scratch_bytes(int queries, int dim) {
 
 inline void scores(const codec::SideCodec& codec, const std::byte* codes, const std::byte* scalars, int n,
                    const Queries8& queries, const int* visible, float* out, std::byte* scratch) {
-#if TQKV_HAS_BF16
+#ifdef TQKV_AVX512
   if (codec.format.kind == Kind::plain) return bf16_scores(queries, bytes(codes), codec.dim, n, visible, out);
 #endif
   const KeyScales scales = scales_in(bytes(scratch));
@@ -216,7 +163,7 @@ inline void add_values(const codec::SideCodec& codec, const std::byte* codes, co
   Byte* at = bytes(scratch) + scale_bytes;
   ValueTile x;
   x.words = reinterpret_cast<std::int16_t*>(at);
-#if TQKV_HAS_BF16
+#ifdef TQKV_AVX512
   if (codec.format.kind == Kind::plain) return bf16_values(state, bytes(codes), n, visible, weights, x.words);
 #endif
   x.factor = reinterpret_cast<float*>(at + rows * 128);
@@ -250,7 +197,7 @@ inline void add_values(const codec::SideCodec& codec, const std::byte* codes, co
 }
 
 HWY_INLINE int channel_at(const codec::SideCodec& codec, int place) {
-#if TQKV_HAS_BF16
+#ifdef TQKV_AVX512
   if (codec.format.kind == Kind::plain) return bf16_value_channel(place);
 #endif
   if (codec.format.kind == Kind::trellis) return trellis_value_channel(codec.dim, place);
@@ -266,5 +213,4 @@ inline void to_natural_order(const codec::SideCodec& codec, AttentionState& stat
   }
 }
 
-}  // namespace packed
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed

@@ -1,6 +1,23 @@
 // Plain bf16 keys and values where the processor multiplies pairs of them (AVX512_BF16, found at run time): vdpbf16ps
 // takes 32 products of one row, and nothing is converted or written in between. Queries and weights are rounded to
 // bf16; the sum of weights is that of the rounded ones.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/side_codec.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/gemm-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lanes-inl.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+
+#ifdef TQKV_AVX512
+
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
 #define TQKV_BF16 __attribute__((target("avx512bf16")))
 
@@ -122,3 +139,7 @@ inline void bf16_values(AttentionState& state, const Byte* values, int n, const 
       row += rows;
     }
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed
+
+#endif

@@ -1,5 +1,17 @@
 // Integer dot products in plain C++, one row at a time; the compiler vectorises the inner loops as far as its target
 // goes.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/quantized_rows-inl.h"
+
+#ifdef TQKV_PLAIN
+
+namespace tqkv::cpu::TQKV_ISA {
 
 constexpr int kTileRows = 1;
 constexpr int kTileTokens = 1;
@@ -23,8 +35,8 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int, int group, int groups, Ti
     } else {
       for (int i = 0; i < kGroup; ++i) q[i] = p[i];
     }
-    tile.scale[g] = load_bf16(rows.scales + 2 * (group + g));
-    tile.bias[g] = load_bf16(rows.biases + 2 * (group + g));
+    tile.scale[g] = bf16_at(rows.scales + 2 * (group + g));
+    tile.bias[g] = bf16_at(rows.biases + 2 * (group + g));
   }
 }
 
@@ -64,3 +76,7 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
   }
   y[0] = total;
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA
+
+#endif

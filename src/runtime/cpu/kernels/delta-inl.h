@@ -1,7 +1,12 @@
 // Kernels of the gated delta net. State of a head: [value_dim, key_dim] in f32.
-#include "runtime/cpu/kernels/gemm.inc"
+#pragma once
+#include <cstddef>
 
-namespace vec {
+#include "runtime/cpu/kernels/gemm-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 //   out[t, c] = silu(sum_j w[j, c] u[t + j, c])
 // Bound by the sigmoid (some thirty operations a vector), not by the 8 bytes a channel of u and out.
@@ -168,8 +173,8 @@ inline void delta_chunk(float* state, const float* q, const float* k, std::ptrdi
   transpose(state, key_dim, value_dim, key_dim, s.state, value_stride);
   transpose(k, qk_stride, tokens, key_dim, s.keys, chunk_most);
 
-  const Product key_key{k, qk_stride, 1, s.keys, chunk_most, s.m, chunk_most};
-  const Product query_key{q, qk_stride, 1, s.keys, chunk_most, s.p, chunk_most};
+  const FloatProduct key_key{k, qk_stride, 1, s.keys, chunk_most, s.m, chunk_most};
+  const FloatProduct query_key{q, qk_stride, 1, s.keys, chunk_most, s.p, chunk_most};
   for (int t = 0; t < tokens; t += 4) {
     const int rows = rows_of_block(t, tokens),
               cols = (t + rows + lanes - 1) / lanes * lanes;  // the lower triangle is enough
@@ -197,19 +202,19 @@ inline void delta_chunk(float* state, const float* q, const float* k, std::ptrdi
   }
 
   // Forward substitution: four rows at a time take away what the solved rows above give, then each other's.
-  const Product solve{s.m, chunk_most, 1, s.values, value_stride, s.values, value_stride};
+  const FloatProduct solve{s.m, chunk_most, 1, s.values, value_stride, s.values, value_stride};
   for (int t = 0; t < tokens; t += 4) {
     const int rows = rows_of_block(t, tokens);
     product_rows<Start::keep, true>(solve, t, rows, t, 0, static_cast<int>(value_stride));
     for (int r = t + 1; r < t + rows; ++r) {
-      const Product within{s.m + r * chunk_most + t,    0, 1, s.values + t * value_stride, value_stride,
-                           s.values + r * value_stride, 0};
+      const FloatProduct within{s.m + r * chunk_most + t,    0, 1, s.values + t * value_stride, value_stride,
+                                s.values + r * value_stride, 0};
       product_rows<Start::keep, true>(within, 0, 1, r - t, 0, static_cast<int>(value_stride));
     }
   }
 
   product<Start::zero>({q, qk_stride, 1, s.state, value_stride, out, out_stride}, tokens, key_dim, value_dim);
-  const Product read{s.p, chunk_most, 1, s.values, value_stride, out, out_stride, s.reach};
+  const FloatProduct read{s.p, chunk_most, 1, s.values, value_stride, out, out_stride, s.reach};
   for (int t = 0; t < tokens; t += 4)
     product_rows<Start::scaled>(read, t, rows_of_block(t, tokens), t + rows_of_block(t, tokens), 0, value_dim);
 
@@ -224,13 +229,11 @@ inline void delta_chunk(float* state, const float* q, const float* k, std::ptrdi
   const float end = s.reach[tokens - 1];
   const float ends[4] = {end, end, end, end};
   for (int row = 0; row < value_dim; row += 4) {
-    const Product update{s.values + row, 1,          value_stride,
-                         s.faded,        key_stride, state + static_cast<std::ptrdiff_t>(row) * key_dim,
-                         key_dim,        ends};
+    const FloatProduct update{s.values + row, 1,          value_stride,
+                              s.faded,        key_stride, state + static_cast<std::ptrdiff_t>(row) * key_dim,
+                              key_dim,        ends};
     product_rows<Start::scaled>(update, 0, rows_of_block(row, value_dim), tokens, 0, key_dim);
   }
 }
 
-}  // namespace vec
-
-constexpr DeltaKernels delta_kernels{vec::convolve, vec::delta_step, vec::delta_chunk, vec::delta_chunk_scratch};
+}  // namespace tqkv::cpu::TQKV_ISA::vec

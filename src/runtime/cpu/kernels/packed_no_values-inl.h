@@ -1,4 +1,16 @@
 // Where words gain nothing over floats: packed values are decoded and met in f32.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/side_codec.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+
+#if defined(TQKV_NEON) || defined(TQKV_PLAIN)
+
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
 constexpr bool integer_values = false;
 constexpr std::size_t value_tile_bytes = 0;
@@ -26,3 +38,7 @@ HWY_INLINE int trellis_value_channel(int, int place) {
 HWY_INLINE void quantize_trellis_weights(const float*, const float*, int, ValueTile&, int) {}
 HWY_INLINE void trellis_integer_values(const codec::SideCodec&, const Byte*, int, int, int, const int*, ValueTile&,
                                        float*) {}
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed
+
+#endif

@@ -4,9 +4,14 @@
 // as it lies: bits c - memory to c. The choice's bits lie above it. About 12 operations a vector of bytes with AVX-512
 // and 64 levels, 27 with AVX2, 20 with NEON.
 #pragma once
-#include "runtime/cpu/kernels/lookup.inc"
+#include <cstdint>
 
-namespace vec {
+#include "codec/trellis/levels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
+
 namespace trellis {
 
 /// Bits of the choice in the plane of its low bits, and whether a plane of the top bit follows: with 2 bits it is the
@@ -29,7 +34,7 @@ HWY_INLINE int top_position(int bits, int memory) {
   return bits == 4 ? memory + 3 : memory + 1;
 }
 
-#if HWY_TARGET != HWY_EMU128 && defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
+#ifdef TQKV_AVX512
 
 /// The codes as a table for bytes: 64 a vector.
 struct ByteTable {
@@ -121,7 +126,7 @@ HWY_INLINE void row_levels_of(const Rows& rows, const Byte* codes, int dim, std:
   if constexpr (bits >= 4) row_levels<bits, 4>(rows, codes, dim, out);
 }
 
-#elif HWY_TARGET != HWY_EMU128 && defined(__AVX2__)
+#elif defined(TQKV_AVX2)
 
 struct Rows {
   const codec::TrellisTable* from;
@@ -211,7 +216,7 @@ HWY_INLINE void row_levels_of(const Rows& rows, const Byte* codes, int dim, std:
   if constexpr (bits >= 4) row_levels<bits, 4>(rows, codes, dim, out);
 }
 
-#elif HWY_TARGET != HWY_EMU128 && defined(__ARM_NEON)
+#elif defined(TQKV_NEON)
 
 struct Rows {
   const codec::TrellisTable* from;
@@ -296,7 +301,7 @@ HWY_INLINE void row_levels_of(const Rows&, const Byte*, int, std::int8_t*) {}
 
 /// Channels that a row must be a multiple of for the vectors above.
 constexpr int row_channels = HWY_MAX_BYTES == 64 ? 64 : HWY_MAX_BYTES == 32 ? 32 : 16;
-#if HWY_TARGET == HWY_EMU128 || (defined(__x86_64__) && !defined(__AVX2__))
+#ifdef TQKV_PLAIN
 constexpr bool row_vectors = false;
 #else
 constexpr bool row_vectors = true;
@@ -331,4 +336,5 @@ inline void row_levels(const Rows& rows, const Byte* codes, int dim, std::int8_t
 }
 
 }  // namespace trellis
-}  // namespace vec
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -1,8 +1,25 @@
-// Integer attention on packed trellis vectors with AVX-512 VNNI and VBMI; packed.inc has the meaning, trellis_rows.inc
-// the places of levels. Shift bits and choices are gathered into qwords by transposing packed rows, so that a
-// vpmultishiftqb takes the bit fields of 64 channels at once: three of them, two selections and a vpermb for 64 levels
-// of 4 bits. Levels are exact in 8 bits; weights have 16 bits in two bytes, so that keys and values both take 64
-// products a vpdpbusd, values two of them.
+// Integer attention on packed trellis vectors with AVX-512 VNNI and VBMI; packed-inl.h has the meaning,
+// trellis_rows-inl.h the places of levels. Shift bits and choices are gathered into qwords by transposing packed rows,
+// so that a vpmultishiftqb takes the bit fields of 64 channels at once: three of them, two selections and a vpermb for
+// 64 levels of 4 bits. Levels are exact in 8 bits; weights have 16 bits in two bytes, so that keys and values both take
+// 64 products a vpdpbusd, values two of them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/side_codec.h"
+#include "codec/trellis/levels.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lanes-inl.h"
+#include "runtime/cpu/kernels/packed_avx512-inl.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+#include "runtime/cpu/kernels/trellis_rows-inl.h"
+
+#ifdef TQKV_AVX512
+
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
 /// Fields of the planes as they lie in the qwords below, and where they go in a place.
 struct TrellisFields {
@@ -402,3 +419,7 @@ HWY_INLINE void trellis_integer_values(const codec::SideCodec& codec, const Byte
   if (table.bits == 4) return trellis_values_of<4>(codec, table, codes, start, n, queries, visible, x, output);
   trellis_values_of<5>(codec, table, codes, start, n, queries, visible, x, output);
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed
+
+#endif

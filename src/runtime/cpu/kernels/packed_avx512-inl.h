@@ -1,16 +1,27 @@
-// Integer attention on packed vectors with AVX-512 VNNI; packed.inc has the meaning. Keys: a lane is a key, four
+// Integer attention on packed vectors with AVX-512 VNNI; packed-inl.h has the meaning. Keys: a lane is a key, four
 // channels a dword, 64 products a vpdpbusd. Values: a lane is a channel, two tokens a dword, 32 products a vpdpwssd.
 // For one key and value of 256 channels and 8 queries 32 vpdpbusd and 64 vpdpwssd, and about 20 operations to unpack
 // them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/side_codec.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lanes-inl.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+
+#ifdef TQKV_AVX512
+
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
 constexpr bool integer_keys = true, integer_values = true;
 constexpr std::size_t key_bytes = 1;                // of a channel in a tile
 constexpr std::size_t value_tile_bytes = 64 * 128;  // formats that are not streamed: four vectors of channels
 using QueryWord = std::int8_t;
-
-HWY_INLINE __mmask16 first_lanes(int n) {
-  return static_cast<__mmask16>((1u << n) - 1);
-}
 
 /// Channels in a byte of the rows that load_row gives: packed ones as they lie, or, spread, one index a byte.
 template <int bits, bool spread>
@@ -118,10 +129,6 @@ inline void unpack_keys(const Byte* codes, std::size_t stride, int dim, int n, c
   }
 }
 
-HWY_INLINE __m512i broadcast_four(const std::int8_t* p) {
-  return _mm512_set1_epi32(load_bits<int>(reinterpret_cast<const Byte*>(p)));
-}
-
 /// total (+)= the products of group g of query `row` with the 16 keys from `key` on, scaled.
 template <bool grouped>
 HWY_INLINE __m512 scaled_products(const Queries8& x, const KeyScales& keys, int row, int g, int key, __m512i sum,
@@ -186,27 +193,6 @@ inline void score_tile(const Queries8& x, const Byte* tile, const KeyScales& key
     if (rows & 2) score_rows<2, grouped>(x, tile, keys, row, blocks, dim, scores);
     if (rows & 1) score_rows<1, grouped>(x, tile, keys, row + (rows & 2), blocks, dim, scores);
   }
-}
-
-/// Transposes 8 x 8 lanes of 32 bits in each half.
-HWY_INLINE void transpose8(__m512i (&v)[8]) {
-  const __m512i even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
-  __m512i t[8];
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_permutex2var_epi64(v[i], even, v[4 + i]);
-    t[4 + i] = _mm512_permutex2var_epi64(v[i], odd, v[4 + i]);
-  }
-  for (int i = 0; i < 8; ++i) v[i] = t[i];
 }
 
 /// Scores of Q queries without a tile in memory: for few queries unpacking then runs beside the products.
@@ -399,10 +385,6 @@ HWY_INLINE void add_sums(const ValueTile& x, const __m512i (&sum)[Q][C], int row
     }
 }
 
-HWY_INLINE __m512i broadcast_pair(const std::int16_t* p) {
-  return _mm512_set1_epi32(load_bits<int>(reinterpret_cast<const Byte*>(p)));
-}
-
 /// Q queries and two vectors of channels, vectors (4 / bits) p + s and the next of a chunk, straight from the packed
 /// rows: looking up runs beside the products and costs less than a tile in memory.
 template <int Q, int bits, int p, int s>
@@ -522,3 +504,7 @@ HWY_INLINE void integer_values_of(const codec::SideCodec& codec, const Byte* cod
     unpack_values<8, false>(codes, stride, dim, chunk, n, nullptr, x.tile);
   value_chunk(x, queries, n, visible, output, dim);
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed
+
+#endif

@@ -1,4 +1,18 @@
 // Integer dot products with AVX-512 VNNI: vpdpbusd multiplies 64 unsigned by 64 signed bytes and adds them up by fours.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lanes-inl.h"
+#include "runtime/cpu/kernels/quantized_rows-inl.h"
+
+#ifdef TQKV_AVX512
+
+namespace tqkv::cpu::TQKV_ISA {
 
 // multiply_rows: a lane is a row. The tile holds four channels of 32 rows in each 128 bytes; activations are broadcast
 // by fours, and each broadcast meets two vectors of weights. For 64 channels of 16 rows and one token 16 vpdpbusd a
@@ -15,9 +29,6 @@ struct Tile {
 
 HWY_INLINE __m512 bf16_to_f32(__m256i halves) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-HWY_INLINE __mmask16 first_lanes(int n) {
-  return static_cast<__mmask16>((1u << n) - 1);
 }
 
 /// Rows half..half+15 of a tile.
@@ -73,12 +84,6 @@ template <bool q4>
 HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int groups, Tile& tile) {
   unpack_half<q4>(rows, 0, count, group, groups, tile);
   if (count > 16) unpack_half<q4>(rows, 16, count, group, groups, tile);
-}
-
-HWY_INLINE __m512i broadcast_four(const std::int8_t* p) {
-  std::int32_t four;
-  std::memcpy(&four, p, sizeof four);
-  return _mm512_set1_epi32(four);
 }
 
 /// sum[n][half] += the products of a group with one plane of N tokens.
@@ -222,3 +227,7 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
   }
   store_sums(total, y);
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA
+
+#endif

@@ -4,12 +4,24 @@
 // and back from the cheapest last state. Every sum is that of codec::viterbi to the bit. Windows and states stand in
 // the lanes. A vector of 256 channels and 64 levels takes 16,384 distances of three operations, beside a chain of a
 // permutation, an addition and a minimum for each channel: about as long. Searching a vector in each lane gained
-// nothing. Decoding looks up one level a channel: trellis_rows.inc.
+// nothing. Decoding looks up one level a channel: trellis_rows-inl.h.
 #pragma once
-#include "runtime/cpu/kernels/codes.inc"
-#include "runtime/cpu/kernels/trellis_rows.inc"
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
 
-namespace vec {
+#include "codec/side_codec.h"
+#include "codec/trellis/levels.h"
+#include "runtime/cpu/codec_calls.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+#include "runtime/cpu/kernels/trellis_rows-inl.h"
+#include "tqkv/kv_format.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
+
 namespace trellis {
 
 constexpr int most_choices = codec::most_trellis_choices;
@@ -237,4 +249,4 @@ inline void decode_trellis(const codec::SideCodec& codec, const std::byte* codes
   }
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -1,6 +1,20 @@
 // Integer dot products with AVX2. vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits, saturating:
 // weights of 4 bits keep eight such sums below 8 * 2 * 15 * 127 < 2^15; weights of 8 bits are taken as two halves of 4
 // bits.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lanes-inl.h"
+#include "runtime/cpu/kernels/quantized_rows-inl.h"
+
+#ifdef TQKV_AVX2
+
+namespace tqkv::cpu::TQKV_ISA {
 
 // multiply_rows: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast
 // by fours. For 64 channels of 8 rows and one token 16 vpmaddubsw and 16 additions a plane, and about nine operations
@@ -32,8 +46,8 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
       const int from = smaller(half + r, count - 1);
       row[r] = rows.weight + from * rows.weight_stride + group * group_bytes;
       for (int g = 0; g < groups; ++g) {
-        tile.scale[g][half + r] = load_bf16(rows.scales + from * rows.scale_stride + 2 * (group + g));
-        tile.bias[g][half + r] = load_bf16(rows.biases + from * rows.scale_stride + 2 * (group + g));
+        tile.scale[g][half + r] = bf16_at(rows.scales + from * rows.scale_stride + 2 * (group + g));
+        tile.bias[g][half + r] = bf16_at(rows.biases + from * rows.scale_stride + 2 * (group + g));
       }
     }
     std::uint8_t* to = tile.q[0][half];
@@ -63,12 +77,6 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
       }
     }
   }
-}
-
-HWY_INLINE __m256i broadcast_four(const std::int8_t* p) {
-  std::int32_t four;
-  std::memcpy(&four, p, sizeof four);
-  return _mm256_set1_epi32(four);
 }
 
 /// sum[n][half] += place * (the products of a group with one plane of N tokens): of 4-bit weights, or of the low or
@@ -193,3 +201,7 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
     y[r] = _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA
+
+#endif

@@ -1,8 +1,13 @@
 // Kernels on plain rows of floats. Each is bound by the bytes it reads and writes (once each, 4 a float); exp costs
 // about twenty operations a vector and is what bounds silu_multiply, sigmoid_multiply and softmax in the caches.
-#include "runtime/cpu/kernels/simd.inc"
+#pragma once
+#include <cmath>
+#include <cstddef>
 
-namespace vec {
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 //   for r in rows:  out[r, i] = w[i] * x[r, i] / sqrt(sum_i x[r, i]^2 / dim + eps)
 inline void rms_norm(const float* x, std::ptrdiff_t x_stride, const float* w, int rows, int dim, float eps, float* out,
@@ -89,7 +94,4 @@ inline void rope(float* x, std::ptrdiff_t stride, int heads, int rotary, const f
     });
 }
 
-}  // namespace vec
-
-constexpr VectorKernels vector_kernels{vec::rms_norm,      vec::l2_norm,          vec::add,     vec::add_scaled,
-                                       vec::silu_multiply, vec::sigmoid_multiply, vec::softmax, vec::rope};
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -3,11 +3,13 @@
 // Two or three operations a vector with AVX-512, five to nine with AVX2; the bound is the 4 bytes a channel that are
 // written.
 #pragma once
-#include "runtime/cpu/kernels/simd.inc"
+#include <cstdint>
 
-namespace vec {
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
 
-using Byte = unsigned char;
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 /// The entries of a plane of `width` bits: those without the top bit in `low`, those with it in `high`. A table of four
 /// stands in each of them four times over, so that bits above the index need no mask.
@@ -38,13 +40,6 @@ HWY_INLINE Table times(Table table, float factor) {
     table.high[i] = hn::Mul(table.high[i], set(factor));
   }
   return table;
-}
-
-template <class T>
-HWY_INLINE T load_bits(const Byte* p) {
-  T value;
-  std::memcpy(&value, p, sizeof value);
-  return value;
 }
 
 // n is a multiple of 16; `top` is the plane of topmost bits where there is one.
@@ -139,4 +134,4 @@ HWY_INLINE void look_up(const Table& table, int bits, const Byte* codes, int dim
   }
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -1,7 +1,25 @@
-// Integer attention on packed vectors with AVX2; packed.inc has the meaning. Keys and values are words: vpmaddubsw
+// Integer attention on packed vectors with AVX2; packed-inl.h has the meaning. Keys and values are words: vpmaddubsw
 // takes bytes but saturates, and keeping it from that costs what it saves. Keys: a lane is a key, two channels a dword.
 // Values: a lane is a channel, two tokens a dword. A vpmaddwd and an addition for 16 products; about five operations
 // unpack such a vector.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "codec/side_codec.h"
+#include "codec/trellis/levels.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/codes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lanes-inl.h"
+#include "runtime/cpu/kernels/packed_tile-inl.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+#include "runtime/cpu/kernels/trellis_rows-inl.h"
+
+#ifdef TQKV_AVX2
+
+namespace tqkv::cpu::TQKV_ISA::vec::packed {
 
 constexpr bool integer_keys = true, integer_values = true;
 constexpr std::size_t key_bytes = 2;  // of a channel in a tile
@@ -101,10 +119,6 @@ inline void unpack_trellis_keys(const trellis::Rows& rows, const Byte* codes, st
             rows, codes + static_cast<std::size_t>(smaller(key + r, n - 1)) * stride, dim, channel);
       store_keys<true>(v, tile);
     }
-}
-
-HWY_INLINE __m256i broadcast_pair(const std::int16_t* p) {
-  return _mm256_set1_epi32(load_bits<int>(reinterpret_cast<const Byte*>(p)));
 }
 
 /// sum[b] += v[b] w, pair by pair. The barrier keeps the compiler from holding the products of several rows at once: it
@@ -393,3 +407,7 @@ HWY_INLINE void trellis_integer_values(const codec::SideCodec& codec, const Byte
   });
   value_tile(x, n, queries, visible, output + start, codec.dim);
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA::vec::packed
+
+#endif

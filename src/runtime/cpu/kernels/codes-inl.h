@@ -2,22 +2,26 @@
 // affine groups, centroids (docs/formats.md has the layouts). Encoding reads 4 bytes a channel and takes two operations
 // a threshold and vector; decoding writes 4 bytes a channel.
 #pragma once
-#include "runtime/cpu/kernels/lookup.inc"
-#include "runtime/cpu/kernels/simd.inc"
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
-namespace vec {
+#include "base/float16.h"
+#include "codec/side_codec.h"
+#include "runtime/cpu/codec_calls.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/lookup-inl.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+#include "tqkv/kv_format.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 using Kind = SideFormat::Kind;
 using HalfTag = hn::Rebind<std::uint16_t, Tag>;
 using WordTag = hn::RebindToUnsigned<Tag>;
 using ByteTag = hn::Rebind<std::uint8_t, Tag>;
-
-HWY_INLINE const Byte* bytes(const std::byte* p) {
-  return reinterpret_cast<const Byte*>(p);
-}
-HWY_INLINE Byte* bytes(std::byte* p) {
-  return reinterpret_cast<Byte*>(p);
-}
 
 // ---- bf16
 
@@ -61,13 +65,6 @@ HWY_INLINE std::uint16_t bf16_of(float value) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
-HWY_INLINE float bf16_at(const Byte* p) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(load_bits<std::uint16_t>(p)) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
 }
 
 // ---- planes of indices
@@ -463,4 +460,4 @@ inline void decode_turboquant(const codec::SideCodec& codec, const std::byte* co
   }
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

@@ -1,5 +1,17 @@
 // Integer dot products with the dot product extension of NEON: sdot multiplies 16 signed by 16 signed bytes and adds
 // them up by fours. 8-bit weights are taken as q - 128, and 128 times the sum of the activations is added.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/quantized_rows-inl.h"
+
+#ifdef TQKV_NEON
+
+namespace tqkv::cpu::TQKV_ISA {
 
 // multiply_rows: a lane is a row. The tile holds four channels of 16 rows in each 64 bytes; activations are broadcast
 // by fours. For 64 channels of 4 rows and one token 16 sdot a plane, and five other operations.
@@ -33,8 +45,8 @@ HWY_INLINE void unpack(const QuantizedRows& rows, int count, int group, int grou
       const int from = smaller(quad + r, count - 1);
       row[r] = rows.weight + from * rows.weight_stride + group * group_bytes;
       for (int g = 0; g < groups; ++g) {
-        tile.scale[g][quad + r] = load_bf16(rows.scales + from * rows.scale_stride + 2 * (group + g));
-        tile.bias[g][quad + r] = load_bf16(rows.biases + from * rows.scale_stride + 2 * (group + g));
+        tile.scale[g][quad + r] = bf16_at(rows.scales + from * rows.scale_stride + 2 * (group + g));
+        tile.bias[g][quad + r] = bf16_at(rows.biases + from * rows.scale_stride + 2 * (group + g));
       }
     }
     std::int8_t* to = tile.q[0][quad];
@@ -159,9 +171,13 @@ HWY_INLINE void dot_rows(const QuantizedRows& rows, const Row16& x, float* y) {
         }
       }
       const std::ptrdiff_t at = r * rows.scale_stride + 2 * g;
-      total[r] = vfmaq_n_f32(total[r], vcvtq_f32_s32(sum), load_bf16(rows.scales + at) * x.scale[g]);
-      rest[r] = __builtin_fmaf(load_bf16(rows.biases + at), x.sum[g], rest[r]);
+      total[r] = vfmaq_n_f32(total[r], vcvtq_f32_s32(sum), bf16_at(rows.scales + at) * x.scale[g]);
+      rest[r] = __builtin_fmaf(bf16_at(rows.biases + at), x.sum[g], rest[r]);
     }
   }
   for (int r = 0; r < R; ++r) y[r] = vaddvq_f32(total[r]) + rest[r];
 }
+
+}  // namespace tqkv::cpu::TQKV_ISA
+
+#endif

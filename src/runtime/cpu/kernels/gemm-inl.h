@@ -2,9 +2,12 @@
 // in the order of the inner dimension (and one fixed tree over lanes), whatever block it falls in: it does not depend
 // on what else is computed. Bound: one multiply-add a lane; a block of 4 x 4 vectors loads half a vector for each.
 #pragma once
-#include "runtime/cpu/kernels/simd.inc"
+#include <cstddef>
 
-namespace vec {
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/simd-inl.h"
+
+namespace tqkv::cpu::TQKV_ISA::vec {
 
 // ---- out = start + p b, along rows of b
 
@@ -12,7 +15,7 @@ namespace vec {
 enum class Start { zero, keep, scaled };
 
 //   for r in rows:  for c in cols:  out[r, c] = start ± sum_{j<n} p[r * p_row + j * p_step] * b[j, c]
-struct Product {
+struct FloatProduct {
   const float* p;
   std::ptrdiff_t p_row, p_step;
   const float* b;
@@ -24,7 +27,7 @@ struct Product {
 
 /// R rows by C vectors of columns; `tail` > 0: one vector of that many columns.
 template <Start start, bool subtract, int R, int C, bool has_tail>
-HWY_INLINE void product_tile(const Product& x, int row, int n, int col, int tail) {
+HWY_INLINE void product_tile(const FloatProduct& x, int row, int n, int col, int tail) {
   F sum[R][C];
   float* out = x.out + row * x.out_stride + col;
   for (int r = 0; r < R; ++r)
@@ -58,7 +61,7 @@ HWY_INLINE void product_tile(const Product& x, int row, int n, int col, int tail
 constexpr int product_vectors = lanes == 8 ? 2 : 4;  // of columns: AVX2 has 16 registers
 
 template <Start start, bool subtract, int R>
-HWY_INLINE void product_columns(const Product& x, int row, int n, int col, int last) {
+HWY_INLINE void product_columns(const FloatProduct& x, int row, int n, int col, int last) {
   constexpr int block = product_vectors * lanes;
   for (; col + block <= last; col += block) product_tile<start, subtract, R, product_vectors, false>(x, row, n, col, 0);
   for (; col + lanes <= last; col += lanes) product_tile<start, subtract, R, 1, false>(x, row, n, col, 0);
@@ -67,7 +70,7 @@ HWY_INLINE void product_columns(const Product& x, int row, int n, int col, int l
 
 /// Rows row..row+rows-1 (at most 4), columns col..last-1.
 template <Start start, bool subtract = false>
-inline void product_rows(const Product& x, int row, int rows, int n, int col, int last) {
+inline void product_rows(const FloatProduct& x, int row, int rows, int n, int col, int last) {
   if (rows == 4) return product_columns<start, subtract, 4>(x, row, n, col, last);
   if (rows & 2) product_columns<start, subtract, 2>(x, row, n, col, last);
   if (rows & 1) product_columns<start, subtract, 1>(x, row + (rows & 2), n, col, last);
@@ -78,7 +81,7 @@ HWY_INLINE int rows_of_block(int row, int rows) {
 }
 
 template <Start start>
-inline void product(const Product& x, int rows, int n, int cols) {
+inline void product(const FloatProduct& x, int rows, int n, int cols) {
   for (int row = 0; row < rows; row += 4) product_rows<start>(x, row, rows_of_block(row, rows), n, 0, cols);
 }
 
@@ -206,4 +209,4 @@ inline void transpose(const float* in, std::ptrdiff_t stride, int rows, int cols
     for (int r = 0; r < padded; ++r) out[c * out_stride + r] = r < rows ? in[r * stride + c] : 0.0f;
 }
 
-}  // namespace vec
+}  // namespace tqkv::cpu::TQKV_ISA::vec

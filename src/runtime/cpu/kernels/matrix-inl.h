@@ -3,71 +3,25 @@
 //     for each group g of row o:  y[t, o] += s[g] * (sum over g of q[o, i] x[t, i]) + b[g] * (sum over g of x[t, i])
 // One token is bound by bytes: 0.5625 a 4-bit weight (with its share of scale and bias), each read once.
 // Many tokens are bound by operations: one multiply-add a weight and token, in 8-bit integers, four to a lane.
-#include "runtime/cpu/kernels/transpose.inc"
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
-constexpr int kGroup = 64;
-constexpr int kBlockGroups = 8;                // groups of a row that a tile of multiply_rows holds
-constexpr int kBlock = kBlockGroups * kGroup;  // channels of it
+#include "model/weights.h"
+#include "runtime/cpu/kernels.h"
+#include "runtime/cpu/kernels/bytes-inl.h"
+#include "runtime/cpu/kernels/dot_avx2-inl.h"
+#include "runtime/cpu/kernels/dot_avx512-inl.h"
+#include "runtime/cpu/kernels/dot_neon-inl.h"
+#include "runtime/cpu/kernels/dot_portable-inl.h"
+#include "runtime/cpu/kernels/isa.h"
+#include "runtime/cpu/kernels/quantized_rows-inl.h"
+#include "runtime/cpu/kernels/simd-inl.h"
 
-HWY_INLINE const std::uint8_t* raw(const std::byte* p) {
-  return reinterpret_cast<const std::uint8_t*>(p);
-}
-HWY_INLINE int smaller(int a, int b) {
-  return a < b ? a : b;
-}
+namespace tqkv::cpu::TQKV_ISA {
 
-HWY_INLINE float load_bf16(const std::uint8_t* p) {
-  std::uint16_t half;
-  std::memcpy(&half, p, sizeof half);
-  const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-/// A range of quantized rows: pointers to its first row and the distances between rows, in bytes.
-struct QuantizedRows {
-  const std::uint8_t* weight;
-  const std::uint8_t* scales;
-  const std::uint8_t* biases;
-  std::ptrdiff_t weight_stride, scale_stride;
-  int groups;
-};
-
-HWY_INLINE QuantizedRows rows_from(const Matrix& w, int row) {
-  const int groups = w.in / kGroup;
-  const std::ptrdiff_t weight_stride = w.storage == Matrix::Storage::q4 ? w.in / 2 : w.in, scale_stride = 2 * groups;
-  return {raw(w.weight) + row * weight_stride,
-          raw(w.scales) + row * scale_stride,
-          raw(w.biases) + row * scale_stride,
-          weight_stride,
-          scale_stride,
-          groups};
-}
-
-/// Where Row16 holds the even and the odd channels of group g.
-struct Row16Place {
-  int even, odd;
-};
-
-HWY_INLINE Row16Place row16_place(int groups, int g) {
-  const int even = g / 2 * (2 * kGroup) + g % 2 * (kGroup / 2);
-  const bool alone = g % 2 == 0 && g + 1 == groups;
-  return {even, even + (alone ? kGroup / 2 : kGroup)};
-}
-
-/// Asks for the weights behind those of multiply16, in the order of their addresses: line `line` after the first of
-/// `rows`. Rows side by side are several streams inside one page, which the hardware does not follow. One distance is
-/// not enough: the first cache level has too few misses under way at a time to wait for memory, so the lines are asked
-/// for the second level first (12 KB ahead) and for the first one later (4 KB). With two threads this reads 15% faster
-/// than 4 KB alone.
-HWY_INLINE void fetch_ahead(const QuantizedRows& rows, int line) {
-  const std::uint8_t* from = rows.weight + static_cast<std::ptrdiff_t>(line) * 64;
-  __builtin_prefetch(from + 4096, 0, 3);
-  __builtin_prefetch(from + 12288, 0, 2);
-}
-
-// Each dot_<isa>.h has
+// Each dot_<isa>-inl.h has
 //
 // - kTileRows, kTileTokens: the tile of multiply_rows, rows and tokens at a time;
 //
@@ -82,28 +36,6 @@ HWY_INLINE void fetch_ahead(const QuantizedRows& rows, int line) {
 // - kDotRows: rows at a time of multiply16;
 //
 // - dot_rows<q4, R>(rows, x, y): R rows against one row of activations.
-
-/// Where the activations of a block of tokens lie, from the first group of the block on. Scales and sums are those of
-/// the planes that are taken.
-template <int N>
-struct TokenRows {
-  const std::int8_t* high[N];
-  std::ptrdiff_t low;  // from a number of the high plane to that of the low one
-  const float* scale[N];
-  const float* sum[N];
-};
-
-#if HWY_TARGET == HWY_EMU128
-#include "runtime/cpu/kernels/dot_portable.h"
-#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI__)
-#include "runtime/cpu/kernels/dot_avx512.h"
-#elif defined(__AVX2__)
-#include "runtime/cpu/kernels/dot_avx2.h"
-#elif defined(__ARM_FEATURE_DOTPROD)
-#include "runtime/cpu/kernels/dot_neon.h"
-#else
-#include "runtime/cpu/kernels/dot_portable.h"
-#endif
 
 // multiply_rows: a tile of rows is unpacked once for each block of channels and meets all tokens. The order of
 // additions of y[t, o] depends on neither the tile nor the block of tokens that it falls in.
@@ -220,11 +152,11 @@ static void multiply16(const Matrix& w, int first, int last, const Row16* x, con
 // NaN and q = 0, so that it shows in the output. Reads 4 bytes and writes 2 (or 4) a channel. All tiers give the same
 // bits.
 
-using DF = hn::ScalableTag<float>;
-using DI = hn::RebindToSigned<DF>;
-using VF = hn::Vec<DF>;
+using DF = vec::Tag;
+using DI = vec::IntTag;
+using VF = vec::F;
 using VI = hn::Vec<DI>;
-constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
+constexpr int kLanes = vec::lanes;
 
 struct GroupScale {
   float scale, inverse;  // inverse 0: q is 0
@@ -313,7 +245,7 @@ HWY_INLINE void dequantize(const Matrix& w, std::ptrdiff_t row, int from, int n,
   const DF df;
   const DI di;
   if (w.storage == Matrix::Storage::f32) {
-    std::memcpy(out, raw(w.weight) + 4 * (row * w.in + from), sizeof(float) * static_cast<std::size_t>(n));
+    std::memcpy(out, bytes(w.weight) + 4 * (row * w.in + from), sizeof(float) * static_cast<std::size_t>(n));
     return;
   }
   if (w.storage == Matrix::Storage::bf16 || w.storage == Matrix::Storage::f16) {
@@ -321,7 +253,7 @@ HWY_INLINE void dequantize(const Matrix& w, std::ptrdiff_t row, int from, int n,
     const hn::Rebind<hwy::float16_t, DF> df16;
     const hn::Repartition<std::uint8_t, decltype(d16)> d8;
     const bool bf16 = w.storage == Matrix::Storage::bf16;
-    const std::uint8_t* p = raw(w.weight) + 2 * (row * w.in + from);
+    const std::uint8_t* p = bytes(w.weight) + 2 * (row * w.in + from);
     for (int i = 0; i < n; i += kLanes) {
       alignas(64) std::uint8_t edge[2 * kLanes] = {};
       const bool whole = i + kLanes <= n;
@@ -344,8 +276,8 @@ HWY_INLINE void dequantize(const Matrix& w, std::ptrdiff_t row, int from, int n,
   const std::uint8_t* p = rows.weight + row * rows.weight_stride;
   const std::ptrdiff_t first_group = row * rows.groups + from / kGroup;
   for (int g = 0; g < n / kGroup; ++g, out += kGroup) {
-    const VF scale = hn::Set(df, load_bf16(rows.scales + 2 * (first_group + g)));
-    const VF bias = hn::Set(df, load_bf16(rows.biases + 2 * (first_group + g)));
+    const VF scale = hn::Set(df, bf16_at(rows.scales + 2 * (first_group + g)));
+    const VF bias = hn::Set(df, bf16_at(rows.biases + 2 * (first_group + g)));
     if (w.storage == Matrix::Storage::q4) {
       const std::uint8_t* from_bytes = p + (from / kGroup + g) * (kGroup / 2);
       for (int i = 0; i < kGroup / 2; i += kLanes) {
@@ -511,5 +443,4 @@ static void multiply_f32(const Matrix& w, int first, int last, const float* x, s
   }
 }
 
-constexpr MatrixKernels matrix_kernels{quantize_rows, quantize16,  multiply_rows, multiply16,
-                                       multiply_f32,  f32_scratch, dequantize_row};
+}  // namespace tqkv::cpu::TQKV_ISA
