@@ -4,18 +4,20 @@
 #include <iostream>
 
 int main(int argc, char** argv) try {
-  const char* model = argc > 1 ? argv[1] : "pocket";
+  const char* name = argc > 1 ? argv[1] : "pocket";
   const char* question = argc > 2 ? argv[2] : "Hi, what can you help me with?";
 
-  const auto engine = tqkv::Engine::load(tqkv::Checkpoint::open(tqkv::locate_model(model)));
-  const auto tokenizer = tqkv::open_tokenizer(engine->checkpoint());
-  const auto chat = tqkv::open_chat(engine->checkpoint(), tokenizer).value();
-  const auto defaults = tqkv::open_defaults(engine->checkpoint(), engine->config());
+  tqkv::Model model = tqkv::Model::open(name);
+  const tqkv::SessionOptions room{.context = 1024};
+  tqkv::require_fit(model.plan(tqkv::KvFormat::usual(), {.session = room}));
+  const auto session = model.load().open(tqkv::KvFormat::usual(), room);
 
-  const auto session = engine->open(tqkv::KvFormat::usual(), {.context = 1024});
-  const auto prompt = tqkv::encode(tokenizer, chat.render(tqkv::user_message(question), {.think = false}));
-  const tqkv::GenerateOptions options{.sampling = defaults.sampling, .stop_ids = defaults.stop_ids, .max_tokens = 256};
-  std::cout << tqkv::generate(*session, tokenizer, prompt, options).answer << '\n';
+  const tqkv::ChatOptions chat{.think = false};
+  tqkv::GenerateOptions options = model.answer_options(chat);
+  options.max_tokens = 256;
+  const auto show = [](tqkv::Part, std::string_view text) { std::cout << text << std::flush; };
+  tqkv::generate(*session, model.tokenizer(), model.prompt(question, chat), options, show);
+  std::cout << '\n';
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';
   return 1;

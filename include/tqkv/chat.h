@@ -35,8 +35,9 @@ struct Conversation {
   std::string tools;  ///< empty: none
 };
 
-/// A conversation of one message, from the user. Invalid UTF-8 becomes U+FFFD.
-Conversation user_message(std::string_view text);
+/// A conversation of one message, from the user, and of a system message before it where one is given. Invalid UTF-8
+/// becomes U+FFFD: `replaced`, when given, grows by the number of replacements.
+Conversation user_message(std::string_view text, std::optional<std::string_view> system = {}, int* replaced = nullptr);
 
 class ChatTemplate {
  public:

@@ -9,23 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include "tqkv/chat.h"
-#include "tqkv/checkpoint.h"
 #include "tqkv/engine.h"
 #include "tqkv/sampling.h"
 #include "tqkv/tokenizer.h"
 
 namespace tqkv {
-
-/// The tokenizer of a checkpoint. Throws Error(tokenizer).
-Tokenizer open_tokenizer(const Checkpoint& checkpoint);
-/// The chat markup of a checkpoint: told from chat_template.jinja, else from chat_template in tokenizer_config.json.
-/// Nothing when there is no template or its markup is another one. `about` is as for ChatTemplate::detect. Throws
-/// Error(chat) for files that cannot be read.
-std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer,
-                                      std::string* about = nullptr);
-/// generation_config.json; stop ids come from `config` when it names none. Throws Error(config).
-GenerationDefaults open_defaults(const Checkpoint& checkpoint, const ModelConfig& config);
 
 enum class FinishReason {
   stop,     ///< the model ended its answer, or said a stop string
@@ -43,6 +31,7 @@ using TextSink = std::function<void(Part part, std::string_view text)>;
 struct GenerateOptions {
   Sampling sampling;
   std::vector<int> stop_ids;                          ///< end the answer; not part of its text
+  std::vector<bool> allowed;                          ///< [vocab] ids to choose from; empty: all that have a token
   std::vector<std::string> stop_strings;              ///< the answer ends before the first one; thinking does not
   int max_tokens = 0;                                 ///< most ids to generate; 0: until the session is full
   bool split_thinking = true;                         ///< tell <think> … </think> apart from the answer

@@ -19,7 +19,7 @@
 #include "output.h"
 #include "output_file.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {

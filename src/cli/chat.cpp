@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,7 +13,6 @@
 #include "commands.h"
 #include "fetching.h"
 #include "generate_report.h"
-#include "generation/dialogue.h"
 #include "history.h"
 #include "interrupt.h"
 #include "line_editor.h"
@@ -28,9 +26,10 @@
 #include "sampling_options.h"
 #include "saved.h"
 #include "stream.h"
-#include "text/utf8.h"
+#include "tqkv/chat_session.h"
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {
@@ -69,32 +68,31 @@ next line. """ begins and ends a text of several lines.
   throw Error(ErrorKind::input, message);
 }
 
-/// The model, and the conversation with it.
-class Chat {
+/// The model, the conversation with it, and what the options and commands make of both.
+class ChatCommand {
  public:
-  Chat(const Options& options, Checkpoint checkpoint, std::optional<SavedSession> saved)
+  ChatCommand(const Options& options, Model model, std::optional<SavedSession> saved)
       : options_(options),
-        config_(open_config(checkpoint)),
-        tokenizer_(load_tokenizer(checkpoint)),
-        defaults_(open_defaults(checkpoint, config_)),
-        weights_(checkpoint.tensor_bytes()) {
-    template_ = choose_chat(options.markup, checkpoint, tokenizer_);
+        model_(std::move(model)),
+        tokenizer_(load_tokenizer(model_)),
+        weights_(model_.checkpoint().tensor_bytes()),
+        sampling_(combine(model_.defaults(), options.sampling)),
+        template_(choose_chat(options.markup, model_)) {
     if (options.think && template_.variant() == ChatVariant::plain)
       throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
     if (options.think || options.no_think) chat_options_.think = options.think;
     system_ = options.system;
     format_ = saved ? adopt(*saved, *options.command, options_.cache, options_.model) : options_.cache.format();
     context_ = options_.model.context > 0 ? options_.model.context
-                                          : std::min(default_context, config_.max_position_embeddings);
+                                          : std::min(default_context, model_.config().max_position_embeddings);
     session_options_ = options_.model.session();
     session_options_.context = context_;
-    sampling_ = combine(defaults_, options.sampling);
     plan_ = plan(format_, saved.has_value());
-    announcement_ = admit(plan_, options_.model, checkpoint.directory());
-    engine_ = Engine::load(std::move(checkpoint), options_.model.device());
-    dialogue_.emplace(open(format_), snapshot_budget());
+    announcement_ = admit(plan_, options_.model, model_.checkpoint().directory());
+    model_.load(options_.model.device());
+    chat_.emplace(open(format_), snapshot_budget());
     if (saved) adopt_session(std::move(*saved));
-    note(describe_cache(dialogue_->cache()));
+    note(describe_cache(chat_->cache()));
   }
 
   /// False for an answer that memory cut short.
@@ -103,21 +101,17 @@ class Chat {
     int replaced = 0;
     const std::vector<int> prompt = prompt_ids(text, replaced);
     warn_about(replaced);
-    GenerateOptions generation;
-    generation.sampling = sampling_;
-    generation.stop_ids = defaults_.stop_ids;
+    GenerateOptions generation = model_.generate_options(sampling_);
     generation.stop_strings = options_.sampling.stop;
-    if (const auto end = tokenizer_.control_id("<|im_end|>")) generation.stop_ids.push_back(*end);
     generation.max_tokens = options_.max_tokens;
     generation.opens_thinking = template_.opens_thinking(chat_options_);
     generation.cancel = interrupt.flag();
-    generation.weights = weights_;
     generation.notice = [](std::string_view line) { note(std::string(line)); };
     generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
     Stream stream(options_.thinking == "dim");
     const double startup = seconds_since_start();
     result_ =
-        dialogue_->say(tokenizer_, prompt, generation, [&](Part part, std::string_view piece) { stream(part, piece); });
+        chat_->say(tokenizer_, prompt, generation, [&](Part part, std::string_view piece) { stream(part, piece); });
     stream.finish();
     if (!startup_) startup_ = startup;
     if (!result_->ids.empty()) texts_.push_back(text);
@@ -130,25 +124,24 @@ class Chat {
   bool interrupted() const { return result_ && result_->reason == FinishReason::cancelled; }
 
   void undo() {
-    if (!dialogue_->undo()) refuse("/undo: there is nothing to undo");
+    if (!chat_->undo()) refuse("/undo: there is nothing to undo");
     texts_.pop_back();
     result_.reset();
-    note(fmt::format("took back the last question and its answer: {} left", dialogue_->turns()));
+    note(fmt::format("took back the last question and its answer: {} left", chat_->turns()));
   }
 
   void reset() {
-    dialogue_->reset();
+    chat_->reset();
     texts_.clear();
     result_.reset();
     note("a new conversation");
   }
 
   void system(const std::string& text) {
-    if (dialogue_->adopted())
-      refuse("/system: the conversation was loaded and has its beginning: /reset starts a new one");
+    if (chat_->adopted()) refuse("/system: the conversation was loaded and has its beginning: /reset starts a new one");
     const std::optional<std::string> system = text.empty() ? std::nullopt : std::optional(text);
     int replaced = 0;
-    if (dialogue_->turns() > 0 && !rebuild(format_, encode(tokenizer_, render_turn(texts_.front(), system, replaced))))
+    if (chat_->turns() > 0 && !rebuild(format_, encode(tokenizer_, render_turn(texts_.front(), system, replaced))))
       return;
     system_ = system;
     note(system_ ? "the system message is set" : "there is no system message");
@@ -158,19 +151,19 @@ class Chat {
     if (text.empty()) refuse("/backend: name a cache format, such as trellis");
     const KvFormat format = KvFormat::parse(text);
     const MemoryPlan plan = fitting(format, false);
-    if (const int held = dialogue_->position(); held > 0)
+    if (const int held = chat_->position(); held > 0)
       note(fmt::format("computing {} tokens again", grouped(static_cast<std::uint64_t>(held))));
     if (!rebuild(format, std::nullopt)) return;
     change_to(plan);
-    note(describe_cache(dialogue_->cache()));
+    note(describe_cache(chat_->cache()));
   }
 
   void save(const std::string& path) {
     if (path.empty()) refuse("/save: name a file");
-    if (dialogue_->position() == 0) refuse("/save: nothing was said yet");
+    if (chat_->position() == 0) refuse("/save: nothing was said yet");
     const Interrupt interrupt(Interrupt::Second::is_ignored);
-    if (!dialogue_->catch_up(progress(interrupt))) return note("interrupted: nothing was saved");
-    cli::save(dialogue_->session(), path, {NextText::conversation, dialogue_->pending()});
+    if (!chat_->catch_up(progress(interrupt))) return note("interrupted: nothing was saved");
+    cli::save(chat_->session(), path, {NextText::conversation, chat_->pending()});
   }
 
   void load(const std::string& path) {
@@ -179,22 +172,22 @@ class Chat {
     const MemoryPlan plan = fitting(saved.identity().format, true);
     adopt_session(std::move(saved));
     change_to(plan);
-    note(describe_cache(dialogue_->cache()));
+    note(describe_cache(chat_->cache()));
   }
 
   void stats() {
     if (result_) {
-      print_error(statistics_text({options_.model.model, engine_->device(), sampling_, weights_, plan_.anonymous(),
-                                   context_, 0, startup_.value_or(0), &*result_}));
+      print_error(statistics_text({options_.model.model, model_.engine().device(), sampling_, weights_,
+                                   plan_.anonymous(), context_, 0, startup_.value_or(0), &*result_}));
     }
-    const CacheReport cache = dialogue_->cache();
+    const CacheReport cache = chat_->cache();
     print_error(fmt::format(
         "{}\n{} question{}, {} of {} tokens, {} bytes of keys and values, {} of recurrent state\n"
         "{} recurrent state{} kept for /undo, {} bytes (--snapshots {} MB)\n",
-        describe_cache(cache) + describe_plain(cache), dialogue_->turns(), dialogue_->turns() == 1 ? "" : "s",
-        grouped(static_cast<std::uint64_t>(dialogue_->position())), grouped(static_cast<std::uint64_t>(context_)),
-        grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()), dialogue_->snapshots(),
-        dialogue_->snapshots() == 1 ? "" : "s", grouped(dialogue_->snapshot_bytes()), options_.snapshots_mb));
+        describe_cache(cache) + describe_plain(cache), chat_->turns(), chat_->turns() == 1 ? "" : "s",
+        grouped(static_cast<std::uint64_t>(chat_->position())), grouped(static_cast<std::uint64_t>(context_)),
+        grouped(cache.bytes.kv_allocated), grouped(cache.bytes.state()), chat_->snapshots(),
+        chat_->snapshots() == 1 ? "" : "s", grouped(chat_->snapshot_bytes()), options_.snapshots_mb));
     print_error(describe(plan_));
   }
 
@@ -202,23 +195,17 @@ class Chat {
   std::uint64_t snapshot_budget() const { return static_cast<std::uint64_t>(options_.snapshots_mb) * 1'000'000; }
 
   /// Asked after every chunk of what is computed again.
-  static Dialogue::Progress progress(const Interrupt& interrupt) {
+  static ChatSession::Progress progress(const Interrupt& interrupt) {
     return [&interrupt](int done, int total) {
       show_progress("prefill", done, total);
       return !interrupt.requested();
     };
   }
 
-  /// As many snapshots as the budget has room for, and one of an adopted session whatever the budget.
   MemoryPlan plan(const KvFormat& format, bool adopted) const {
     PlanRequest request{options_.model.device(), session_options_};
-    request.session.context = context_;
     request.tokenizer = tokenizer_.size();
-    request.snapshots = 1;
-    const std::uint64_t one = std::max<std::uint64_t>(plan_memory(config_, weights_, format, request).snapshots, 1);
-    request.snapshots = static_cast<int>(
-        std::min<std::uint64_t>(std::max<std::uint64_t>(snapshot_budget() / one, adopted ? 1 : 0), max_count));
-    return plan_memory(config_, weights_, format, request);
+    return plan_chat(model_, format, request, snapshot_budget(), adopted);
   }
 
   /// The plan of another format beside the session that there is, which is let go only when the new one stands.
@@ -231,12 +218,11 @@ class Chat {
   void change_to(const MemoryPlan& plan) {
     format_ = plan.format;
     plan_ = plan;
-    announcement_ =
-        Announcement(options_.model.model, engine_->checkpoint().directory(), plan.weights, plan.anonymous());
+    announcement_ = Announcement(options_.model.model, model_.checkpoint().directory(), plan.weights, plan.anonymous());
   }
 
-  Dialogue::Open open(const KvFormat& format) const {
-    return [engine = engine_.get(), format, session = session_options_] { return engine->open(format, session); };
+  ChatSession::Open open(const KvFormat& format) const {
+    return [&engine = model_.engine(), format, session = session_options_] { return engine.open(format, session); };
   }
 
   void adopt_session(SavedSession saved) {
@@ -246,42 +232,30 @@ class Chat {
                                                   saved.path().string()));
     std::vector<int> pending = saved.text().pending;
     const measure::Stopwatch watch;
-    std::unique_ptr<Session> session = engine_->restore(saved, session_options_);
-    tell_restored(saved, *engine_, watch.seconds());
-    dialogue_.emplace(open(saved.identity().format), snapshot_budget());
-    dialogue_->adopt(std::move(session), std::move(pending));
+    std::unique_ptr<Session> session = model_.engine().restore(saved, session_options_);
+    tell_restored(saved, model_.engine(), watch.seconds());
+    chat_.emplace(open(saved.identity().format), snapshot_budget());
+    chat_->adopt(std::move(session), std::move(pending));
     texts_.clear();
     result_.reset();
   }
 
   bool rebuild(const KvFormat& format, std::optional<std::vector<int>> first) {
     const Interrupt interrupt(Interrupt::Second::is_ignored);
-    const bool done = dialogue_->rebuild(open(format), std::move(first), progress(interrupt));
+    const bool done = chat_->rebuild(open(format), std::move(first), progress(interrupt));
     if (!done) note("interrupted: the conversation stays as it was");
     return done;
   }
 
   std::vector<ChatPiece> render_turn(const std::string& text, const std::optional<std::string>& system,
                                      int& replaced) const {
-    auto messages = nlohmann::json::array();
-    const auto add = [&](const char* role, const std::string& content) {
-      std::string valid;
-      replaced += text::append_lossy(valid, content);
-      messages.push_back({{"role", role}, {"content", valid}});
-    };
-    if (system) add("system", *system);
-    add("user", text);
-    return template_.render({messages.dump(), ""}, chat_options_);
+    return template_.render(user_message(text, system, &replaced), chat_options_);
   }
 
-  /// Ids of the next turn, behind what the model said last.
+  /// Ids of the next turn, after what the model said last.
   std::vector<int> prompt_ids(const std::string& text, int& replaced) const {
-    const std::optional<int> last = dialogue_->last_id();
-    if (!last) return encode(tokenizer_, render_turn(text, system_, replaced));
-    std::vector<ChatPiece> pieces = render_turn(text, std::nullopt, replaced);
-    const bool ended = tokenizer_.control_id("<|im_end|>") == last;
-    pieces.insert(pieces.begin(), {ended ? "\n" : "<|im_end|>\n", true});
-    return encode(tokenizer_, pieces);
+    const std::vector<ChatPiece> turn = render_turn(text, chat_->last_id() ? std::nullopt : system_, replaced);
+    return encode(tokenizer_, chat_->placed(turn, tokenizer_));
   }
 
   void say_how_it_ended() const {
@@ -297,22 +271,20 @@ class Chat {
   }
 
   Options options_;
-  ModelConfig config_;
-  Tokenizer tokenizer_;
-  GenerationDefaults defaults_;
+  Model model_;
+  const Tokenizer& tokenizer_;
   std::uint64_t weights_;
-  ChatTemplate template_{ChatVariant::plain};
+  Sampling sampling_;
+  ChatTemplate template_;
   ChatOptions chat_options_;
   std::optional<std::string> system_;
   KvFormat format_;
   int context_ = 0;
   SessionOptions session_options_;
-  Sampling sampling_;
   MemoryPlan plan_;  // of the session as it was opened
   Announcement announcement_;
-  std::unique_ptr<Engine> engine_;
-  std::optional<Dialogue> dialogue_;  // before the engine goes
-  std::vector<std::string> texts_;    // what was asked, a turn each
+  std::optional<ChatSession> chat_;  // before the model goes
+  std::vector<std::string> texts_;   // what was asked, a turn each
   std::optional<GenerateResult> result_;
   std::optional<double> startup_;
 };
@@ -359,7 +331,7 @@ std::string trimmed(const std::string& text) {
 }
 
 /// False ends the chat.
-bool obey(Chat& chat, const std::string& text) {
+bool obey(ChatCommand& chat, const std::string& text) {
   const std::size_t space = text.find_first_of(" \t\n");
   const std::string command = text.substr(0, space);
   const std::string argument = space == std::string::npos ? "" : trimmed(text.substr(space));
@@ -394,7 +366,7 @@ void run_chat(const Options& options) {
   if (!options.session.empty() && options.system)
     throw Error(ErrorKind::usage, "tqkv chat: --session has the beginning of the conversation: leave out --system");
   std::optional<SavedSession> saved = open_saved(options.session);
-  Chat chat(options, Checkpoint::open(find_model(options.model.model)), std::move(saved));
+  ChatCommand chat(options, Model(Checkpoint::open(find_model(options.model.model))), std::move(saved));
   LineEditor editor(options.no_history ? std::filesystem::path() : history_file());
   // Ctrl-C that comes just as an answer ends is meant for the answer. A pipe has nobody to mean anything: there it ends
   // the program between answers.

@@ -29,7 +29,7 @@
 #include "tqkv/benchmark.h"
 #include "tqkv/captured.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {

@@ -9,6 +9,7 @@
 #include "base/numbers.h"
 #include "hub/progress.h"
 #include "interrupt.h"
+#include "loaders/hub.h"
 #include "output.h"
 #include "program.h"
 #include "tqkv/checkpoint.h"

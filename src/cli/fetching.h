@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "hub/pull.h"
+#include "tqkv/pull.h"
 
 namespace tqkv::cli {
 

@@ -21,7 +21,9 @@
 #include "sampling_options.h"
 #include "saved.h"
 #include "stream.h"
+#include "tqkv/continuation.h"
 #include "tqkv/error.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {
@@ -39,23 +41,18 @@ struct Options {
   const CLI::App* command = nullptr;
 };
 
-/// The prompt, or what goes on after a saved session.
-Prompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
-                 const std::optional<SavedSession>& saved) {
-  const Beginning begin =
-      beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
+Prompt prompt_of(const Options& options, const Model& model, const Continuation& place) {
   int replaced = 0;
-  Prompt prompt = saved ? make_next_prompt(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
-                        : make_prompt(options.prompt, begin.chat, replaced);
+  Prompt prompt = make_prompt(options.prompt, model, place, replaced);
   warn_about(replaced);
   return prompt;
 }
 
 void print_prompt(const Options& options, const std::filesystem::path& directory,
                   const std::optional<SavedSession>& saved) {
-  const Checkpoint checkpoint = Checkpoint::open_without_weights(directory);
-  const Tokenizer tokenizer = load_tokenizer(checkpoint);
-  print(text_of(prompt_of(options, checkpoint, tokenizer, saved).pieces));
+  const Model model(Checkpoint::open_without_weights(directory));
+  load_tokenizer(model);
+  print(text_of(prompt_of(options, model, continuation_of(saved, model)).pieces));
 }
 
 void say_how_it_ended(const GenerateResult& result, const Options& options) {
@@ -92,43 +89,34 @@ void generate(Options options) {
     return;
   }
 
-  Checkpoint checkpoint = Checkpoint::open(directory);
-  const ModelConfig config = open_config(checkpoint);
-  const Tokenizer tokenizer = load_tokenizer(checkpoint);
-  const GenerationDefaults defaults = open_defaults(checkpoint, config);
-  const Sampling sampling = combine(defaults, options.sampling);  // before anything large is read
-  const Prompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
+  Model model(Checkpoint::open(directory));
+  const Tokenizer& tokenizer = load_tokenizer(model);
+  const Sampling sampling = combine(model.defaults(), options.sampling);  // before anything large is read
+  const Continuation place = continuation_of(saved, model);
+  const Prompt prompt = prompt_of(options, model, place);
   const bool raw = prompt.raw;
-  const std::vector<int> ids = ids_behind(saved, encode(tokenizer, prompt.pieces));
-  const int restored = saved ? saved->tokens() : 0;
+  const std::vector<int> ids = place.ids(encode(tokenizer, prompt.pieces));
+  const int restored = place.tokens();
   const int tokens = static_cast<int>(ids.size());
-  const int context = context_for(options.model, config, restored + tokens, options.max_tokens);
+  const int context = context_for(options.model, model.config(), restored + tokens, options.max_tokens);
   if (!options.save_session.empty())
-    require_savable(options.save_session, config, options.model, format,
+    require_savable(options.save_session, model.config(), options.model, format,
                     std::min(context, restored + tokens + options.max_tokens - 1));
 
-  const std::uint64_t weights = checkpoint.tensor_bytes();
-  const Loaded loaded =
-      load(std::move(checkpoint), options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
-  if (saved) tell_restored(*saved, *loaded.engine, loaded.restore_s);
+  const std::uint64_t weights = model.checkpoint().tensor_bytes();
+  const Loaded loaded = load(model, options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
+  if (saved) tell_restored(*saved, model.engine(), loaded.restore_s);
   saved.reset();  // its pages are the session's now
   note(describe_cache(loaded.session->cache()));
 
   const Interrupt interrupt;
-  GenerateOptions generation;
-  generation.sampling = sampling;
-  generation.stop_ids = defaults.stop_ids;
+  GenerateOptions generation = model.generate_options(sampling, raw);
   generation.stop_strings = options.sampling.stop;
   generation.max_tokens = options.max_tokens;
-  generation.split_thinking = generation.skip_special = !raw;
   generation.opens_thinking = prompt.opens_thinking;
   generation.cancel = interrupt.flag();
   generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
-  generation.weights = weights;
   generation.notice = [](std::string_view line) { note(std::string(line)); };
-  if (!raw) {
-    if (const auto end = tokenizer.control_id("<|im_end|>")) generation.stop_ids.push_back(*end);
-  }
   Stream stream;
   TextSink sink;
   DeferredFailure output(!options.save_session.empty());
@@ -139,7 +127,7 @@ void generate(Options options) {
   if (!options.json) output.guard([&] { stream.finish(); });
 
   const GenerateReport report{options.model.model,
-                              loaded.engine->device(),
+                              model.engine().device(),
                               generation.sampling,
                               weights,
                               loaded.plan.anonymous(),

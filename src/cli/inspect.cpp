@@ -14,7 +14,7 @@
 #include "options.h"
 #include "output.h"
 #include "output_file.h"
-#include "tqkv/checkpoint.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {

@@ -12,30 +12,27 @@
 #include "measure/stopwatch.h"
 #include "output.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
 #include "tqkv/saved_session.h"
 
 namespace tqkv::cli {
 
-ModelConfig open_config(const Checkpoint& checkpoint) {
-  const std::string where = (checkpoint.directory() / "config.json").string();
-  const auto text = checkpoint.text("config.json");
-  if (!text)
-    throw Error(ErrorKind::config, fmt::format("{}: there is no such file: the model directory is incomplete", where));
-  return ModelConfig::parse(*text, where);
+namespace {
+
+void tell_warnings(const Tokenizer& tokenizer) {
+  for (const auto& warning : tokenizer.warnings()) note("warning: " + warning);
 }
+
+}  // namespace
 
 Tokenizer load_tokenizer(const Checkpoint& checkpoint) {
   Tokenizer tokenizer = open_tokenizer(checkpoint);
-  for (const auto& warning : tokenizer.warnings()) note("warning: " + warning);
-  if (!checkpoint.text("config.json")) return tokenizer;
-  const int vocabulary = open_config(checkpoint).vocab_size;
-  if (tokenizer.size() > vocabulary)
-    throw Error(
-        ErrorKind::tokenizer,
-        fmt::format("{}: ids up to {}, but config.json has a vocabulary of {}: the files are of different models",
-                    (checkpoint.directory() / "tokenizer.json").string(), tokenizer.size() - 1, vocabulary));
+  tell_warnings(tokenizer);
   return tokenizer;
+}
+
+const Tokenizer& load_tokenizer(const Model& model) {
+  tell_warnings(model.tokenizer());
+  return model.tokenizer();
 }
 
 int context_for(const ModelOptions& options, const ModelConfig& config, int prompt, int generated) {
@@ -63,7 +60,7 @@ Announcement admit(const MemoryPlan& plan, const ModelOptions& options, const st
   return {options.model, directory, plan.weights, plan.anonymous()};
 }
 
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
+Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
             const SavedSession* saved) {
   Loaded loaded;
   SessionOptions session = options.session();
@@ -73,11 +70,11 @@ Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& 
   PlanRequest request{options.device(), session};
   request.tokenizer = work.tokenizer ? work.tokenizer->size() : 0;
   request.every_row = work.every_row;
-  loaded.plan = plan_memory(open_config(checkpoint), checkpoint.tensor_bytes(), format, request);
-  loaded.announcement = admit(loaded.plan, options, checkpoint.directory());
-  loaded.engine = Engine::load(std::move(checkpoint), options.device());
+  loaded.plan = model.plan(format, request);
+  loaded.announcement = admit(loaded.plan, options, model.checkpoint().directory());
+  const Engine& engine = model.load(options.device());
   const measure::Stopwatch watch;
-  loaded.session = saved ? loaded.engine->restore(*saved, session) : loaded.engine->open(format, session);
+  loaded.session = saved ? engine.restore(*saved, session) : engine.open(format, session);
   loaded.restore_s = saved ? watch.seconds() : 0;
   return loaded;
 }

@@ -9,17 +9,15 @@
 #include "runtime/plan/running.h"
 #include "tqkv/engine.h"
 #include "tqkv/memory_plan.h"
-#include "tqkv/model_config.h"
+#include "tqkv/model.h"
 #include "tqkv/tokenizer.h"
 
 namespace tqkv::cli {
 
-/// config.json of a checkpoint. Throws Error(config).
-ModelConfig open_config(const Checkpoint& checkpoint);
-
-/// The tokenizer of a checkpoint; what it had to put right is told on standard error. Throws Error(tokenizer), also
-/// when it has ids beyond the vocabulary of config.json.
+/// The tokenizer of a checkpoint; what it had to put right is told on standard error. Throws Error(tokenizer).
 Tokenizer load_tokenizer(const Checkpoint& checkpoint);
+/// The same for the one of a model, asked for here first.
+const Tokenizer& load_tokenizer(const Model& model);
 
 /// Tokens of context: --context, else what `prompt` and `generated` tokens need, of which the last is not stored, at
 /// most the native context. Throws Error(input) when the prompt alone does not fit.
@@ -28,9 +26,8 @@ int context_for(const ModelOptions& options, const ModelConfig& config, int prom
 struct Loaded {
   MemoryPlan plan;
   Announcement announcement;
-  std::unique_ptr<Engine> engine;
-  std::unique_ptr<Session> session;
-  double restore_s = 0;  // seconds that restoring took
+  std::unique_ptr<Session> session;  // of the model's engine
+  double restore_s = 0;              // seconds that restoring took
 };
 
 /// What a session is loaded for.
@@ -41,8 +38,8 @@ struct Work {
 };
 
 /// Plans the memory of one session, warns or refuses (--force: warns) with
-/// the plan on standard error, and opens it, or restores `saved`, whose tokens are in `context`.
-Loaded load(Checkpoint checkpoint, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
+/// the plan on standard error, loads the model and opens it, or restores `saved`, whose tokens are in `context`.
+Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
             const SavedSession* saved = nullptr);
 
 /// The same for a plan made elsewhere, of the checkpoint in `directory`: the plan and one line on standard error where

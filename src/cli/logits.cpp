@@ -18,6 +18,7 @@
 #include "output.h"
 #include "output_file.h"
 #include "tqkv/error.h"
+#include "tqkv/model.h"
 #include "tqkv/version.h"
 
 namespace tqkv::cli {
@@ -61,23 +62,23 @@ std::string header(const Session& session, const Engine& engine, std::size_t row
 
 void logits(const Options& options) {
   const KvFormat format = options.cache.format();
-  Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
-  const ModelConfig config = open_config(checkpoint);
+  Model model(Checkpoint::open(find_model(options.model.model)));
+  const ModelConfig& config = model.config();
   const std::vector<int> ids = read_ids(options.ids, config.vocab_size);
   const int tokens = static_cast<int>(ids.size());
   if (options.last > tokens)
     throw Error(ErrorKind::input,
                 fmt::format("--last: {} rows were asked for, but there are {} ids", options.last, tokens));
 
-  const Loaded loaded = load(std::move(checkpoint), options.model, format,
-                             context_for(options.model, config, tokens, 0), {tokens, nullptr, true});
+  const Loaded loaded =
+      load(model, options.model, format, context_for(options.model, config, tokens, 0), {tokens, nullptr, true});
   Session& session = *loaded.session;
   const auto first = static_cast<std::size_t>(options.last > 0 ? tokens - options.last : 0);
   const std::size_t rows = ids.size() - first;
   const auto vocabulary = static_cast<std::size_t>(config.vocab_size);
 
   OutputFile file(options.output);
-  file.write(header(session, *loaded.engine, rows, first));
+  file.write(header(session, model.engine(), rows, first));
   const Interrupt interrupt;
   std::size_t written = 0;
   PrefillOptions prefill;

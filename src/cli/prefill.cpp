@@ -13,8 +13,8 @@
 #include "program.h"
 #include "prompt.h"
 #include "saved.h"
-#include "tqkv/error.h"
-#include "tqkv/generate.h"
+#include "tqkv/continuation.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {
@@ -27,14 +27,9 @@ struct Options {
   const CLI::App* command = nullptr;
 };
 
-/// The text, or what goes on after a saved session.
-StoredPrompt prompt_of(const Options& options, const Checkpoint& checkpoint, const Tokenizer& tokenizer,
-                       const std::optional<SavedSession>& saved) {
-  const Beginning begin =
-      beginning_of(saved, options.prompt.is_raw() ? "raw" : options.prompt.markup, checkpoint, tokenizer);
+StoredTurns prompt_of(const Options& options, const Model& model, const Continuation& place) {
   int replaced = 0;
-  StoredPrompt prompt = saved ? make_next_stored(options.prompt, begin.chat, begin.next, begin.answer_ended, replaced)
-                              : make_stored(options.prompt, begin.chat, replaced);
+  StoredTurns prompt = make_stored(options.prompt, model, place, replaced);
   warn_about(replaced);
   return prompt;
 }
@@ -44,19 +39,17 @@ void prefill(Options options) {
   std::optional<SavedSession> saved = open_saved(options.session);
   const KvFormat format =
       saved ? adopt(*saved, *options.command, options.cache, options.model) : options.cache.format();
-  Checkpoint checkpoint = Checkpoint::open(find_model(options.model.model));
-  const ModelConfig config = open_config(checkpoint);
-  const Tokenizer tokenizer = load_tokenizer(checkpoint);
-  const StoredPrompt prompt = prompt_of(options, checkpoint, tokenizer, saved);
-  const std::vector<int> ids = ids_behind(saved, encode(tokenizer, prompt.pieces));
-  const int restored = saved ? saved->tokens() : 0;
+  Model model(Checkpoint::open(find_model(options.model.model)));
+  const Tokenizer& tokenizer = load_tokenizer(model);
+  const Continuation place = continuation_of(saved, model);
+  const StoredTurns prompt = prompt_of(options, model, place);
+  const std::vector<int> ids = place.ids(encode(tokenizer, prompt.pieces));
   const int tokens = static_cast<int>(ids.size());
 
-  const int context = context_for(options.model, config, restored + tokens, 0);
-  require_savable(options.save_session, config, options.model, format, restored + tokens);
-  const Loaded loaded =
-      load(std::move(checkpoint), options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
-  if (saved) tell_restored(*saved, *loaded.engine, loaded.restore_s);
+  const int context = context_for(options.model, model.config(), place.tokens() + tokens, 0);
+  require_savable(options.save_session, model.config(), options.model, format, place.tokens() + tokens);
+  const Loaded loaded = load(model, options.model, format, context, {tokens, &tokenizer}, saved ? &*saved : nullptr);
+  if (saved) tell_restored(*saved, model.engine(), loaded.restore_s);
   saved.reset();  // its pages are the session's now
   note(describe_cache(loaded.session->cache()));
   const Interrupt interrupt;

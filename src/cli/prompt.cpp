@@ -2,15 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "input.h"
 #include "loaders/json.h"
 #include "output.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
 
 namespace tqkv::cli {
 namespace {
@@ -72,10 +71,9 @@ Conversation conversation(const PromptOptions& options, int& replaced) {
   }
   const std::string text = joined_text(options);
   if (blank(text)) throw Error(ErrorKind::input, "prompt: it is empty: give some text");
-  auto messages = nlohmann::json::array();
-  if (options.system) messages.push_back({{"role", "system"}, {"content", valid(*options.system, replaced)}});
-  messages.push_back({{"role", "user"}, {"content", valid(text, replaced)}});
-  conversation.messages = messages.dump();
+  std::string tools = std::move(conversation.tools);
+  conversation = user_message(text, options.system, &replaced);
+  conversation.tools = std::move(tools);
   return conversation;
 }
 
@@ -95,19 +93,11 @@ CLI::Option* add_markup_option(CLI::App& command, std::string& markup) {
       ->type_name("NAME");
 }
 
-ChatTemplate choose_chat(const std::string& markup, const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
-  if (const auto chosen = ChatTemplate::named(markup)) {
-    for (const char* control : {"<|im_start|>", "<|im_end|>"})
-      if (!tokenizer.control_id(control))
-        throw Error(ErrorKind::chat,
-                    fmt::format("--markup {}: the tokenizer has no {}: use --markup raw", markup, control));
-    return *chosen;
-  }
+ChatTemplate choose_chat(const std::string& markup, const Model& model) {
   std::string about;
-  const auto chat = open_chat(checkpoint, tokenizer, &about);
-  if (!chat) throw Error(ErrorKind::chat, about);
+  ChatTemplate chat = model.chat(markup, &about);
   if (!about.empty()) note(about);
-  return *chat;
+  return chat;
 }
 
 namespace {
@@ -158,37 +148,6 @@ void require_text(const PromptOptions& options, const std::string& command) {
     throw Error(ErrorKind::usage, command + ": a prompt is needed: PROMPT, - for standard input, --file or --messages");
 }
 
-/// Without the first or the last `count` bytes.
-std::vector<ChatPiece> without_front(std::vector<ChatPiece> pieces, std::size_t count) {
-  for (ChatPiece& piece : pieces) {
-    const std::size_t part = std::min(count, piece.text.size());
-    piece.text.erase(0, part);
-    count -= part;
-  }
-  return pieces;
-}
-void drop_back(std::vector<ChatPiece>& pieces, std::size_t count) {
-  for (auto piece = pieces.rbegin(); piece != pieces.rend() && count > 0; ++piece) {
-    const std::size_t part = std::min(count, piece->text.size());
-    piece->text.resize(piece->text.size() - part);
-    count -= part;
-  }
-}
-
-constexpr std::string_view turn_of_user = "<|im_start|>user\n", end_of_turn = "<|im_end|>\n";
-
-/// A turn of a user as it goes on after the text of a session that is not raw.
-std::vector<ChatPiece> behind(NextText next, bool answer_ended, std::vector<ChatPiece> turn) {
-  if (next == NextText::conversation) {
-    turn.insert(turn.begin(),
-                {std::string(answer_ended ? end_of_turn.substr(end_of_turn.size() - 1) : end_of_turn), true});
-    return turn;
-  }
-  if (!text_of(turn).starts_with(turn_of_user))
-    throw Error(ErrorKind::internal, "prompt: a user's turn does not begin as such");
-  return without_front(std::move(turn), turn_of_user.size());
-}
-
 /// --session: what the options may not give once more.
 void refuse_beginning(const PromptOptions& options, const std::string& command) {
   if (!options.messages.empty() || !options.tools.empty() || options.system)
@@ -196,6 +155,12 @@ void refuse_beginning(const PromptOptions& options, const std::string& command) 
                 command +
                     ": --session has the beginning of the conversation: leave out --system, --messages and "
                     "--tools");
+}
+
+std::vector<ChatPiece> raw_text(const PromptOptions& options, int& replaced) {
+  const std::string text = joined_text(options);
+  if (text.empty()) throw Error(ErrorKind::input, "prompt: it is empty: give some text");
+  return {{valid(text, replaced), !options.plain}};
 }
 
 }  // namespace
@@ -224,70 +189,36 @@ void check_stored(const PromptOptions& options, bool continued) {
   require_text(options, command);
 }
 
-Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
+Prompt make_prompt(const PromptOptions& options, const Model& model, const Continuation& place, int& replaced) {
   Prompt prompt;
-  if (options.is_raw()) {
-    const std::string text = joined_text(options);
-    if (text.empty()) throw Error(ErrorKind::input, "prompt: it is empty: give some text");
+  if (options.is_raw() || place.raw()) {
+    if (options.think || options.no_think)
+      throw Error(ErrorKind::usage, "tqkv generate: the session is raw: leave out --think and --no-think");
     prompt.raw = true;
-    prompt.pieces.push_back({valid(text, replaced), !options.plain});
+    if (options.text || !options.file.empty()) prompt.pieces = raw_text(options, replaced);
     return prompt;
   }
-  if (options.think && chat->variant() == ChatVariant::plain)
+  const ChatTemplate chat = choose_chat(options.markup, model);
+  require_text(options, "tqkv generate");
+  if (options.think && chat.variant() == ChatVariant::plain)
     throw Error(ErrorKind::chat, "--think: this model does not think: leave it out");
   ChatOptions chat_options;
   chat_options.think = options.thinking();
-  const Conversation rendered = conversation(options, replaced);
-  prompt.pieces = chat->render(rendered, chat_options);
-  prompt.tools = rendered.tools;
-  prompt.opens_thinking = chat->opens_thinking(chat_options);
+  Conversation rendered = conversation(options, replaced);
+  prompt.pieces = place.placed(chat.render(rendered, chat_options));
+  prompt.tools = std::move(rendered.tools);
+  prompt.opens_thinking = chat.opens_thinking(chat_options);
   return prompt;
 }
 
-Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
-                        bool answer_ended, int& replaced) {
-  if (options.is_raw() || next == NextText::raw) {
-    if (options.think || options.no_think)
-      throw Error(ErrorKind::usage, "tqkv generate: the session is raw: leave out --think and --no-think");
-    PromptOptions raw = options;
-    raw.markup = "raw";
-    if (raw.text || !raw.file.empty()) return make_prompt(raw, std::nullopt, replaced);
-    Prompt nothing;
-    nothing.raw = true;
-    return nothing;
-  }
-  require_text(options, "tqkv generate");
-  Prompt prompt = make_prompt(options, chat, replaced);
-  prompt.pieces = behind(next, answer_ended, std::move(prompt.pieces));
-  return prompt;
-}
-
-StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced) {
-  if (options.is_raw()) return {make_prompt(options, chat, replaced).pieces, NextText::raw};
+StoredTurns make_stored(const PromptOptions& options, const Model& model, const Continuation& place, int& replaced) {
+  if (options.is_raw() || place.raw()) return {raw_text(options, replaced), NextText::raw};
+  const ChatTemplate chat = choose_chat(options.markup, model);
   ChatOptions chat_options;
   chat_options.add_generation_prompt = false;
-  StoredPrompt stored{chat->render(conversation(options, replaced), chat_options), NextText::conversation};
-  if (!text_of(stored.pieces).ends_with(end_of_turn))
-    throw Error(ErrorKind::internal, "prompt: a turn does not end as such");
-  if (!options.messages.empty()) {
-    drop_back(stored.pieces, 1);  // the line break is the next turn's, as after an answer
-    return stored;
-  }
-  drop_back(stored.pieces, end_of_turn.size());
-  stored.pieces.push_back({"\n\n", false});
-  stored.next = NextText::question;
-  return stored;
-}
-
-StoredPrompt make_next_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
-                              bool answer_ended, int& replaced) {
-  if (options.is_raw() || next == NextText::raw) {
-    PromptOptions raw = options;
-    raw.markup = "raw";
-    return make_stored(raw, std::nullopt, replaced);
-  }
-  StoredPrompt stored = make_stored(options, chat, replaced);
-  stored.pieces = behind(next, answer_ended, std::move(stored.pieces));
+  StoredTurns stored =
+      stored_turns(chat.render(conversation(options, replaced), chat_options), !options.messages.empty());
+  stored.pieces = place.placed(std::move(stored.pieces));
   return stored;
 }
 

@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "tqkv/chat.h"
-#include "tqkv/checkpoint.h"
-#include "tqkv/engine.h"
-#include "tqkv/tokenizer.h"
+#include "tqkv/continuation.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 
@@ -28,9 +27,8 @@ struct PromptOptions {
 /// --markup.
 CLI::Option* add_markup_option(CLI::App& command, std::string& markup);
 
-/// The markup asked for, or that of the checkpoint's template; says so when it is not a known one. Throws Error(chat)
-/// when its roles or markers differ from every markup that there is.
-ChatTemplate choose_chat(const std::string& markup, const Checkpoint& checkpoint, const Tokenizer& tokenizer);
+/// The markup asked for, or that of the model's template; says so when it is not a known one. Throws Error(chat).
+ChatTemplate choose_chat(const std::string& markup, const Model& model);
 
 /// PROMPT and the options above.
 void add_prompt_options(CLI::App& command, PromptOptions& options);
@@ -51,26 +49,12 @@ struct Prompt {
   std::string tools;  // JSON that the model was given; empty: none
 };
 
-/// The text of `prefill`, and what comes after it.
-struct StoredPrompt {
-  std::vector<ChatPiece> pieces;
-  NextText next = NextText::raw;
-};
-
-/// Reads the files and renders the conversation. `chat` is what the checkpoint's template was told to be. Throws
-/// Error(chat) when it is no Qwen markup and the prompt is not raw, Error(input) for an empty prompt, Error(io) for
-/// files. Adds to `replaced` the bytes of the text that were no UTF-8 and became U+FFFD.
-Prompt make_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced);
-
-/// The same for text that goes on after that of a saved session: raw where it is raw, else the rest of its user's turn,
-/// or a new one. `answer_ended`: whether the last id closes a turn. A raw session needs no text: nothing is continued.
-Prompt make_next_prompt(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
-                        bool answer_ended, int& replaced);
-
-/// And for text that is stored: without what would ask for an answer.
-StoredPrompt make_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, int& replaced);
-StoredPrompt make_next_stored(const PromptOptions& options, const std::optional<ChatTemplate>& chat, NextText next,
-                              bool answer_ended, int& replaced);
+/// Reads the files and renders the conversation as it stands at `place`: raw where the text there is raw, which may
+/// then be no text at all. Throws Error(chat) where the model has no markup for it, Error(input) for an empty prompt,
+/// Error(io) for files. Adds to `replaced` the bytes of the text that were no UTF-8 and became U+FFFD.
+Prompt make_prompt(const PromptOptions& options, const Model& model, const Continuation& place, int& replaced);
+/// The same for text that is stored: without what would ask for an answer.
+StoredTurns make_stored(const PromptOptions& options, const Model& model, const Continuation& place, int& replaced);
 
 /// Tells of invalid UTF-8 in the prompt, if there was any.
 void warn_about(int replaced);

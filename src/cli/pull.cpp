@@ -9,6 +9,7 @@
 #include "hub/progress.h"
 #include "hub/pull.h"
 #include "interrupt.h"
+#include "loaders/published.h"
 #include "measure/text_table.h"
 #include "number_checks.h"
 #include "output.h"

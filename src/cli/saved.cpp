@@ -9,10 +9,8 @@
 #include "cache/accounting.h"
 #include "cache/session/layout.h"
 #include "output.h"
-#include "prompt.h"
 #include "runtime/devices.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
 
 namespace tqkv::cli {
 namespace {
@@ -48,20 +46,8 @@ KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOp
   return own.format;
 }
 
-Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup,
-                       const Checkpoint& checkpoint, const Tokenizer& tokenizer) {
-  Beginning beginning;
-  if (saved) {
-    beginning.next = saved->text().next;
-    beginning.answer_ended = tokenizer.control_id("<|im_end|>") == saved->last_id();
-  }
-  if (markup != "raw" && beginning.next != NextText::raw) beginning.chat = choose_chat(markup, checkpoint, tokenizer);
-  return beginning;
-}
-
-std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vector<int> ids) {
-  if (saved) ids.insert(ids.begin(), saved->text().pending.begin(), saved->text().pending.end());
-  return ids;
+Continuation continuation_of(const std::optional<SavedSession>& saved, const Model& model) {
+  return saved ? Continuation(*saved, model.tokenizer()) : Continuation();
 }
 
 void tell_restored(const SavedSession& saved, const Engine& engine, double seconds) {

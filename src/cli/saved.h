@@ -4,13 +4,12 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "options.h"
-#include "tqkv/chat.h"
+#include "tqkv/continuation.h"
 #include "tqkv/engine.h"
+#include "tqkv/model.h"
 #include "tqkv/saved_session.h"
-#include "tqkv/tokenizer.h"
 
 namespace tqkv::cli {
 
@@ -23,18 +22,8 @@ std::optional<SavedSession> open_saved(const std::string& path);
 /// option of `command` asks for another format, precision or state.
 KvFormat adopt(const SavedSession& saved, const CLI::App& command, const CacheOptions& cache, ModelOptions& model);
 
-/// How a text begins: a conversation of its own, or behind a saved session.
-struct Beginning {
-  NextText next = NextText::conversation;
-  std::optional<ChatTemplate> chat;  // nothing: raw
-  bool answer_ended = false;         // the session's last turn is closed
-};
-/// `markup`: what the options ask for, or empty. Throws Error(chat) as choose_chat does.
-Beginning beginning_of(const std::optional<SavedSession>& saved, const std::string& markup,
-                       const Checkpoint& checkpoint, const Tokenizer& tokenizer);
-
-/// What has to be fed: ids that the session was saved with but had not been fed, then `ids`.
-std::vector<int> ids_behind(const std::optional<SavedSession>& saved, std::vector<int> ids);
+/// Where the text of the options comes: after that of `saved`, if there is one.
+Continuation continuation_of(const std::optional<SavedSession>& saved, const Model& model);
 
 /// Says what was restored, and when the instruction set is not that of the session.
 void tell_restored(const SavedSession& saved, const Engine& engine, double seconds);

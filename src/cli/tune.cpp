@@ -21,6 +21,7 @@
 #include "output_file.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/error.h"
+#include "tqkv/model.h"
 
 namespace tqkv::cli {
 namespace {

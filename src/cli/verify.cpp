@@ -1,10 +1,9 @@
-#include "hub/verify.h"
+#include "tqkv/verify.h"
 
 #include <fmt/format.h>
 
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "base/numbers.h"
@@ -25,51 +24,13 @@ struct Options {
   bool online = false;
 };
 
-std::optional<hub::ExpectedFiles> recorded(const HubName& name, const std::string& commit) {
-  const PublishedCheckpoint* published = published_checkpoint(name.id);
-  if (published == nullptr || published->revision != commit) return std::nullopt;
-  return hub::expected_files(*published);
-}
-
-/// What a hub, or the list that is recorded of it, says of `name`.
-hub::ExpectedFiles expected_of(const HubName& name, bool online, const Interrupt& interrupt) {
-  const PublishedCheckpoint* published = published_checkpoint(name.id);
-  if (!online && published != nullptr && (name.revision == "main" || name.revision == published->revision))
-    return hub::expected_files(*published);
-  return hub::expected_files(hub::settings_from_environment(), name, interrupt.flag());
-}
-
-hub::ExpectedFiles expected_of_folder(const fs::path& folder) {
-  if (auto expected = hub::expected_files(folder)) return *expected;
-  // A checkpoint that is known is recognized by its config.
-  std::error_code error;
-  if (fs::is_regular_file(folder / "config.json", error))
-    if (const PublishedCheckpoint* published = published_with_config(hub::sha256_of(folder / "config.json")))
-      return hub::expected_files(*published);
-  throw Error(ErrorKind::checkpoint,
-              fmt::format("{}: is no checkpoint whose hashes are recorded: say with --against org/name whose files it "
-                          "should have",
-                          folder.string()));
-}
-
 hub::ExpectedFiles expected_for(const Options& options, const fs::path& folder, const Interrupt& interrupt) {
-  const auto model = parse_hub_name(options.model);
-  std::error_code error;
-  const bool from_cache = model && !fs::exists(options.model, error);
-  if (!options.against.empty()) {
-    const auto name = parse_hub_name(options.against);
-    if (!name)
-      throw Error(ErrorKind::usage,
-                  fmt::format("tqkv verify: --against: \"{}\" is no org/name[@revision] of a hub", options.against));
-    return expected_of(*name, options.online, interrupt);
-  }
-  if (from_cache) {
-    // The commit that is here, whatever the branch has become since.
-    const std::string commit = folder.filename().string();
-    if (options.online) return expected_of({model->id, commit}, true, interrupt);
-    if (auto list = recorded(*model, commit)) return *list;
-  }
-  return expected_of_folder(folder);
+  if (options.against.empty()) return hub::expected_files_of(options.model, folder, options.online, interrupt.flag());
+  const auto name = parse_hub_name(options.against);
+  if (!name)
+    throw Error(ErrorKind::usage,
+                fmt::format("tqkv verify: --against: \"{}\" is no org/name[@revision] of a hub", options.against));
+  return hub::expected_files(*name, options.online, interrupt.flag());
 }
 
 void verify(const Options& options) {

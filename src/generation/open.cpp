@@ -1,10 +1,11 @@
-// What generation needs of a checkpoint beside its weights.
+// Parts of a checkpoint beside its weights.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
+#include "loaders/config_file.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 namespace tqkv {
 namespace {
@@ -32,13 +33,24 @@ std::string template_in(const json& config, const std::string& place) {
 
 }  // namespace
 
+ModelConfig open_config(const Checkpoint& checkpoint) {
+  return ModelConfig::parse(config_text(checkpoint), config_place(checkpoint));
+}
+
 Tokenizer open_tokenizer(const Checkpoint& checkpoint) {
+  const std::string place = where(checkpoint, "tokenizer.json");
   const auto text = checkpoint.text("tokenizer.json");
   if (!text)
-    throw Error(ErrorKind::tokenizer, fmt::format("{}: there is no such file: the model directory is incomplete",
-                                                  where(checkpoint, "tokenizer.json")));
-  return Tokenizer::parse(*text, checkpoint.text("tokenizer_config.json").value_or(""),
-                          where(checkpoint, "tokenizer.json"));
+    throw Error(ErrorKind::tokenizer,
+                fmt::format("{}: there is no such file: the model directory is incomplete", place));
+  Tokenizer tokenizer = Tokenizer::parse(*text, checkpoint.text("tokenizer_config.json").value_or(""), place);
+  const int vocabulary = open_config(checkpoint).vocab_size;
+  if (tokenizer.size() > vocabulary)
+    throw Error(
+        ErrorKind::tokenizer,
+        fmt::format("{}: ids up to {}, but config.json has a vocabulary of {}: the files are of different models",
+                    place, tokenizer.size() - 1, vocabulary));
+  return tokenizer;
 }
 
 std::optional<ChatTemplate> open_chat(const Checkpoint& checkpoint, const Tokenizer& tokenizer, std::string* about) {

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "hub/pull.h"
+#include "tqkv/pull.h"
 
 namespace tqkv::hub {
 

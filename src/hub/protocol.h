@@ -9,6 +9,7 @@
 #include "hub/http.h"
 #include "hub/settings.h"
 #include "loaders/hub.h"
+#include "tqkv/pull.h"
 
 namespace tqkv::hub {
 
@@ -22,12 +23,6 @@ struct ListedFile {
 struct Listing {
   std::string commit;
   std::vector<ListedFile> files;
-};
-
-struct FileMetadata {
-  std::string path;
-  std::string etag;  ///< safe as a file name
-  std::uint64_t bytes = 0;
 };
 
 /// The answer to "/api/models/…": throws Error(hub) that starts with `where` for what is no such answer, and for a path

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "loaders/config_file.h"
 #include "loaders/safetensors.h"
 #include "loaders/shards.h"
 #include "loaders/tensor_names.h"
@@ -45,9 +46,7 @@ Checkpoint Checkpoint::open_without_weights(const fs::path& directory) {
   if (!fs::is_directory(directory, error))
     fail(
         fmt::format("{}: is not a directory, expected one with config.json and safetensors files", directory.string()));
-  if (!present(directory / "config.json"))
-    fail(fmt::format("{}: has no config.json: it is not a checkpoint, or the download is incomplete",
-                     directory.string()));
+  if (!present(directory / "config.json")) refuse_without_config(directory);
   Checkpoint checkpoint;
   checkpoint.directory_ = directory;
   return checkpoint;

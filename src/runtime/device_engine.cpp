@@ -6,32 +6,18 @@
 #include <vector>
 
 #include "cache/session/fingerprint.h"
+#include "loaders/config_file.h"
 #include "runtime/timeline.h"
 #include "tqkv/error.h"
 #include "tqkv/sampling.h"
 #include "tqkv/saved_session.h"
 
 namespace tqkv {
-namespace {
-
-std::string where_config_is(const Checkpoint& checkpoint) {
-  return (checkpoint.directory() / "config.json").string();
-}
-
-std::string read_config(const Checkpoint& checkpoint) {
-  auto text = checkpoint.text("config.json");
-  if (!text)
-    throw Error(ErrorKind::checkpoint,
-                fmt::format("{}: there is no such file: not a model directory", where_config_is(checkpoint)));
-  return std::move(*text);
-}
-
-}  // namespace
 
 DeviceEngine::DeviceEngine(Checkpoint checkpoint, Precision precision, MemoryGuard guard)
     : checkpoint_(std::move(checkpoint)),
-      config_json_(read_config(checkpoint_)),
-      config_(ModelConfig::parse(config_json_, where_config_is(checkpoint_))),
+      config_json_(config_text(checkpoint_)),
+      config_(ModelConfig::parse(config_json_, config_place(checkpoint_))),
       precision_(precision),
       guard_(std::move(guard)) {}
 

@@ -6,14 +6,15 @@
 
 #include "text/conversation.h"
 #include "text/python_json.h"
+#include "text/turns.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
 
 namespace tqkv {
 namespace {
 
-using text::Dialogue;
 using text::Message;
+using text::ParsedConversation;
 using text::PyValue;
 using text::ToolCall;
 
@@ -37,6 +38,10 @@ class Writer {
  public:
   Writer& markup(std::string_view text) { return add(text, true); }
   Writer& plain(std::string_view text) { return add(text, false); }
+  Writer& begin_turn(std::string_view role) {
+    return markup(text::start_of_turn).markup(role).markup(text::after_role);
+  }
+  Writer& end_turn() { return markup(text::end_of_turn).markup(text::between_turns); }
   std::vector<ChatPiece> take() { return std::move(pieces_); }
 
  private:
@@ -56,7 +61,8 @@ bool contains(std::string_view text, std::string_view part) {
 /// A user turn that is a question, not a tool's result.
 bool is_query(const Message& message) {
   const std::string_view content = text::strip(message.content);
-  return message.role == "user" && !(content.starts_with("<tool_response>") && content.ends_with("</tool_response>"));
+  return message.role == text::role_user &&
+         !(content.starts_with("<tool_response>") && content.ends_with("</tool_response>"));
 }
 
 /// Reasoning and answer of an earlier assistant turn.
@@ -102,35 +108,35 @@ void write_tool_calls(Writer& out, const std::vector<ToolCall>& calls, bool afte
   }
 }
 
-void write_system(Writer& out, const Dialogue& dialogue) {
-  const Message& first = dialogue.messages.front();
-  const std::string_view content = first.role == "system" ? text::strip(first.content) : std::string_view{};
-  if (!dialogue.tools.empty()) {
-    out.markup("<|im_start|>system\n# Tools\n\nYou have access to the following functions:\n\n<tools>");
-    for (const PyValue& tool : dialogue.tools) out.markup("\n").plain(text::to_json(tool));
+void write_system(Writer& out, const ParsedConversation& conversation) {
+  const Message& first = conversation.messages.front();
+  const std::string_view content = first.role == text::role_system ? text::strip(first.content) : std::string_view{};
+  if (!conversation.tools.empty()) {
+    out.begin_turn(text::role_system).markup("# Tools\n\nYou have access to the following functions:\n\n<tools>");
+    for (const PyValue& tool : conversation.tools) out.markup("\n").plain(text::to_json(tool));
     out.markup("\n</tools>").markup(tool_instructions);
     if (!content.empty()) out.markup("\n\n").plain(content);
-    out.markup("<|im_end|>\n");
-  } else if (first.role == "system") {
-    out.markup("<|im_start|>system\n").plain(content).markup("<|im_end|>\n");
+    out.end_turn();
+  } else if (first.role == text::role_system) {
+    out.begin_turn(text::role_system).plain(content).end_turn();
   }
 }
 
 /// System messages at the front become one, with a blank line between their texts.
-Dialogue with_one_system(Dialogue dialogue) {
-  std::vector<Message>& messages = dialogue.messages;
-  while (messages.size() > 1 && messages[0].role == "system" && messages[1].role == "system") {
+ParsedConversation with_one_system(ParsedConversation conversation) {
+  std::vector<Message>& messages = conversation.messages;
+  while (messages.size() > 1 && messages[0].role == text::role_system && messages[1].role == text::role_system) {
     const std::string first(text::strip(messages[0].content)), second(text::strip(messages[1].content));
     messages[1].content = first + (first.empty() || second.empty() ? "" : "\n\n") + second;
     messages.erase(messages.begin());
   }
-  return dialogue;
+  return conversation;
 }
 
-void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool keep_reasoning) {
-  const std::vector<Message>& messages = dialogue.messages;
+void write_qwen(Writer& out, const ParsedConversation& conversation, ChatVariant variant, bool keep_reasoning) {
+  const std::vector<Message>& messages = conversation.messages;
   if (messages.empty()) throw Error(ErrorKind::chat, "messages: No messages provided.");
-  write_system(out, dialogue);
+  write_system(out, conversation);
   const auto query = std::find_if(messages.rbegin(), messages.rend(), is_query);
   if (query == messages.rend())
     throw Error(ErrorKind::chat, "messages: No user query found in messages. One with the role user is needed.");
@@ -138,24 +144,24 @@ void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const Message& message = messages[i];
     const std::string_view content = text::strip(message.content);
-    if (message.role == "system") {
+    if (message.role == text::role_system) {
       if (i > 0)
         throw Error(ErrorKind::chat,
                     fmt::format("messages[{}]: System message must be at the beginning.", message.index));
-    } else if (message.role == "user") {
-      out.markup("<|im_start|>user\n").plain(content).markup("<|im_end|>\n");
-    } else if (message.role == "assistant") {
+    } else if (message.role == text::role_user) {
+      out.begin_turn(text::role_user).plain(content).end_turn();
+    } else if (message.role == text::role_assistant) {
       const Turn turn = split_turn(message);
-      out.markup("<|im_start|>assistant\n");
+      out.begin_turn(text::role_assistant);
       if (i > last_query || keep_reasoning) out.markup("<think>\n").plain(turn.reasoning).markup("\n</think>\n\n");
       out.plain(turn.content);
       write_tool_calls(out, message.tool_calls, !text::strip(turn.content).empty(), variant);
-      out.markup("<|im_end|>\n");
+      out.end_turn();
     } else if (message.role == "tool") {
       // Results that follow each other share one user turn.
-      if (i > 0 && messages[i - 1].role != "tool") out.markup("<|im_start|>user");
+      if (i > 0 && messages[i - 1].role != "tool") out.markup(text::start_of_turn).markup(text::role_user);
       out.markup("\n<tool_response>\n").plain(content).markup("\n</tool_response>");
-      if (i + 1 == messages.size() || messages[i + 1].role != "tool") out.markup("<|im_end|>\n");
+      if (i + 1 == messages.size() || messages[i + 1].role != "tool") out.end_turn();
     } else {
       throw Error(ErrorKind::chat, fmt::format("messages[{}].role: Unexpected message role. Found \"{}\", expected "
                                                "system, developer, user, assistant or tool",
@@ -164,18 +170,18 @@ void write_qwen(Writer& out, const Dialogue& dialogue, ChatVariant variant, bool
   }
 }
 
-void write_plain(Writer& out, const Dialogue& dialogue) {
-  if (!dialogue.tools.empty()) {
+void write_plain(Writer& out, const ParsedConversation& conversation) {
+  if (!conversation.tools.empty()) {
     throw Error(ErrorKind::chat, "tools: this model's chat template has no tools, leave them out");
   }
-  for (std::size_t i = 0; i < dialogue.messages.size(); ++i) {
-    const Message& message = dialogue.messages[i];
+  for (std::size_t i = 0; i < conversation.messages.size(); ++i) {
+    const Message& message = conversation.messages[i];
     if (!message.tool_calls.empty()) {
       throw Error(ErrorKind::chat,
                   fmt::format("messages[{}].tool_calls: this model's chat template has no tools, leave them out", i));
     }
-    out.markup("<|im_start|>").plain(message.role).markup("\n").plain(text::strip(message.content));
-    out.markup("<|im_end|>\n");
+    out.markup(text::start_of_turn).plain(message.role).markup(text::after_role);
+    out.plain(text::strip(message.content)).end_turn();
   }
 }
 
@@ -193,15 +199,15 @@ std::vector<ChatPiece> ChatTemplate::render(const Conversation& conversation, co
   if (variant_ == ChatVariant::plain && options.think.value_or(false)) {
     throw Error(ErrorKind::chat, "thinking: this model does not think, leave it off");
   }
-  const Dialogue dialogue = text::read_dialogue(conversation);
+  const ParsedConversation parsed = text::read_conversation(conversation);
   Writer out;
   if (variant_ == ChatVariant::plain) {
-    write_plain(out, dialogue);
+    write_plain(out, parsed);
   } else {
-    write_qwen(out, with_one_system(dialogue), variant_, options.preserve_thinking);
+    write_qwen(out, with_one_system(parsed), variant_, options.preserve_thinking);
   }
   if (options.add_generation_prompt) {
-    out.markup("<|im_start|>assistant\n");
+    out.begin_turn(text::role_assistant);
     if (opens_thinking(options)) {
       out.markup("<think>\n");
     } else if (think_block_) {

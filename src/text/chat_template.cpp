@@ -7,6 +7,7 @@
 #include <array>
 #include <cctype>
 
+#include "text/turns.h"
 #include "tqkv/chat.h"
 
 namespace tqkv {
@@ -93,7 +94,7 @@ std::string template_hash(std::string_view chat_template) {
 }
 
 std::optional<std::string> foreign_markup(std::string_view text) {
-  for (const std::string_view control : {"<|im_start|>", "<|im_end|>"})
+  for (const std::string_view control : {start_of_turn, end_of_turn})
     if (text.find(control) == std::string_view::npos) return fmt::format("no {}", control);
   for (std::size_t at = text.find("<|"); at != std::string_view::npos; at = text.find("<|", at + 2)) {
     const std::string_view word = word_at(text, at + 2);
@@ -102,9 +103,8 @@ std::optional<std::string> foreign_markup(std::string_view text) {
   }
   for (const std::string_view marker : {"[INST]", "<start_of_turn>", "<<SYS>>", "### Instruction"})
     if (text.find(marker) != std::string_view::npos) return fmt::format("the marker {}", marker);
-  constexpr std::string_view start = "<|im_start|>";
-  for (std::size_t at = text.find(start); at != std::string_view::npos; at = text.find(start, at + 1))
-    if (const auto role = foreign_role(text.substr(at + start.size()))) return role;
+  for (std::size_t at = text.find(start_of_turn); at != std::string_view::npos; at = text.find(start_of_turn, at + 1))
+    if (const auto role = foreign_role(text.substr(at + start_of_turn.size()))) return role;
   // A role that is set or compared before it is written.
   for (const std::string_view name : {"set role", "role_map", "roles ="})
     if (const std::size_t at = text.find(name); at != std::string_view::npos) {
@@ -187,7 +187,7 @@ std::optional<ChatTemplate> ChatTemplate::detect(std::string_view chat_template,
   std::string unused;
   std::string& words = about ? *about : unused;
   words.clear();
-  for (const std::string_view control : {"<|im_start|>", "<|im_end|>"})
+  for (const std::string_view control : {text::start_of_turn, text::end_of_turn})
     if (!tokenizer.control_id(control)) {
       words = fmt::format("the tokenizer has no {}: use --markup raw and write the markup in the prompt", control);
       return std::nullopt;

@@ -95,22 +95,22 @@ Message read_message(const PyValue& value, const std::string& where) {
 
 }  // namespace
 
-Dialogue read_dialogue(const Conversation& conversation) {
-  Dialogue dialogue;
+ParsedConversation read_conversation(const Conversation& conversation) {
+  ParsedConversation parsed;
   const PyValue messages = parse_json(conversation.messages, "messages");
   if (!messages.is(Kind::array)) expected("messages", &messages, "an array of messages");
   for (std::size_t i = 0; i < messages.items.size(); ++i) {
-    dialogue.messages.push_back(read_message(messages.items[i], fmt::format("messages[{}]", i)));
-    dialogue.messages.back().index = i;
+    parsed.messages.push_back(read_message(messages.items[i], fmt::format("messages[{}]", i)));
+    parsed.messages.back().index = i;
   }
-  if (strip(conversation.tools).empty()) return dialogue;
+  if (strip(conversation.tools).empty()) return parsed;
   PyValue tools = parse_json(conversation.tools, "tools");
-  if (tools.is(Kind::null)) return dialogue;
+  if (tools.is(Kind::null)) return parsed;
   if (!tools.is(Kind::array)) expected("tools", &tools, "an array of tools");
   for (std::size_t i = 0; i < tools.items.size(); ++i)
     if (!tools.items[i].is(Kind::object)) expected(fmt::format("tools[{}]", i), &tools.items[i], "an object");
-  dialogue.tools = std::move(tools.items);
-  return dialogue;
+  parsed.tools = std::move(tools.items);
+  return parsed;
 }
 
 }  // namespace tqkv::text

@@ -24,12 +24,12 @@ struct Message {
   std::vector<ToolCall> tool_calls;
 };
 
-struct Dialogue {
+struct ParsedConversation {
   std::vector<Message> messages;
   std::vector<PyValue> tools;
 };
 
 /// Throws Error(chat) with the place of what cannot be rendered.
-Dialogue read_dialogue(const Conversation& conversation);
+ParsedConversation read_conversation(const Conversation& conversation);
 
 }  // namespace tqkv::text

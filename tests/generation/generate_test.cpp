@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "tqkv/error.h"
-#include "tqkv/model_config.h"
+#include "tqkv/model.h"
 
 namespace {
 

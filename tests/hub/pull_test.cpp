@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/joined_thread.h"
+#include "loaders/hub.h"
 #include "support/checkpoint_writer.h"
 #include "support/failure.h"
 #include "test_hub.h"

@@ -132,3 +132,15 @@ TEST_CASE("a folder that looks like the first model is compared with the recorde
   CHECK(unknown.exit_code == 1);
   CHECK(contains(unknown.error, "say with --against org/name"));
 }
+
+TEST_CASE("what a model should be is told by its name where that is recorded, else by its folder") {
+  constexpr const char* recorded = "mlx-community/Qwen3.5-35B-A3B-4bit";
+  const PublishedCheckpoint* published = published_checkpoint(recorded);
+  REQUIRE(published != nullptr);
+  CHECK(hub::expected_files(*parse_hub_name(recorded)).files.size() == published->files.size());
+  const TemporaryDirectory cache;
+  const fs::path snapshot = cache.path() / std::string(published->revision);
+  CHECK(hub::expected_files_of(recorded, snapshot).files.size() == published->files.size());
+  CHECK(contains(failure(ErrorKind::checkpoint, [&] { hub::expected_files_of(cache.path().string(), cache.path()); }),
+                 "--against"));
+}

@@ -8,7 +8,7 @@
 #include "support/sanitized.h"
 #include "tqkv/benchmark.h"
 #include "tqkv/evaluate.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 using namespace tqkv;
 

@@ -14,7 +14,7 @@
 #include "support/failure.h"
 #include "support/process.h"
 #include "tqkv/benchmark.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 using namespace tqkv;
 using nlohmann::json;
@@ -27,7 +27,7 @@ namespace {
 const std::string pocket = std::string(TQKV_SOURCE_DIR) + "/models/pocket";
 
 // Everything of a model but its weights.
-struct Model {
+struct FakeModel {
   FakeEngine engine{pocket};
   Tokenizer tokenizer = open_tokenizer(engine.checkpoint());
   EvaluationModel model() const {
@@ -64,14 +64,14 @@ EvaluateOptions options_of(std::vector<const char*> formats) {
   return options;
 }
 
-Evaluator evaluator_of(const Model& model, const EvaluateOptions& options) {
+Evaluator evaluator_of(const FakeModel& model, const EvaluateOptions& options) {
   return Evaluator(model.model(), {"a text", some_text()}, options);
 }
 
 }  // namespace
 
 TEST_CASE("every cache is fed the same ids, first in chunks and then one by one") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant", "mlx_quant"});
   options.recall = false;
   options.decode_from = 80;
@@ -101,7 +101,7 @@ TEST_CASE("every cache is fed the same ids, first in chunks and then one by one"
 }
 
 TEST_CASE("the baseline against itself has no distance, measured and not assumed") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"baseline"});
   options.recall = false;
   Evaluator evaluator = evaluator_of(model, options);
@@ -113,7 +113,7 @@ TEST_CASE("the baseline against itself has no distance, measured and not assumed
 }
 
 TEST_CASE("fast precision has the fast baseline beside it, and recall stands in the first row of a format") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant"});
   options.precisions = {Precision::f32, Precision::fast};
   Evaluator evaluator = evaluator_of(model, options);
@@ -129,7 +129,7 @@ TEST_CASE("fast precision has the fast baseline beside it, and recall stands in 
 }
 
 TEST_CASE("a context is prefilled once for all its questions") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant"});
   options.agreement = false;
   Evaluator evaluator = evaluator_of(model, options);
@@ -152,7 +152,7 @@ TEST_CASE("a context is prefilled once for all its questions") {
 }
 
 TEST_CASE("the noise floor compares the baseline with itself in other chunks and on the fast path") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant"});
   options.recall = false;
   options.noise_floor = true;
@@ -171,7 +171,7 @@ TEST_CASE("the noise floor compares the baseline with itself in other chunks and
 }
 
 TEST_CASE("an evaluation goes on behind the runs of its file and ends with the same file") {
-  const Model whole_model, first_model, second_model;
+  const FakeModel whole_model, first_model, second_model;
   const std::vector<const char*> formats = {"baseline", "turboquant", "mlx_quant"};
   EvaluateOptions options = options_of(formats);
   options.noise_floor = true;
@@ -207,7 +207,7 @@ TEST_CASE("an evaluation goes on behind the runs of its file and ends with the s
 }
 
 TEST_CASE("a file of other settings, of another model or of no evaluation is not gone on with") {
-  const Model model;
+  const FakeModel model;
   const EvaluateOptions options = options_of({"turboquant"});
   Evaluator begun = evaluator_of(model, options);
   const json file = json::parse(to_json(begun.run(model.engines())));
@@ -248,7 +248,7 @@ TEST_CASE("a file of other settings, of another model or of no evaluation is not
 }
 
 TEST_CASE("a text is used as long as it is; fewer than two tokens are refused") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant"});
   options.recall = false;
   const auto tokens_of = [&](const std::string& text) {
@@ -284,7 +284,7 @@ TEST_CASE("the text used when none is given is bundled and never changes") {
 }
 
 TEST_CASE("settings that make no sense are refused before anything runs") {
-  const Model model;
+  const FakeModel model;
   const auto refused = [&](const auto& change) {
     EvaluateOptions options = options_of({"turboquant"});
     change(options);
@@ -327,7 +327,7 @@ TEST_CASE("a preset asks no more than the model holds") {
 }
 
 TEST_CASE("keys and values of the text are captured whole, and a sample of them meets every codec") {
-  const Model model;
+  const FakeModel model;
   const test::TemporaryDirectory folder;
   EvaluateOptions options = options_of({"turboquant", "turboquant:k=3:v=2"});
   options.recall = false;
@@ -373,7 +373,7 @@ TEST_CASE("keys and values of the text are captured whole, and a sample of them 
 }
 
 TEST_CASE("a long text is sampled evenly") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant"});
   options.recall = false;
   options.tokens = 502;
@@ -382,7 +382,7 @@ TEST_CASE("a long text is sampled evenly") {
 }
 
 TEST_CASE("single vectors alone need no forward pass") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"baseline", "turboquant"});
   options.recall = options.agreement = false;
   Evaluator evaluator = evaluator_of(model, options);
@@ -403,7 +403,7 @@ TEST_CASE("single vectors alone need no forward pass") {
 }
 
 TEST_CASE("the table fits a terminal and names what was measured") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"baseline", "turboquant", "turboquant:bits=3", "mlx_quant"});
   options.noise_floor = true;
   Evaluator evaluator = evaluator_of(model, options);
@@ -418,7 +418,7 @@ TEST_CASE("the table fits a terminal and names what was measured") {
 }
 
 TEST_CASE("memory plans cover the agreement and the longest question of every row") {
-  const Model model;
+  const FakeModel model;
   EvaluateOptions options = options_of({"turboquant"});
   options.recall_options.lengths = {300, 900};
   const auto plans = evaluator_of(model, options).plans(1'000'000, {});

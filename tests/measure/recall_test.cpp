@@ -8,7 +8,7 @@
 
 #include "support/failure.h"
 #include "tqkv/error.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 using namespace tqkv;
 using namespace tqkv::measure;

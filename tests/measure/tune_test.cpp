@@ -15,7 +15,7 @@
 #include "support/reference.h"
 #include "support/sanitized.h"
 #include "tqkv/benchmark.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 #include "tqkv/report.h"
 
 using namespace tqkv;

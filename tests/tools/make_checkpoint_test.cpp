@@ -18,7 +18,7 @@
 #include "support/failure.h"
 #include "support/process.h"
 #include "tqkv/engine.h"
-#include "tqkv/generate.h"
+#include "tqkv/model.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
-// A conversation over one session: a turn computes its new tokens alone, and turns can be taken back although a
-// recurrent state cannot be cut. The turns are the text; the session is brought to their end when it is needed, from
-// the nearest state that was kept.
+// ChatSession: a conversation over one session. A turn computes its new tokens alone, and turns can be taken back
+// although a recurrent state cannot be cut. The turns are the text; the session is brought to their end when it is
+// needed, from the nearest state that was kept. Implemented in src/generation.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -10,12 +10,18 @@
 #include <span>
 #include <vector>
 
+#include "tqkv/chat.h"
 #include "tqkv/engine.h"
 #include "tqkv/generate.h"
+#include "tqkv/kv_format.h"
+#include "tqkv/memory_plan.h"
+#include "tqkv/model.h"
+#include "tqkv/tokenizer.h"
 
 namespace tqkv {
 
-class Dialogue {
+/// Used by one thread at a time.
+class ChatSession {
  public:
   using Open = std::function<std::unique_ptr<Session>()>;
   using Progress = std::function<bool(int done, int total)>;  ///< of what is computed again; false stops
@@ -24,7 +30,7 @@ class Dialogue {
   /// so that little is computed again: the beginning of the turn that is underway first, then the ends of the chunks of
   /// its prompt and the beginnings of the turns before it, fewer the further they are from its end, and last the chunks
   /// of earlier prompts. A budget that has no room for one keeps none, except of an adopted session.
-  Dialogue(Open open, std::uint64_t snapshot_budget);
+  ChatSession(Open open, std::uint64_t snapshot_budget);
 
   /// At the end of the text, which may have to be computed.
   const Session& session();
@@ -34,7 +40,7 @@ class Dialogue {
   CacheReport cache() const { return session_->cache(); }
   int position() const;  ///< tokens of the text, the pending ones apart
   int turns() const { return static_cast<int>(turns_.size()); }
-  /// Whether the conversation goes on from a session that was not begun here.
+  /// Whether the conversation resumes a session that was not begun here.
   bool adopted() const { return !base_.empty(); }
   int snapshots() const { return static_cast<int>(kept_.size()); }
   std::uint64_t snapshot_bytes() const;
@@ -42,24 +48,27 @@ class Dialogue {
   std::optional<int> last_id() const;
   const std::vector<int>& pending() const { return pending_; }  ///< ids of the text that were not fed
 
-  /// One turn: feeds `prompt` behind what there is and generates. A turn whose prompt was not read to its end
+  /// `turns`, rendered as a conversation of their own, as they stand after what there is: encode() makes them the
+  /// prompt of say(). A system message belongs into the first ones alone.
+  std::vector<ChatPiece> placed(std::vector<ChatPiece> turns, const Tokenizer& tokenizer) const;
+  /// One turn: feeds `prompt` after what there is and generates. A turn whose prompt was not read to its end
   /// (cancelled), or that fails, leaves nothing behind. Where it begins like one that was taken back or left nothing
-  /// behind, it goes on from the last chunk that was kept of that; the statistics count what was fed. Throws what
+  /// behind, it resumes from the last chunk that was kept of that; the statistics count what was fed. Throws what
   /// generate() throws.
   GenerateResult say(const Tokenizer& tokenizer, std::span<const int> prompt, const GenerateOptions& options,
-                     const TextSink& sink);
+                     const TextSink& sink = {});
 
   /// Takes the last turn back: what follows has the bits that it would have without it. False when there is none.
   /// Nothing is computed before the session is needed.
   bool undo();
-  /// Begins anew.
+  /// Begins again.
   void reset();
-  /// Goes on from a session that holds tokens, with the ids that belong to its text but were not fed. A copy of its
+  /// Resumes a session that has tokens, with the ids that belong to its text but were not fed. A copy of its
   /// state, which nothing could compute again, is kept whatever the budget, and counts.
   void adopt(std::unique_ptr<Session> session, std::vector<int> pending);
-  /// The same text computed anew with sessions of `open`; `first_prompt` instead of that of the first turn. Progress is
-  /// asked after every chunk; false when it stopped. Then, and when it throws, the conversation is as it was; only the
-  /// copies of states were let go, so that those of two sessions take no more than the budget.
+  /// The same text computed again with sessions of `open`; `first_prompt` instead of that of the first turn. Progress
+  /// is asked after every chunk; false when it stopped. Then, and when it throws, the conversation is as it was; only
+  /// the copies of states were let go, so that those of two sessions take no more than the budget.
   bool rebuild(Open open, std::optional<std::vector<int>> first_prompt, const Progress& progress);
 
  private:
@@ -94,5 +103,10 @@ class Dialogue {
   std::vector<Turn> turns_;
   std::vector<int> pending_;
 };
+
+/// What a ChatSession of `format` takes: `request` with as many snapshots as the budget has room for, and one of an
+/// `adopted` session whatever the budget.
+MemoryPlan plan_chat(const Model& model, const KvFormat& format, PlanRequest request, std::uint64_t snapshot_budget,
+                     bool adopted);
 
 }  // namespace tqkv

@@ -1,5 +1,5 @@
 // A conversation that takes turns back has the bits of one that never took them.
-#include "generation/dialogue.h"
+#include "tqkv/chat_session.h"
 
 #include <doctest/doctest.h>
 
@@ -14,6 +14,7 @@
 #include "support/temporary_directory.h"
 #include "tqkv/engine.h"
 #include "tqkv/memory_plan.h"
+#include "tqkv/turns.h"
 
 namespace {
 
@@ -29,7 +30,7 @@ std::vector<int> ids(const std::string& text) {
   return tokenizer().encode("<|im_start|>user\n" + text + "<|im_end|>\n<|im_start|>assistant\n", ControlStrings::parse);
 }
 
-Dialogue::Open opener(const std::string& format, int chunk = 2048, Precision precision = Precision::fast) {
+ChatSession::Open opener(const std::string& format, int chunk = 2048, Precision precision = Precision::fast) {
   return [format, chunk, precision] {
     SessionOptions options;
     options.context = 4096;
@@ -46,12 +47,12 @@ GenerateOptions greedy(const std::atomic<bool>* cancel = nullptr) {
   return options;
 }
 
-std::vector<int> say(Dialogue& dialogue, const std::string& text) {
-  return dialogue.say(tokenizer(), ids(text), greedy(), {}).ids;
+std::vector<int> say(ChatSession& chat, const std::string& text) {
+  return chat.say(tokenizer(), ids(text), greedy(), {}).ids;
 }
 
-std::vector<float> logits(Dialogue& dialogue) {
-  return {dialogue.session().logits().begin(), dialogue.session().logits().end()};
+std::vector<float> logits(ChatSession& chat) {
+  return {chat.session().logits().begin(), chat.session().logits().end()};
 }
 
 constexpr std::uint64_t plenty = std::uint64_t{1} << 30;
@@ -70,9 +71,9 @@ std::uint64_t state_bytes() {
 }
 
 /// Tokens that are computed to bring the session to the end of the text.
-int computed_again(Dialogue& dialogue) {
+int computed_again(ChatSession& chat) {
   int tokens = 0;
-  CHECK(dialogue.catch_up([&](int, int total) {
+  CHECK(chat.catch_up([&](int, int total) {
     tokens = total;
     return true;
   }));
@@ -80,20 +81,20 @@ int computed_again(Dialogue& dialogue) {
 }
 
 /// Everything that a session holds.
-std::string saved(Dialogue& dialogue) {
+std::string saved(ChatSession& chat) {
   const TemporaryDirectory folder;
-  dialogue.session().save(folder / "s");
+  chat.session().save(folder / "s");
   return read_text(folder / "s");
 }
 
 /// A question that is cancelled when `chunks` more chunks were read, before its answer or at its first token.
-void cancel(Dialogue& dialogue, const std::string& text, int chunks) {
-  const int turns = dialogue.turns();
+void cancel(ChatSession& chat, const std::string& text, int chunks) {
+  const int turns = chat.turns();
   std::atomic<bool> stop{false};
   GenerateOptions options = greedy(&stop);
   options.progress = [&](int done, int total) { stop = --chunks <= 0 || done == total; };
-  CHECK(dialogue.say(tokenizer(), ids(text), options, {}).reason == FinishReason::cancelled);
-  if (dialogue.turns() > turns) dialogue.undo();
+  CHECK(chat.say(tokenizer(), ids(text), options, {}).reason == FinishReason::cancelled);
+  if (chat.turns() > turns) chat.undo();
 }
 
 }  // namespace
@@ -103,10 +104,10 @@ TEST_CASE("undo gives bit for bit the conversation that never took the turn, wit
     for (const std::uint64_t budget : {plenty, std::uint64_t{0}}) {
       CAPTURE(format);
       CAPTURE(budget);
-      Dialogue taken_back(opener(format), budget), straight(opener(format), budget);
-      for (Dialogue* dialogue : {&taken_back, &straight}) {
-        say(*dialogue, questions[0]);
-        say(*dialogue, questions[1]);
+      ChatSession taken_back(opener(format), budget), straight(opener(format), budget);
+      for (ChatSession* chat : {&taken_back, &straight}) {
+        say(*chat, questions[0]);
+        say(*chat, questions[1]);
       }
       say(taken_back, questions[2]);
       say(taken_back, questions[3]);
@@ -122,34 +123,34 @@ TEST_CASE("undo gives bit for bit the conversation that never took the turn, wit
 }
 
 TEST_CASE("every turn can be taken back, the first one too, and then there is none") {
-  Dialogue dialogue(opener("turboquant"), plenty), fresh(opener("turboquant"), plenty);
-  for (const std::string& question : questions) say(dialogue, question);
-  for (std::size_t i = 0; i < questions.size(); ++i) CHECK(dialogue.undo());
-  CHECK_FALSE(dialogue.undo());
-  CHECK(dialogue.session().position() == 0);
-  CHECK_FALSE(dialogue.last_id());
-  CHECK(say(dialogue, questions[1]) == say(fresh, questions[1]));
-  CHECK(logits(dialogue) == logits(fresh));
+  ChatSession chat(opener("turboquant"), plenty), fresh(opener("turboquant"), plenty);
+  for (const std::string& question : questions) say(chat, question);
+  for (std::size_t i = 0; i < questions.size(); ++i) CHECK(chat.undo());
+  CHECK_FALSE(chat.undo());
+  CHECK(chat.session().position() == 0);
+  CHECK_FALSE(chat.last_id());
+  CHECK(say(chat, questions[1]) == say(fresh, questions[1]));
+  CHECK(logits(chat) == logits(fresh));
 }
 
 TEST_CASE("snapshots stay in their budget, the beginning of the last turn among them") {
   const std::uint64_t one = state_bytes();
-  Dialogue dialogue(opener("turboquant"), 3 * one);
+  ChatSession chat(opener("turboquant"), 3 * one);
   for (int turn = 0; turn < 9; ++turn) {
-    say(dialogue, "Why?");
-    CHECK(dialogue.snapshot_bytes() <= 3 * one);
+    say(chat, "Why?");
+    CHECK(chat.snapshot_bytes() <= 3 * one);
   }
-  CHECK(dialogue.snapshots() == 3);
-  CHECK(dialogue.undo());
-  CHECK(computed_again(dialogue) == 0);
-  Dialogue small(opener("turboquant"), one - 1);
+  CHECK(chat.snapshots() == 3);
+  CHECK(chat.undo());
+  CHECK(computed_again(chat) == 0);
+  ChatSession small(opener("turboquant"), one - 1);
   say(small, questions[0]);
   say(small, questions[1]);
   CHECK(small.snapshots() == 0);
 }
 
 TEST_CASE("a question that is interrupted before its answer leaves nothing behind") {
-  Dialogue interrupted(opener("turboquant", 64), plenty), straight(opener("turboquant", 64), plenty);
+  ChatSession interrupted(opener("turboquant", 64), plenty), straight(opener("turboquant", 64), plenty);
   say(interrupted, questions[0]);
   say(straight, questions[0]);
   const int before = interrupted.position();
@@ -161,32 +162,32 @@ TEST_CASE("a question that is interrupted before its answer leaves nothing behin
 }
 
 TEST_CASE("a conversation computed anew with another format holds the same text, and can be taken back and stopped") {
-  Dialogue dialogue(opener("turboquant"), plenty);
-  for (int turn = 0; turn < 3; ++turn) say(dialogue, questions[static_cast<std::size_t>(turn)]);
-  const std::vector<int> held(dialogue.session().ids().begin(), dialogue.session().ids().end());
-  CHECK_FALSE(dialogue.rebuild(opener("mlx_quant"), std::nullopt, [](int, int) { return false; }));
-  CHECK(dialogue.session().cache().format.backend == Backend::turboquant);
+  ChatSession chat(opener("turboquant"), plenty);
+  for (int turn = 0; turn < 3; ++turn) say(chat, questions[static_cast<std::size_t>(turn)]);
+  const std::vector<int> held(chat.session().ids().begin(), chat.session().ids().end());
+  CHECK_FALSE(chat.rebuild(opener("mlx_quant"), std::nullopt, [](int, int) { return false; }));
+  CHECK(chat.session().cache().format.backend == Backend::turboquant);
   int last = 0, of = 0;
-  CHECK(dialogue.rebuild(opener("mlx_quant"), std::nullopt, [&](int done, int total) {
+  CHECK(chat.rebuild(opener("mlx_quant"), std::nullopt, [&](int done, int total) {
     last = done;
     of = total;
     return true;
   }));
   CHECK(last == static_cast<int>(held.size()));
   CHECK(of == last);
-  CHECK(dialogue.session().cache().format.backend == Backend::mlx_quant);
-  CHECK(std::vector<int>(dialogue.session().ids().begin(), dialogue.session().ids().end()) == held);
-  const int before = dialogue.session().position();
-  const std::vector<int> pending = dialogue.pending();
-  const std::vector<int> answer = say(dialogue, questions[3]);
-  CHECK(dialogue.undo());
-  CHECK(dialogue.session().position() == before);
-  CHECK(dialogue.pending() == pending);
-  CHECK(say(dialogue, questions[3]) == answer);
+  CHECK(chat.session().cache().format.backend == Backend::mlx_quant);
+  CHECK(std::vector<int>(chat.session().ids().begin(), chat.session().ids().end()) == held);
+  const int before = chat.session().position();
+  const std::vector<int> pending = chat.pending();
+  const std::vector<int> answer = say(chat, questions[3]);
+  CHECK(chat.undo());
+  CHECK(chat.session().position() == before);
+  CHECK(chat.pending() == pending);
+  CHECK(say(chat, questions[3]) == answer);
 }
 
 TEST_CASE("a turn that fails in the middle leaves nothing behind") {
-  Dialogue failed(opener("turboquant"), plenty), straight(opener("turboquant"), plenty);
+  ChatSession failed(opener("turboquant"), plenty), straight(opener("turboquant"), plenty);
   say(failed, questions[0]);
   say(straight, questions[0]);
   struct Closed {};
@@ -204,41 +205,41 @@ TEST_CASE("whatever is said, cancelled and taken back, long or short: the bits a
     const std::string& format = session.first;
     const int chunk = session.second;
     CAPTURE(format);
-    Dialogue straight(opener(format, chunk), 0);
+    ChatSession straight(opener(format, chunk), 0);
     std::string expected;
     for (const std::uint64_t budget : {plenty, std::uint64_t{0}, one, 3 * one + 200'000}) {
       CAPTURE(budget);
-      Dialogue dialogue(opener(format, chunk), budget);
+      ChatSession chat(opener(format, chunk), budget);
       std::vector<std::string> left;
       std::uint64_t most = 0;
       unsigned random = 7;
       const auto draw = [&](unsigned below) { return (random = random * 1664525 + 1013904223) / 65536 % below; };
       GenerateOptions options = greedy();
       options.max_tokens = 4;
-      options.progress = [&](int, int) { most = std::max(most, dialogue.snapshot_bytes()); };
+      options.progress = [&](int, int) { most = std::max(most, chat.snapshot_bytes()); };
       for (int step = 0; step < 12; ++step) {
         // Passages of a few lengths begin alike, as edited questions do.
         const std::string text = passage(static_cast<int>(draw(3) * 4)) + questions[draw(4)];
         const unsigned kind = draw(8);
-        if (kind < 3 && dialogue.undo()) left.pop_back();
-        if (kind == 3) cancel(dialogue, passage(10), static_cast<int>(draw(3)));
+        if (kind < 3 && chat.undo()) left.pop_back();
+        if (kind == 3) cancel(chat, passage(10), static_cast<int>(draw(3)));
         if (kind > 3) {
-          CHECK_FALSE(dialogue.say(tokenizer(), ids(text), options, {}).ids.empty());
+          CHECK_FALSE(chat.say(tokenizer(), ids(text), options, {}).ids.empty());
           left.push_back(text);
         }
-        most = std::max(most, dialogue.snapshot_bytes());
+        most = std::max(most, chat.snapshot_bytes());
       }
       CHECK(most <= budget);
-      dialogue.say(tokenizer(), ids("Why?"), options, {});
+      chat.say(tokenizer(), ids("Why?"), options, {});
       if (expected.empty()) {
         CHECK(left.size() >= 3);
         for (const std::string& text : left) straight.say(tokenizer(), ids(text), options, {});
         straight.say(tokenizer(), ids("Why?"), options, {});
         expected = saved(straight);
       }
-      CHECK(dialogue.position() == straight.position());
-      CHECK(dialogue.pending() == straight.pending());
-      CHECK(saved(dialogue) == expected);
+      CHECK(chat.position() == straight.position());
+      CHECK(chat.pending() == straight.pending());
+      CHECK(saved(chat) == expected);
     }
   }
 }
@@ -251,64 +252,64 @@ TEST_CASE("a long question that is asked again with another end is read from the
     const int chunk = session.second;
     CAPTURE(format);
     CAPTURE(chunk);
-    Dialogue dialogue(opener(format, chunk), 4 * state_bytes() + 100'000), straight(opener(format, chunk), 0);
-    say(dialogue, questions[0]);
-    say(dialogue, text + "What is on page 4?");
-    CHECK(dialogue.undo());
-    GenerateResult again = dialogue.say(tokenizer(), ids(text + "What is on page 9?"), greedy(), {});
+    ChatSession chat(opener(format, chunk), 4 * state_bytes() + 100'000), straight(opener(format, chunk), 0);
+    say(chat, questions[0]);
+    say(chat, text + "What is on page 4?");
+    CHECK(chat.undo());
+    GenerateResult again = chat.say(tokenizer(), ids(text + "What is on page 9?"), greedy(), {});
     CHECK(again.statistics.prompt_tokens <= chunk + 20);
     say(straight, questions[0]);
     CHECK(again.ids == say(straight, text + "What is on page 9?"));
-    CHECK(saved(dialogue) == saved(straight));
+    CHECK(saved(chat) == saved(straight));
 
     // The very same question, and one that has only the beginning in common.
-    CHECK(dialogue.undo());
-    again = dialogue.say(tokenizer(), ids(text + "What is on page 9?"), greedy(), {});
+    CHECK(chat.undo());
+    again = chat.say(tokenizer(), ids(text + "What is on page 9?"), greedy(), {});
     CHECK(again.statistics.prompt_tokens <= chunk);
-    CHECK(saved(dialogue) == saved(straight));
-    CHECK(dialogue.undo());
+    CHECK(saved(chat) == saved(straight));
+    CHECK(chat.undo());
     CHECK(straight.undo());
-    say(dialogue, passage(8) + "Why?");
+    say(chat, passage(8) + "Why?");
     say(straight, passage(8) + "Why?");
-    CHECK(saved(dialogue) == saved(straight));
+    CHECK(saved(chat) == saved(straight));
   }
 }
 
 TEST_CASE("a prompt that goes on where another ended is read in its own chunks") {
-  const auto say_ids = [](Dialogue& dialogue, std::vector<int> prompt) {
-    return dialogue.say(tokenizer(), prompt, greedy(), {}).ids;
+  const auto say_ids = [](ChatSession& chat, std::vector<int> prompt) {
+    return chat.say(tokenizer(), prompt, greedy(), {}).ids;
   };
   std::vector<int> first = ids(passage(9)), second = ids("Why?");
   first.resize(2 * 48 + 7);
-  Dialogue dialogue(opener("turboquant", 48), plenty), straight(opener("turboquant", 48), 0);
+  ChatSession chat(opener("turboquant", 48), plenty), straight(opener("turboquant", 48), 0);
   std::vector<int> both = first;
-  for (const int id : say_ids(dialogue, first)) both.push_back(id);
+  for (const int id : say_ids(chat, first)) both.push_back(id);
   both.insert(both.end(), second.begin(), second.end());
-  say_ids(dialogue, second);
-  CHECK(dialogue.undo());
-  CHECK(dialogue.undo());
-  CHECK(say_ids(dialogue, both) == say_ids(straight, both));
-  CHECK(saved(dialogue) == saved(straight));
+  say_ids(chat, second);
+  CHECK(chat.undo());
+  CHECK(chat.undo());
+  CHECK(say_ids(chat, both) == say_ids(straight, both));
+  CHECK(saved(chat) == saved(straight));
 }
 
 TEST_CASE("a question that was interrupted and is asked again goes on where it stopped") {
-  Dialogue dialogue(opener("turboquant", 16), 3 * state_bytes()), straight(opener("turboquant", 16), 0);
+  ChatSession chat(opener("turboquant", 16), 3 * state_bytes()), straight(opener("turboquant", 16), 0);
   const int tokens = static_cast<int>(ids(passage(30)).size());
-  cancel(dialogue, passage(30), 11);
-  const GenerateResult again = dialogue.say(tokenizer(), ids(passage(30)), greedy(), {});
+  cancel(chat, passage(30), 11);
+  const GenerateResult again = chat.say(tokenizer(), ids(passage(30)), greedy(), {});
   CHECK(again.statistics.prompt_tokens == tokens - 11 * 16);
   CHECK(again.ids == say(straight, passage(30)));
-  CHECK(saved(dialogue) == saved(straight));
+  CHECK(saved(chat) == saved(straight));
 }
 
 TEST_CASE("what undo computes again begins at the nearest state that is kept, and can be stopped and taken up" *
           doctest::skip(tqkv::test::sanitized)) {
   const std::uint64_t one = state_bytes();
   const auto take_all_back = [&](std::uint64_t budget) {
-    Dialogue dialogue(opener("turboquant"), budget);
-    for (int turn = 0; turn < 8; ++turn) say(dialogue, questions[0]);
+    ChatSession chat(opener("turboquant"), budget);
+    for (int turn = 0; turn < 8; ++turn) say(chat, questions[0]);
     int tokens = 0;
-    while (dialogue.undo()) tokens += computed_again(dialogue);
+    while (chat.undo()) tokens += computed_again(chat);
     return tokens;
   };
   const int few = take_all_back(3 * one), all = take_all_back(0);
@@ -316,9 +317,9 @@ TEST_CASE("what undo computes again begins at the nearest state that is kept, an
   CHECK(few > 0);
   CHECK(few < all / 4);
 
-  Dialogue none(opener("turboquant", 16), 0), stopped(opener("turboquant", 16), one),
+  ChatSession none(opener("turboquant", 16), 0), stopped(opener("turboquant", 16), one),
       straight(opener("turboquant", 16), 0);
-  for (Dialogue* each : {&none, &stopped, &straight}) {
+  for (ChatSession* each : {&none, &stopped, &straight}) {
     say(*each, passage(30));
     if (each != &straight) say(*each, "Why?");
   }
@@ -331,7 +332,7 @@ TEST_CASE("what undo computes again begins at the nearest state that is kept, an
   CHECK_FALSE(stopped.catch_up([&](int, int) { return ++chunks < 15; }));
   CHECK(computed_again(stopped) == stopped.position() - 15 * 16);
   const std::vector<int> expected = say(straight, questions[1]);
-  for (Dialogue* each : {&none, &stopped}) {
+  for (ChatSession* each : {&none, &stopped}) {
     CHECK(say(*each, questions[1]) == expected);
     CHECK(saved(*each) == saved(straight));
   }
@@ -343,16 +344,16 @@ TEST_CASE("on the exact path the logits after undo are those of a fresh prefill 
     for (const std::uint64_t budget : {std::uint64_t{0}, plenty}) {
       CAPTURE(format);
       CAPTURE(budget);
-      Dialogue dialogue(opener(format, 32, Precision::f32), budget);
-      for (const std::string& text : {passage(8), questions[1], passage(4)}) say(dialogue, text);
-      CHECK(dialogue.undo());
-      say(dialogue, questions[2]);
-      CHECK(dialogue.undo());
+      ChatSession chat(opener(format, 32, Precision::f32), budget);
+      for (const std::string& text : {passage(8), questions[1], passage(4)}) say(chat, text);
+      CHECK(chat.undo());
+      say(chat, questions[2]);
+      CHECK(chat.undo());
       GenerateOptions options = greedy();
       options.max_tokens = 1;  // logits of the prompt's last id stay
-      dialogue.say(tokenizer(), ids(passage(3)), options, {});
-      const auto fresh = last_logits(pocket(Precision::f32), KvFormat::parse(format), dialogue.session().ids(), 1);
-      const Agreement agreement = compare(fresh, logits(dialogue), pocket(Precision::f32).config().vocab_size);
+      chat.say(tokenizer(), ids(passage(3)), options, {});
+      const auto fresh = last_logits(pocket(Precision::f32), KvFormat::parse(format), chat.session().ids(), 1);
+      const Agreement agreement = compare(fresh, logits(chat), pocket(Precision::f32).config().vocab_size);
       // As in tests/runtime/session_test.cpp: rounding can move a key over a threshold of its code.
       CHECK(agreement.mean_kl < (format == "baseline" ? 1e-8 : 1e-5));
       CHECK(agreement.same_top == 1.0);
@@ -364,28 +365,28 @@ TEST_CASE("a new first prompt that is stopped or fails in the middle leaves the 
   const std::uint64_t one = state_bytes();
   for (const std::uint64_t budget : {std::uint64_t{0}, 3 * one}) {
     CAPTURE(budget);
-    Dialogue dialogue(opener("turboquant", 16), budget), straight(opener("turboquant", 16), 0);
-    for (Dialogue* each : {&dialogue, &straight}) {
+    ChatSession chat(opener("turboquant", 16), budget), straight(opener("turboquant", 16), 0);
+    for (ChatSession* each : {&chat, &straight}) {
       say(*each, passage(12));
       say(*each, questions[1]);
     }
-    say(dialogue, questions[2]);
+    say(chat, questions[2]);
     const std::vector<int> other = ids("Be brief. " + passage(12));
     int chunks = 0;
-    CHECK_FALSE(dialogue.rebuild(opener("turboquant", 16), other, [&](int, int) { return ++chunks < 6; }));
+    CHECK_FALSE(chat.rebuild(opener("turboquant", 16), other, [&](int, int) { return ++chunks < 6; }));
     struct Broken {};
     const auto fails = [&](int done, int) -> bool { return done < 150 ? true : throw Broken{}; };
-    CHECK_THROWS_AS(dialogue.rebuild(opener("turboquant", 16), other, fails), Broken);
+    CHECK_THROWS_AS(chat.rebuild(opener("turboquant", 16), other, fails), Broken);
     const auto refuses = []() -> std::unique_ptr<Session> { throw Broken{}; };
-    CHECK_THROWS_AS(dialogue.rebuild(refuses, other, {}), Broken);
-    CHECK(dialogue.turns() == 3);
-    CHECK(dialogue.undo());
-    CHECK(dialogue.pending() == straight.pending());
-    CHECK(say(dialogue, questions[3]) == say(straight, questions[3]));
-    CHECK(saved(dialogue) == saved(straight));
-    CHECK(dialogue.rebuild(opener("turboquant", 16), other, {}));
-    CHECK(dialogue.snapshot_bytes() <= budget);
-    CHECK(std::ranges::equal(dialogue.session().ids().first(other.size()), other));
+    CHECK_THROWS_AS(chat.rebuild(refuses, other, {}), Broken);
+    CHECK(chat.turns() == 3);
+    CHECK(chat.undo());
+    CHECK(chat.pending() == straight.pending());
+    CHECK(say(chat, questions[3]) == say(straight, questions[3]));
+    CHECK(saved(chat) == saved(straight));
+    CHECK(chat.rebuild(opener("turboquant", 16), other, {}));
+    CHECK(chat.snapshot_bytes() <= budget);
+    CHECK(std::ranges::equal(chat.session().ids().first(other.size()), other));
   }
 }
 
@@ -397,22 +398,22 @@ TEST_CASE("the state of a session that was computed elsewhere is kept whatever t
     auto session = opener("turboquant", 16)();
     session->prefill(ids(passage(12)));
     const int base = session->position();
-    Dialogue dialogue(opener("turboquant", 16), budget);
-    dialogue.adopt(std::move(session), {});
-    CHECK(dialogue.snapshot_bytes() == one);
-    const std::vector<int> answer = say(dialogue, passage(20));
+    ChatSession chat(opener("turboquant", 16), budget);
+    chat.adopt(std::move(session), {});
+    CHECK(chat.snapshot_bytes() == one);
+    const std::vector<int> answer = say(chat, passage(20));
     for (int turn = 0; turn < 4; ++turn) {
-      say(dialogue, questions[0]);
-      CHECK(dialogue.snapshot_bytes() <= std::max(budget, one));
+      say(chat, questions[0]);
+      CHECK(chat.snapshot_bytes() <= std::max(budget, one));
     }
-    while (dialogue.undo()) continue;
-    CHECK(computed_again(dialogue) == 0);
-    CHECK(dialogue.session().position() == base);
-    CHECK(say(dialogue, passage(20)) == answer);
-    CHECK(dialogue.rebuild(opener("turboquant", 16), std::nullopt, {}));
-    CHECK(dialogue.snapshot_bytes() <= budget);
-    CHECK(dialogue.undo());
-    CHECK(dialogue.session().position() == base);
+    while (chat.undo()) continue;
+    CHECK(computed_again(chat) == 0);
+    CHECK(chat.session().position() == base);
+    CHECK(say(chat, passage(20)) == answer);
+    CHECK(chat.rebuild(opener("turboquant", 16), std::nullopt, {}));
+    CHECK(chat.snapshot_bytes() <= budget);
+    CHECK(chat.undo());
+    CHECK(chat.session().position() == base);
   }
 }
 
@@ -425,9 +426,36 @@ TEST_CASE("a copy of the state takes what the memory plan counts for it, a windo
     request.snapshots = 1;
     const std::uint64_t one =
         plan_memory(pocket(Precision::fast).config(), 0, KvFormat::parse(format), request).snapshots;
-    Dialogue dialogue(opener(format, 70), plenty);
-    say(dialogue, passage(50));
-    CHECK(dialogue.snapshots() >= 6);
-    CHECK(dialogue.snapshot_bytes() <= one * static_cast<std::uint64_t>(dialogue.snapshots()));
+    ChatSession chat(opener(format, 70), plenty);
+    say(chat, passage(50));
+    CHECK(chat.snapshots() >= 6);
+    CHECK(chat.snapshot_bytes() <= one * static_cast<std::uint64_t>(chat.snapshots()));
   }
+}
+
+TEST_CASE("a turn stands after what was said, with the end that a cut answer lacks") {
+  ChatSession chat(opener("turboquant"), plenty);
+  const std::vector<ChatPiece> turn = ChatTemplate(ChatVariant::plain).render(user_message("Why?"), {});
+  const auto placed = [&] { return text_of(chat.placed(turn, tokenizer())); };
+  CHECK(placed() == text_of(turn));
+  GenerateOptions options = greedy();
+  options.max_tokens = 2;
+  chat.say(tokenizer(), ids(questions[0]), options);
+  CHECK(placed() == "<|im_end|>\n" + text_of(turn));
+  options.max_tokens = 200;
+  options.stop_ids = {*end_of_turn(tokenizer())};
+  REQUIRE(chat.say(tokenizer(), ids("Hi, what can you help me with?"), options).reason == FinishReason::stop);
+  CHECK(placed() == "\n" + text_of(turn));
+}
+
+TEST_CASE("the plan of a chat has the copies that its budget has room for, and one of a session that is resumed") {
+  const Model model(Checkpoint::open(pocket_directory()));
+  const auto copies = [&](std::uint64_t budget, bool adopted) {
+    return plan_chat(model, KvFormat::usual(), {.session = {.context = 4096}}, budget, adopted).snapshots;
+  };
+  const std::uint64_t one = copies(0, true);
+  CHECK(one > 0);
+  CHECK(copies(0, false) == 0);
+  CHECK(copies(one - 1, false) == 0);
+  CHECK(copies(3 * one + 1, true) == 3 * one);
 }

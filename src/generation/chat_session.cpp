@@ -1,8 +1,10 @@
-#include "generation/dialogue.h"
+#include "tqkv/chat_session.h"
 
 #include <algorithm>
 #include <iterator>
 #include <utility>
+
+#include "tqkv/turns.h"
 
 namespace tqkv {
 namespace {
@@ -13,32 +15,37 @@ int tokens(std::span<const int> ids) {
 
 }  // namespace
 
-Dialogue::Dialogue(Open open, std::uint64_t snapshot_budget)
+ChatSession::ChatSession(Open open, std::uint64_t snapshot_budget)
     : open_(std::move(open)), budget_(snapshot_budget), session_(open_()) {}
 
-const Session& Dialogue::session() {
+const Session& ChatSession::session() {
   catch_up();
   return *session_;
 }
 
-int Dialogue::position() const {
+int ChatSession::position() const {
   return turns_.empty() ? tokens(base_) : turns_.back().position + tokens(turns_.back().ids);
 }
 
-std::uint64_t Dialogue::snapshot_bytes() const {
+std::uint64_t ChatSession::snapshot_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& [position, kept] : kept_) bytes += kept.snapshot->bytes();
   return bytes;
 }
 
-std::optional<int> Dialogue::last_id() const {
+std::optional<int> ChatSession::last_id() const {
   if (!pending_.empty()) return pending_.back();
   if (!base_.empty()) return base_.back();
   return std::nullopt;
 }
 
-GenerateResult Dialogue::say(const Tokenizer& tokenizer, std::span<const int> prompt, const GenerateOptions& options,
-                             const TextSink& sink) {
+std::vector<ChatPiece> ChatSession::placed(std::vector<ChatPiece> turns, const Tokenizer& tokenizer) const {
+  const std::optional<int> last = last_id();
+  return last ? next_turns(std::move(turns), last == end_of_turn(tokenizer)) : turns;
+}
+
+GenerateResult ChatSession::say(const Tokenizer& tokenizer, std::span<const int> prompt, const GenerateOptions& options,
+                                const TextSink& sink) {
   Turn turn;
   turn.position = position();
   turn.before = pending_;
@@ -71,19 +78,19 @@ GenerateResult Dialogue::say(const Tokenizer& tokenizer, std::span<const int> pr
   return result;
 }
 
-bool Dialogue::undo() {
+bool ChatSession::undo() {
   if (turns_.empty()) return false;
   pending_ = std::move(turns_.back().before);
   turns_.pop_back();
   return true;
 }
 
-void Dialogue::reset() {
-  Dialogue fresh(open_, budget_);
+void ChatSession::reset() {
+  ChatSession fresh(open_, budget_);
   std::swap(*this, fresh);
 }
 
-void Dialogue::adopt(std::unique_ptr<Session> session, std::vector<int> pending) {
+void ChatSession::adopt(std::unique_ptr<Session> session, std::vector<int> pending) {
   const int end = session->position();
   std::vector<int> base(session->ids().begin(), session->ids().end());
   KeptStates kept;
@@ -97,8 +104,8 @@ void Dialogue::adopt(std::unique_ptr<Session> session, std::vector<int> pending)
   pending_ = std::move(pending);
 }
 
-bool Dialogue::rebuild(Open open, std::optional<std::vector<int>> first_prompt, const Progress& progress) {
-  Dialogue next(std::move(open), 0);
+bool ChatSession::rebuild(Open open, std::optional<std::vector<int>> first_prompt, const Progress& progress) {
+  ChatSession next(std::move(open), 0);
   next.base_ = base_;
   next.turns_ = turns_;
   next.pending_ = pending_;
@@ -122,7 +129,7 @@ bool Dialogue::rebuild(Open open, std::optional<std::vector<int>> first_prompt, 
   return true;
 }
 
-bool Dialogue::catch_up(const Progress& progress, std::span<const int> next) {
+bool ChatSession::catch_up(const Progress& progress, std::span<const int> next) {
   const int end = position();
   if (session_->position() == end) return true;
   go_back(next);
@@ -137,7 +144,7 @@ bool Dialogue::catch_up(const Progress& progress, std::span<const int> next) {
 }
 
 /// To the nearest state that is kept of the text, or of a prompt behind it that begins like `next`.
-void Dialogue::go_back(std::span<const int> next) {
+void ChatSession::go_back(std::span<const int> next) {
   const int end = position();
   auto beyond = kept_.upper_bound(end);
   auto nearest = beyond == kept_.begin() ? kept_.end() : std::prev(beyond);
@@ -159,7 +166,7 @@ void Dialogue::go_back(std::span<const int> next) {
 
 /// The rest of a piece of text that begins at `begin`, by the calls that it was computed with, so that the bits are the
 /// same: the first `at_once` ids in chunks, the others one by one.
-bool Dialogue::feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on) {
+bool ChatSession::feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on) {
   const auto held = [&] { return static_cast<std::size_t>(session_->position() - begin); };
   bool wanted = true;
   if (held() == 0) keep(begin);
@@ -179,7 +186,7 @@ bool Dialogue::feed(int begin, std::span<const int> ids, std::size_t at_once, co
 }
 
 /// Keeps the state of the session, which is where a call began that feeds from `begin`, or at the end of a chunk of it.
-void Dialogue::keep(int begin) {
+void ChatSession::keep(int begin) {
   const int position = session_->position();
   if (position == 0 || kept_.contains(position)) return;
   kept_size_ = std::max(kept_size_, cache().bytes.state());
@@ -189,7 +196,7 @@ void Dialogue::keep(int begin) {
   if (!make_room(0, begin)) kept_.erase(position);  // with a window they grow
 }
 
-bool Dialogue::make_room(std::uint64_t bytes, int begin) {
+bool ChatSession::make_room(std::uint64_t bytes, int begin) {
   while (snapshot_bytes() + bytes > budget_) {
     const auto least = least_needed(begin);
     if (least == kept_.end()) return false;
@@ -201,7 +208,7 @@ bool Dialogue::make_room(std::uint64_t bytes, int begin) {
 /// Of what may go while a call feeds from `begin`: a chunk of an earlier prompt, which no undo needs; then the state
 /// whose neighbours are closest in the ratio of their distances from here, so that those that stay are spaced
 /// exponentially. The beginning of the text costs nothing and is a neighbour.
-Dialogue::KeptStates::iterator Dialogue::least_needed(int begin) {
+ChatSession::KeptStates::iterator ChatSession::least_needed(int begin) {
   const int here = session_->position();
   auto least = kept_.end();
   std::pair<bool, double> least_order;
@@ -216,6 +223,16 @@ Dialogue::KeptStates::iterator Dialogue::least_needed(int begin) {
     least_order = order;
   }
   return least;
+}
+
+MemoryPlan plan_chat(const Model& model, const KvFormat& format, PlanRequest request, std::uint64_t snapshot_budget,
+                     bool adopted) {
+  constexpr std::uint64_t most = 1 << 30;
+  request.snapshots = 1;
+  const std::uint64_t one = std::max<std::uint64_t>(model.plan(format, request).snapshots, 1);
+  const std::uint64_t least = adopted ? 1 : 0;
+  request.snapshots = static_cast<int>(std::min(std::max(snapshot_budget / one, least), most));
+  return model.plan(format, request);
 }
 
 }  // namespace tqkv

@@ -1,0 +1,140 @@
+#include "tqkv/model.h"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <mutex>
+#include <utility>
+
+#include "text/turns.h"
+#include "tqkv/error.h"
+#include "tqkv/turns.h"
+
+namespace tqkv {
+namespace {
+
+/// What is made when it is first asked for; a failure is one of whoever asked.
+template <class Value>
+class Lazy {
+ public:
+  template <class Make>
+  const Value& get(const Make& make) {
+    const std::lock_guard lock(mutex_);
+    if (!value_) value_.emplace(make());
+    return *value_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::optional<Value> value_;
+};
+
+std::vector<bool> ids_with_token(const Tokenizer& tokenizer, int vocabulary) {
+  std::vector<bool> ids(static_cast<std::size_t>(vocabulary));
+  for (int id = 0; id < vocabulary; ++id) ids[static_cast<std::size_t>(id)] = tokenizer.has_token(id);
+  return ids;
+}
+
+}  // namespace
+
+struct Model::Parts {
+  explicit Parts(Checkpoint opened) : checkpoint(std::move(opened)), config(open_config(*checkpoint)) {}
+  std::optional<Checkpoint> checkpoint;  // until the engine has it
+  ModelConfig config;
+  Lazy<Tokenizer> tokenizer;
+  Lazy<GenerationDefaults> defaults;
+  Lazy<std::vector<bool>> allowed;
+  std::unique_ptr<Engine> engine;
+};
+
+Model Model::open(std::string_view name) {
+  return Model(Checkpoint::open(locate_model(name)));
+}
+
+Model::Model(Checkpoint checkpoint) : parts_(std::make_unique<Parts>(std::move(checkpoint))) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+const Checkpoint& Model::checkpoint() const {
+  return parts_->engine ? parts_->engine->checkpoint() : *parts_->checkpoint;
+}
+
+const ModelConfig& Model::config() const {
+  return parts_->config;
+}
+
+const Tokenizer& Model::tokenizer() const {
+  return parts_->tokenizer.get([&] { return open_tokenizer(checkpoint()); });
+}
+
+ChatTemplate Model::chat(std::string_view markup, std::string* about) const {
+  if (const auto named = ChatTemplate::named(markup)) {
+    for (const std::string_view control : {text::start_of_turn, text::end_of_turn})
+      if (!tokenizer().control_id(control))
+        throw Error(ErrorKind::chat,
+                    fmt::format("--markup {}: the tokenizer has no {}: use --markup raw", markup, control));
+    return *named;
+  }
+  std::string found;
+  const auto chat = open_chat(checkpoint(), tokenizer(), &found);
+  if (!chat) throw Error(ErrorKind::chat, found);
+  if (about) *about = std::move(found);
+  return *chat;
+}
+
+const GenerationDefaults& Model::defaults() const {
+  return parts_->defaults.get([&] { return open_defaults(checkpoint(), config()); });
+}
+
+std::vector<int> Model::stop_ids(bool raw) const {
+  std::vector<int> ids = defaults().stop_ids;
+  if (raw) return ids;
+  if (const auto end = end_of_turn(tokenizer())) ids.push_back(*end);
+  return ids;
+}
+
+const std::vector<bool>& Model::allowed_ids() const {
+  return parts_->allowed.get([&] { return ids_with_token(tokenizer(), config().vocab_size); });
+}
+
+std::vector<int> Model::prompt(std::string_view question, const ChatOptions& options) const {
+  return encode(tokenizer(), chat().render(user_message(question), options));
+}
+
+GenerateOptions Model::generate_options(const Sampling& sampling, bool raw) const {
+  GenerateOptions options;
+  options.sampling = sampling;
+  options.stop_ids = stop_ids(raw);
+  options.allowed = allowed_ids();
+  options.weights = checkpoint().tensor_bytes();
+  options.split_thinking = options.skip_special = !raw;
+  return options;
+}
+
+GenerateOptions Model::answer_options(const ChatOptions& chat_options) const {
+  require_sound(defaults());
+  GenerateOptions options = generate_options(defaults().sampling);
+  options.opens_thinking = chat().opens_thinking(chat_options);
+  return options;
+}
+
+MemoryPlan Model::plan(const KvFormat& format, const PlanRequest& request) const {
+  return plan_memory(config(), checkpoint().tensor_bytes(), format, request);
+}
+
+const Engine& Model::load(const DeviceOptions& options) {
+  if (parts_->engine) throw Error(ErrorKind::internal, "model: it is loaded already");
+  if (!parts_->checkpoint) throw Error(ErrorKind::internal, "model: loading it has failed before");
+  Checkpoint checkpoint = std::move(*parts_->checkpoint);
+  parts_->checkpoint.reset();
+  parts_->engine = Engine::load(std::move(checkpoint), options);
+  return *parts_->engine;
+}
+
+const Engine& Model::engine() const {
+  if (!parts_->engine) throw Error(ErrorKind::internal, "model: it is not loaded");
+  return *parts_->engine;
+}
+
+}  // namespace tqkv
