@@ -12,7 +12,11 @@ add_custom_command(OUTPUT ${reference}/tqkv.1 ${reference}/tqkv.bash ${reference
                    COMMAND tqkv_cli completion bash > ${reference}/tqkv.bash
                    COMMAND tqkv_cli completion zsh > ${reference}/_tqkv
                    DEPENDS tqkv_cli VERBATIM)
-add_custom_target(reference ALL DEPENDS ${reference}/tqkv.1 ${reference}/tqkv.bash ${reference}/_tqkv)
+set(built_always ALL)
+if(TQKV_SANITIZE AND NOT TQKV_SANITIZE_ALL)
+  set(built_always)  # the program is not built
+endif()
+add_custom_target(reference ${built_always} DEPENDS ${reference}/tqkv.1 ${reference}/tqkv.bash ${reference}/_tqkv)
 install(FILES ${reference}/tqkv.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${reference}/tqkv.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME tqkv)
 install(FILES ${reference}/_tqkv DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)

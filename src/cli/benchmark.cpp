@@ -1,4 +1,4 @@
-#include "tqkv/benchmark.h"
+#include "measure/benchmark/benchmark.h"
 
 #include <fmt/format.h>
 
@@ -22,6 +22,9 @@
 #include "tqkv/model.h"
 
 namespace tqkv::cli {
+
+using namespace measure;
+
 namespace {
 
 struct Options {

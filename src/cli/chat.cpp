@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/numbers.h"
+#include "base/stopwatch.h"
 #include "commands.h"
 #include "fetching.h"
 #include "generate_report.h"
@@ -17,7 +18,6 @@
 #include "interrupt.h"
 #include "line_editor.h"
 #include "loading.h"
-#include "measure/stopwatch.h"
 #include "number_checks.h"
 #include "options.h"
 #include "output.h"
@@ -231,7 +231,7 @@ class ChatCommand {
                                                   "--session",
                                                   saved.path().string()));
     std::vector<int> pending = saved.text().pending;
-    const measure::Stopwatch watch;
+    const Stopwatch watch;
     std::unique_ptr<Session> session = model_.engine().restore(saved, session_options_);
     tell_restored(saved, model_.engine(), watch.seconds());
     chat_.emplace(open(saved.identity().format), snapshot_budget());

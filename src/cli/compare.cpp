@@ -6,11 +6,14 @@
 #include "base/file.h"
 #include "commands.h"
 #include "input.h"
+#include "measure/benchmark/benchmark.h"
 #include "output.h"
 #include "output_file.h"
-#include "tqkv/benchmark.h"
 
 namespace tqkv::cli {
+
+using namespace measure;
+
 namespace {
 
 struct Options {

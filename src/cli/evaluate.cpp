@@ -1,4 +1,4 @@
-#include "tqkv/evaluate.h"
+#include "measure/agreement/evaluate.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -21,17 +21,20 @@
 #include "input.h"
 #include "loaders/locate.h"
 #include "loading.h"
+#include "measure/agreement/captured.h"
+#include "measure/files/fingerprint.h"
 #include "number_checks.h"
 #include "options.h"
 #include "output.h"
 #include "output_file.h"
 #include "runtime/devices.h"
-#include "tqkv/benchmark.h"
-#include "tqkv/captured.h"
 #include "tqkv/error.h"
 #include "tqkv/model.h"
 
 namespace tqkv::cli {
+
+using namespace measure;
+
 namespace {
 
 constexpr const char* agreement_group = "Agreement";

@@ -1,4 +1,4 @@
-#include "measure/inspect.h"
+#include "measure/inspect/inspect.h"
 
 #include <cstdint>
 #include <filesystem>

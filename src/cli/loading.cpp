@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/memory_info.h"
-#include "measure/report_text.h"
-#include "measure/stopwatch.h"
+#include "base/stopwatch.h"
+#include "cache/layers_text.h"
 #include "output.h"
 #include "tqkv/error.h"
 #include "tqkv/saved_session.h"
@@ -73,18 +73,18 @@ Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, i
   loaded.plan = model.plan(format, request);
   loaded.announcement = admit(loaded.plan, options, model.checkpoint().directory());
   const Engine& engine = model.load(options.device());
-  const measure::Stopwatch watch;
+  const Stopwatch watch;
   loaded.session = saved ? engine.restore(*saved, session) : engine.open(format, session);
   loaded.restore_s = saved ? watch.seconds() : 0;
   return loaded;
 }
 
 std::string describe_cache(const CacheReport& cache) {
-  return cache.format.canonical() + ": " + measure::layers_text(cache.layers);
+  return cache.format.canonical() + ": " + cache::layers_text(cache.layers);
 }
 
 std::string describe_plain(const CacheReport& cache) {
-  const std::string unused = measure::unused_mean(cache.format, cache.tokens);
+  const std::string unused = cache::unused_mean(cache.format, cache.tokens);
   return unused.empty() ? "" : "; " + unused;
 }
 

@@ -15,7 +15,7 @@
 #include "commands.h"
 #include "hub/stored.h"
 #include "input.h"
-#include "measure/text_table.h"
+#include "measure/figures/text_table.h"
 #include "output.h"
 #include "runtime/plan/running.h"
 #include "tqkv/checkpoint.h"

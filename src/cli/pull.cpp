@@ -10,7 +10,7 @@
 #include "hub/pull.h"
 #include "interrupt.h"
 #include "loaders/published.h"
-#include "measure/text_table.h"
+#include "measure/figures/text_table.h"
 #include "number_checks.h"
 #include "output.h"
 #include "tqkv/error.h"

@@ -8,12 +8,15 @@
 #include "base/file.h"
 #include "commands.h"
 #include "input.h"
+#include "measure/page/report.h"
 #include "output.h"
 #include "output_file.h"
 #include "tqkv/error.h"
-#include "tqkv/report.h"
 
 namespace tqkv::cli {
+
+using namespace measure;
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -1,4 +1,4 @@
-#include "tqkv/tune.h"
+#include "measure/tune/tune.h"
 
 #include <fmt/format.h>
 
@@ -15,15 +15,18 @@
 #include "input.h"
 #include "loaders/locate.h"
 #include "loading.h"
+#include "measure/files/fingerprint.h"
 #include "number_checks.h"
 #include "options.h"
 #include "output.h"
 #include "output_file.h"
-#include "tqkv/benchmark.h"
 #include "tqkv/error.h"
 #include "tqkv/model.h"
 
 namespace tqkv::cli {
+
+using namespace measure;
+
 namespace {
 
 constexpr const char* goal_group = "Goal: one of";

@@ -48,7 +48,8 @@ const DeviceKind& kind_of(const Device& device) {
                        listed(device_kinds(), [](const DeviceKind* known) { return known->name; }));
   if (const std::string problem = kind->missing(); !problem.empty()) refuse(device, problem);
   if (device.index && !kind->several) refuse(device, fmt::format("there is one {}: leave the number out", kind->name));
-  for (const auto& [name, value] : device.keys) {
+  for (const auto& entry : device.keys) {
+    const std::string &name = entry.first, &value = entry.second;
     const auto key =
         std::find_if(kind->keys.begin(), kind->keys.end(), [&](const DeviceKey& k) { return k.name == name; });
     if (key == kind->keys.end())

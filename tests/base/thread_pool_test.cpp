@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <numeric>
 #include <thread>
 #include <vector>
@@ -111,10 +110,10 @@ TEST_CASE("a worker begins with its own part of the tasks, and helps with the ot
     if (worker == 1) {
       int nothing = -1;
       begun.compare_exchange_strong(nothing, index);
+      begun.notify_all();
       return;
     }
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (begun.load() < 0 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    begun.wait(-1);
   });
   CHECK(begun.load() == count / 2);
   CHECK(worker_of[0] == 0);

@@ -1,5 +1,6 @@
 // Models and contexts that are large for the machine.
 #include <doctest/doctest.h>
+#include <poll.h>
 #include <sys/wait.h>
 
 #include <nlohmann/json.hpp>
@@ -74,7 +75,7 @@ TEST_CASE("the second process with a huge model is told about the first, one tha
   first.before_input = [&](pid_t pid) {
     siginfo_t ended{};
     while (!fs::exists(runtime / "tqkv" / std::to_string(pid)) && ended.si_pid == 0)
-      ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG | WNOWAIT);
+      ::poll(nullptr, 0, 2), ::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG | WNOWAIT);
     const ProcessResult told = ask_huge(folder, second);
     CAPTURE(told.error);
     CHECK(told.exit_code == 0);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,18 @@ TEST_CASE("tqkv --help names every command and ends with examples") {
   const ProcessResult result = run_tqkv({"--help"});
   CHECK(result.exit_code == 0);
   CHECK(result.error.empty());
-  for (const char* word : {"generate", "prefill", "benchmark", "compare", "inspect", "pull", "verify", "models",
-                           "logits", "tokenize", "detokenize", "Examples:", "pocket"})
-    CHECK(contains(result.output, word));
+  for (const char* word : {"Examples:", "pocket"}) CHECK(contains(result.output, word));
+  std::vector<std::string> named;  // two blanks, the name, its description
+  std::istringstream lines(result.output.substr(result.output.find("Subcommands:")));
+  std::string line;
+  for (std::getline(lines, line); std::getline(lines, line) && !line.empty();)
+    if (line.starts_with("  ") && line[2] != ' ') named.push_back(line.substr(2, line.find(' ', 2) - 2));
+  const std::vector<std::string> commands{"generate", "chat",     "prefill",    "benchmark",  "evaluate", "compare",
+                                          "tune",     "report",   "inspect",    "pull",       "verify",   "models",
+                                          "logits",   "tokenize", "detokenize", "completion", "manual"};
+  CHECK(std::is_permutation(named.begin(), named.end(), commands.begin(), commands.end()));
+  for (const std::string& command : commands)
+    CHECK_MESSAGE(run_tqkv({command, "--help"}).output.find(command) != std::string::npos, command);
 }
 
 TEST_CASE("tqkv alone says what to type next") {

@@ -2,13 +2,14 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "tqkv/captured.h"
+#include "measure/agreement/captured.h"
 #include "tqkv/error.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
-    const tqkv::CapturedText text = tqkv::parse_captured({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
-    for (const tqkv::CapturedLayer& layer : text.layers) {
+    const tqkv::measure::CapturedText text =
+        tqkv::measure::parse_captured({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
+    for (const tqkv::measure::CapturedLayer& layer : text.layers) {
       // What measuring relies on.
       const auto rows = [&](int vectors, int heads) {
         return static_cast<std::size_t>(vectors) * static_cast<std::size_t>(heads) *

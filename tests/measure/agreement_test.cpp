@@ -1,12 +1,12 @@
-#include "measure/agreement.h"
+#include "measure/agreement/agreement.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <filesystem>
 
-#include "measure/kl.h"
-#include "measure/recall_draws.h"
+#include "measure/figures/kl.h"
+#include "measure/recall/draws.h"
 #include "support/failure.h"
 #include "support/temporary_directory.h"
 

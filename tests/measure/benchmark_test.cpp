@@ -1,4 +1,4 @@
-#include "tqkv/benchmark.h"
+#include "measure/benchmark/benchmark.h"
 
 #include <doctest/doctest.h>
 
@@ -10,6 +10,7 @@
 #include "tqkv/error.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 using nlohmann::json;
 
 namespace {
@@ -163,9 +164,17 @@ TEST_CASE("predicted bytes stand beside the measured ones and are equal") {
     }
   }
   CHECK(to_table(report).find("predicted") == std::string::npos);
-  BenchmarkReport wrong = report;
-  wrong.runs[1].predicted.kv_allocated += 1;
+  CHECK(json::parse(to_json(report))["runs"][1]["as_predicted"] == true);
+
+  engine.log.more_bytes = 1;  // a cache that is not as it should be: what was measured is told, not what was predicted
+  const BenchmarkReport wrong = run(engine, options_of({"baseline", "turboquant:k=4:v=3"}));
+  for (std::size_t i = 0; i < 2; ++i) {
+    CHECK(wrong.runs[i].predicted.kv_allocated == report.runs[i].predicted.kv_allocated);
+    for (const Trial& trial : wrong.runs[i].trials)
+      CHECK(trial.cache.kv_allocated == wrong.runs[i].predicted.kv_allocated + 1);
+  }
   CHECK(to_table(wrong).find("of cache were predicted") != std::string::npos);
+  CHECK(json::parse(to_json(wrong))["runs"][1]["as_predicted"] == false);
 }
 
 TEST_CASE("every prompt length runs with every generation length at every depth") {

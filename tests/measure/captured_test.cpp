@@ -1,5 +1,5 @@
 // Captured vectors: what a file may hold, what is measured on it, and the order of formats on two real models.
-#include "tqkv/captured.h"
+#include "measure/agreement/captured.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -14,12 +14,13 @@
 #include <random>
 
 #include "loaders/safetensors.h"
+#include "measure/page/report.h"
 #include "support/failure.h"
 #include "support/sanitized.h"
 #include "support/temporary_directory.h"
-#include "tqkv/report.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 using namespace tqkv::test;
 
 namespace {
@@ -241,7 +242,7 @@ TEST_CASE("captured figures go into the report") {
   CHECK(contains(to_table(evaluation), "toy: means over layers 3"));
 }
 
-TEST_CASE("on two real models formats stand in the order that the model's own KL has" *
+TEST_CASE("on two real models formats stand in the order that the model's own KL has" * doctest::test_suite("data") *
           doctest::skip(test::sanitized)) {
   if (!test_data()) {
     MESSAGE("skipped: TQKV_TEST_DATA is not set");

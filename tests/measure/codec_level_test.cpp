@@ -1,4 +1,4 @@
-#include "measure/codec_level.h"
+#include "measure/agreement/codec_level.h"
 #include "support/sanitized.h"
 
 #include <doctest/doctest.h>

@@ -2,11 +2,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "measure/benchmark/benchmark.h"
 #include "measure/fake_engine.h"
-#include "tqkv/benchmark.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 using nlohmann::json;
 
 namespace {

@@ -5,12 +5,13 @@
 #include <memory>
 
 #include "base/file.h"
+#include "measure/agreement/evaluate.h"
+#include "measure/files/fingerprint.h"
 #include "support/sanitized.h"
-#include "tqkv/benchmark.h"
-#include "tqkv/evaluate.h"
 #include "tqkv/model.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "tqkv/evaluate.h"
+#include "measure/agreement/evaluate.h"
 
 #include <doctest/doctest.h>
 
@@ -10,13 +10,14 @@
 #include "base/file.h"
 #include "loaders/locate.h"
 #include "loaders/safetensors.h"
+#include "measure/benchmark/benchmark.h"
 #include "measure/fake_engine.h"
 #include "support/failure.h"
 #include "support/process.h"
-#include "tqkv/benchmark.h"
 #include "tqkv/model.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 using nlohmann::json;
 using test::contains;
 using test::failure;

@@ -15,6 +15,7 @@ struct FakeLog {
   std::vector<std::string> events;    // "baseline open", "baseline prefill 0+32", "baseline restore 0" …
   std::vector<std::vector<int>> fed;  // ids of each session since its last restore, when it ends or is restored
   int alive = 0, most_alive = 0;
+  std::uint64_t more_bytes = 0;  // that each cache takes on top of what the accounting says
 };
 
 class FakeSnapshot final : public Snapshot {
@@ -78,6 +79,7 @@ class FakeSession final : public Session {
     report.state = options_.state;
     report.tokens = position();
     report.bytes = cache::cache_bytes(config_, format_, position(), options_.state);
+    report.bytes.kv_allocated += log_.more_bytes;
     for (int layer = 0; layer < config_.num_layers(); ++layer) {
       if (config_.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
         report.layers.push_back({layer, format_.k, format_.v});

@@ -1,4 +1,4 @@
-#include "measure/inspect.h"
+#include "measure/inspect/inspect.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>

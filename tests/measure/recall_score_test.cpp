@@ -1,4 +1,4 @@
-#include "measure/recall_score.h"
+#include "measure/recall/score.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "measure/recall_set.h"
+#include "measure/recall/set.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,5 @@
-#include "measure/report_labels.h"
+#include "measure/figures/number_text.h"
+#include "measure/page/labels.h"
 
 #include <doctest/doctest.h>
 

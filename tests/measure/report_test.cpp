@@ -1,8 +1,9 @@
-#include "tqkv/report.h"
+#include "measure/page/report.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <regex>
 #include <set>
 
 #include "base/file.h"
@@ -11,6 +12,7 @@
 #include "support/failure.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 using nlohmann::json;
 using test::contains;
 using test::example_benchmark;
@@ -123,7 +125,17 @@ TEST_CASE("every figure of a report is a file of its own, the same as in the pag
 
 TEST_CASE("the same files give the same page") {
   const std::vector<json> files = {example_evaluation({base, mlx, turbo}), example_benchmark({0})};
-  CHECK(report_of(files).page == report_of(files).page);
+  const std::string page = report_of(files).page;
+  CHECK(page == report_of(files).page);
+  // Nor does it tell when it was made: no date, no time of a day, no seconds since 1970.
+  for (const char* when :
+       {"\\b(19|20)[0-9][0-9][-/.][0-9]{1,2}[-/.][0-9]{1,2}\\b", "\\b[0-9]{1,2}[.][0-9]{1,2}[.]20[0-9][0-9]\\b",
+        "\\b[0-9]{1,2}:[0-9][0-9]\\b", "\\b1[6-9][0-9]{8}\\b",
+        "\\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*,? +[0-9]",
+        "[0-9] +(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"}) {
+    std::smatch found;
+    CHECK_MESSAGE(!std::regex_search(page, found, std::regex(when)), found.str());
+  }
 }
 
 TEST_CASE("the numbers of the summary are those of the file") {

@@ -1,4 +1,4 @@
-#include "measure/statistics.h"
+#include "measure/figures/statistics.h"
 
 #include <doctest/doctest.h>
 
@@ -7,9 +7,9 @@
 #include <limits>
 
 #include "base/numbers.h"
-#include "measure/hash.h"
-#include "measure/kl.h"
-#include "measure/text_table.h"
+#include "measure/figures/hash.h"
+#include "measure/figures/kl.h"
+#include "measure/figures/text_table.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;

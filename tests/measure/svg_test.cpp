@@ -1,4 +1,4 @@
-#include "measure/svg.h"
+#include "measure/page/svg.h"
 
 #include <doctest/doctest.h>
 

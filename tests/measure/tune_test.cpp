@@ -1,5 +1,5 @@
 // Tuning: where bits go, and what is said of the result.
-#include "tqkv/tune.h"
+#include "measure/tune/tune.h"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
@@ -10,15 +10,16 @@
 #include "base/file.h"
 #include "cache/accounting.h"
 #include "loaders/locate.h"
-#include "measure/tune_choice.h"
+#include "measure/files/fingerprint.h"
+#include "measure/page/report.h"
+#include "measure/tune/choice.h"
 #include "support/failure.h"
 #include "support/reference.h"
 #include "support/sanitized.h"
-#include "tqkv/benchmark.h"
 #include "tqkv/model.h"
-#include "tqkv/report.h"
 
 using namespace tqkv;
+using namespace tqkv::measure;
 using namespace tqkv::test;
 using measure::choose_bits;
 

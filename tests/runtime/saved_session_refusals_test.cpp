@@ -16,8 +16,8 @@
 #include "support/sanitized.h"
 #include "support/session_bytes.h"
 #include "support/temporary_directory.h"
-#include "tqkv/error.h"
 #include "tqkv/engine.h"
+#include "tqkv/error.h"
 #include "tqkv/saved_session.h"
 
 namespace {

@@ -262,23 +262,29 @@ TEST_CASE("a snapshot of another session or of the future is refused") {
   other->prefill(document(8));
   const auto snapshot = one->snapshot();
   CHECK_THROWS_AS(other->restore(*snapshot), Error);
+  one->prefill(document(4));
+  const auto future = one->snapshot();
+  one->restore(*snapshot);
+  CHECK_THROWS_AS(one->restore(*future), Error);  // its tokens are not there any more
+  CHECK(one->position() == 8);
 }
 
 TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doctest::skip(test::sanitized)) {
   const auto& config = pocket(Precision::fast).config();
+  const auto ids = document(257);
   for (const auto state : {StateType::f32, StateType::bf16})
     for (const auto precision : {Precision::fast, Precision::f32})
-      for (const auto& text : formats)
+      for (const auto& text : formats) {
+        if (state == StateType::bf16 && text != formats.front()) continue;  // the state is the format's neighbour only
+        auto options = context_of(512);
+        options.state = state;
+        const auto session = pocket(precision).open(KvFormat::parse(text), options);
         for (const int tokens : {1, 255, 256, 257}) {
-          if (state == StateType::bf16 && text != formats.front())
-            continue;                                                 // the state is the format's neighbour only
+          session->prefill(std::span(ids).subspan(static_cast<std::size_t>(session->position()),
+                                                  static_cast<std::size_t>(tokens - session->position())));
           if (precision == Precision::f32 && tokens < 256) continue;  // it changes the width of plain values alone
           CAPTURE(text);
           CAPTURE(tokens);
-          auto options = context_of(512);
-          options.state = state;
-          const auto session = pocket(precision).open(KvFormat::parse(text), options);
-          session->prefill(document(tokens));
           const auto format = cache::as_stored(KvFormat::parse(text), precision);
           const auto predicted = cache::cache_bytes(config, format, tokens, state, precision);
           const auto measured = session->cache();
@@ -294,6 +300,7 @@ TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doct
           CHECK(measured.layers[0].k == format.sides(3, 0, 2).k);
           CHECK(measured.layers[1].v == format.sides(7, 1, 2).v);
         }
+      }
 }
 
 TEST_CASE("ids out of range, an overflowing context and impossible options are refused") {

@@ -275,7 +275,8 @@ HWY_INLINE int8x16_t levels_at(const Rows& rows, const Byte* codes, int dim, int
 
 template <int bits, int parts>
 HWY_INLINE void row_levels(const Rows& rows, const Byte* codes, int dim, std::int8_t* out) {
-  for (int c = 0; c < dim; c += 16) vst1q_s8(out + c, levels_at<bits, parts>(rows, codes, dim, c));
+  for (int c = 0; c < dim; c += 16)
+    vst1q_s8(out + c, (levels_at<bits, parts>(rows, codes, dim, c)));  // a macro for clang
 }
 
 template <int bits>

@@ -1,0 +1,8 @@
+# Compiles through ccache where it is installed and nobody chose a launcher. Precompiled headers need the sloppiness, which
+# stands here because a file in $HOME would be asked of everyone. -DTQKV_CCACHE=OFF compiles everything anew.
+option(TQKV_CCACHE "compile through ccache where it is installed" ON)
+find_program(TQKV_CCACHE_PROGRAM ccache)
+mark_as_advanced(TQKV_CCACHE_PROGRAM)
+if(TQKV_CCACHE AND TQKV_CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${TQKV_CCACHE_PROGRAM})
+endif()
