@@ -1,5 +1,5 @@
-# Compiles through ccache where it is installed and nobody chose a launcher. Precompiled headers need the sloppiness, which
-# stands here because a file in $HOME would be asked of everyone. -DTQKV_CCACHE=OFF compiles everything anew.
+# Compiles through ccache if it is installed and no launcher was chosen. ccache needs this sloppiness for precompiled headers.
+# -DTQKV_CCACHE=OFF compiles everything again.
 option(TQKV_CCACHE "compile through ccache where it is installed" ON)
 find_program(TQKV_CCACHE_PROGRAM ccache)
 mark_as_advanced(TQKV_CCACHE_PROGRAM)

@@ -14,7 +14,7 @@
 
 namespace tqkv::cli {
 
-/// The tokenizer of a checkpoint; what it had to put right is told on standard error. Throws Error(tokenizer).
+/// The tokenizer of a checkpoint; what it had to put right is reported on standard error. Throws Error(tokenizer).
 Tokenizer load_tokenizer(const Checkpoint& checkpoint);
 /// The same for the one of a model, asked for here first.
 const Tokenizer& load_tokenizer(const Model& model);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "generation/allowed_ids.h"
 #include "generation/think_splitter.h"
 #include "tqkv/error.h"
 #include "tqkv/sampling.h"
@@ -64,12 +65,6 @@ struct Generation::State {
     sampler.emplace(options.sampling, std::move(allowed));
     sampler->prompt(session.ids());
     sampler->prompt(std::span(prompt).subspan(read()));
-  }
-
-  std::vector<bool> ids_with_token(std::size_t vocabulary) const {
-    std::vector<bool> with(vocabulary);
-    for (std::size_t id = 0; id < vocabulary; ++id) with[id] = tokenizer.has_token(static_cast<int>(id));
-    return with;
   }
 
   /// A step has brought what the next id is drawn from, or that id.
@@ -169,7 +164,7 @@ void Generation::accept(const Work& done) {
 void Generation::accept(std::span<const float> logits) {
   State& state = *state_;
   state.end_step();
-  if (!state.sampler) state.make_sampler(state.ids_with_token(logits.size()));
+  if (!state.sampler) state.make_sampler(ids_with_token(state.tokenizer, static_cast<int>(logits.size())));
   state.take(state.sampler->next(logits, static_cast<std::uint64_t>(state.session.position())));
 }
 

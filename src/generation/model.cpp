@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "generation/allowed_ids.h"
 #include "text/turns.h"
 #include "tqkv/error.h"
 #include "tqkv/turns.h"
@@ -28,12 +29,6 @@ class Lazy {
   std::mutex mutex_;
   std::optional<Value> value_;
 };
-
-std::vector<bool> ids_with_token(const Tokenizer& tokenizer, int vocabulary) {
-  std::vector<bool> ids(static_cast<std::size_t>(vocabulary));
-  for (int id = 0; id < vocabulary; ++id) ids[static_cast<std::size_t>(id)] = tokenizer.has_token(id);
-  return ids;
-}
 
 }  // namespace
 

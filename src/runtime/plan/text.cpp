@@ -59,13 +59,13 @@ std::string describe(const MemoryPlan& plan) {
   } else {
     row("anonymous", plan.anonymous(), "all but the weights");
   }
-  if (plan.available == 0) {
+  if (plan.available == 0 && !plan.device) {
     out += "  available            not known: nothing is refused\n";
     return out;
   }
-  row("available", plan.available, "free, or left in the container");
+  if (plan.available > 0) row("available", plan.available, "free, or left in the container");
   if (plan.promised > 0) row("promised", plan.promised, "of it, to other processes of tqkv");
-  row("kept free", plan.keep_free, "of it");
+  if (plan.available > 0) row("kept free", plan.keep_free, "of it");
   switch (plan.verdict) {
     case Verdict::fits:
       out += "  fits";
