@@ -1,7 +1,9 @@
 // CacheReport: what one session stores, and in how many bytes. Implemented in src/cache.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tqkv/kv_format.h"
@@ -29,21 +31,17 @@ struct LayerCache {
   SideFormat k, v;  ///< as stored, not as asked
 };
 
-/// Bits of the activations that products use when many tokens come at once: integers of 8 or 16 bits in fast
-/// precision, floats of 32 in f32. What is not named here uses the most.
-struct ActivationBits {
-  int expert_input = 16;  ///< gate_proj and up_proj of the routed experts
-  int tolerant = 16;  ///< down_proj of the routed experts, the shared expert, q_proj, o_proj, q and k of the delta net
-};
-
 struct CacheReport {
   KvFormat format;  ///< effective
   StateType state = StateType::f32;
   int tokens = 0;
   CacheBytes bytes;
   std::vector<LayerCache> layers;  ///< attention layers only
-  ActivationBits activations;      ///< chosen by the format: coarse codes want finer activations
-  double encode_s = 0;             ///< seconds spent so far on encoding keys and values into pages
+  /// Bits of the activations that products use when many tokens come at once, by the device's names of the products:
+  /// integers of 8 or 16 bits, floats of 32. Chosen by the format: coarse codes want finer activations. Empty where a
+  /// device has no such choice.
+  std::vector<std::pair<std::string, int>> activation_bits;
+  double encode_s = 0;  ///< seconds spent so far on encoding keys and values into pages
 };
 
 }  // namespace tqkv

@@ -22,7 +22,6 @@
 #include "loaders/locate.h"
 #include "loading.h"
 #include "measure/agreement/captured.h"
-#include "measure/files/fingerprint.h"
 #include "number_checks.h"
 #include "options.h"
 #include "output.h"
@@ -30,6 +29,7 @@
 #include "runtime/devices.h"
 #include "tqkv/error.h"
 #include "tqkv/model.h"
+#include "tqkv/saved_session.h"
 
 namespace tqkv::cli {
 
@@ -177,7 +177,7 @@ void evaluate(const Options& options) {
   EvaluationModel model;
   model.name = options.model.model;
   model.config = open_config(checkpoint);
-  model.fingerprint = fingerprint(checkpoint);
+  model.fingerprint = model_fingerprint(checkpoint);
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   model.tokenizer = &tokenizer;
   std::string about;

@@ -1,6 +1,7 @@
 #include "generate_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 
@@ -98,8 +99,10 @@ std::string statistics_text(const GenerateReport& report) {
   line("  state", fmt::format("{} B recurrent ({}), {} B convolution", grouped(bytes.recurrent),
                               name(result.cache.state), grouped(bytes.convolution)));
   line("format", describe_cache(result.cache) + describe_plain(result.cache));
-  line("activations", fmt::format("{} bits into the experts, {} in other products that tolerate it, at prefill",
-                                  result.cache.activations.expert_input, result.cache.activations.tolerant));
+  std::vector<std::string> activations;
+  for (const auto& [product, bits] : result.cache.activation_bits)
+    activations.push_back(fmt::format("{} bits for {}", bits, product));
+  if (!activations.empty()) line("activations", fmt::format("{}, at prefill", fmt::join(activations, ", ")));
   line("memory", fmt::format("{} at most: {} of weights, mapped, and {} anonymous, of {} planned",
                              megabytes(report.weights + statistics.peak_anonymous), megabytes(report.weights),
                              megabytes(statistics.peak_anonymous), megabytes(report.planned)));
@@ -115,52 +118,52 @@ std::string report_json(const GenerateReport& report, const std::optional<std::s
   json layers = json::array();
   for (const LayerCache& layer : result.cache.layers)
     layers.push_back({{"layer", layer.layer}, {"k", layer.k.describe()}, {"v", layer.v.describe()}});
+  json activation_bits = json::object();
+  for (const auto& [product, bits] : result.cache.activation_bits) activation_bits[product] = bits;
   const ParsedAnswer answer = tools ? parse_tool_calls(result.answer, *tools) : ParsedAnswer{result.answer, {}};
   json calls = json::array();
   for (const ParsedToolCall& call : answer.calls)
     calls.push_back({{"name", call.name}, {"arguments", json::parse(call.arguments)}});
   const bool calls_tools = !calls.empty() && result.reason == FinishReason::stop;
-  const json object = {
-      {"tool", {{"version", version}}},
-      {"model", report.model},
-      {"answer", answer.content},
-      {"tool_calls", calls},
-      {"thinking", result.thinking},
-      {"ended_thinking", result.ended_thinking},
-      {"finish_reason", calls_tools ? "tool_calls" : name(result.reason)},
-      {"stop_string", result.stop_string.empty() ? json() : json(result.stop_string)},
-      {"restored_tokens", report.restored},
-      {"prompt_tokens", statistics.prompt_tokens},
-      {"generated_tokens", statistics.generated_tokens},
-      {"ids", result.ids},
-      {"backend", name(result.cache.format.backend)},
-      {"format", result.cache.format.canonical()},
-      {"layers", layers},
-      {"activation_bits",
-       {{"expert_input", result.cache.activations.expert_input}, {"tolerant", result.cache.activations.tolerant}}},
-      {"sampling", sampling_json(report.sampling)},
-      {"statistics",
-       {{"prompt_tps", optional(statistics.prompt_tps)},
-        {"generation_tps", optional(statistics.generation_tps)},
-        {"time_to_first_token_s", optional(statistics.time_to_first_token)},
-        {"startup_s", report.startup},
-        {"wall_s", statistics.wall},
-        {"peak_memory_gb", gigabytes(report.weights + statistics.peak_anonymous)},
-        {"weights_gb", gigabytes(report.weights)},
-        {"peak_anonymous_gb", gigabytes(statistics.peak_anonymous)},
-        {"planned_anonymous_gb", gigabytes(report.planned)},
-        {"major_faults", statistics.major_faults}}},
-      {"cache",
-       {{"tokens", result.cache.tokens},
-        {"context", report.context},
-        {"kv_used", bytes.kv_used},
-        {"kv_allocated", bytes.kv_allocated},
-        {"recurrent", bytes.recurrent},
-        {"convolution", bytes.convolution},
-        {"state_type", name(result.cache.state)},
-        {"used", bytes.used()},
-        {"allocated", bytes.allocated()}}},
-      {"device", device_json(report.device)}};
+  const json object = {{"tool", {{"version", version}}},
+                       {"model", report.model},
+                       {"answer", answer.content},
+                       {"tool_calls", calls},
+                       {"thinking", result.thinking},
+                       {"ended_thinking", result.ended_thinking},
+                       {"finish_reason", calls_tools ? "tool_calls" : name(result.reason)},
+                       {"stop_string", result.stop_string.empty() ? json() : json(result.stop_string)},
+                       {"restored_tokens", report.restored},
+                       {"prompt_tokens", statistics.prompt_tokens},
+                       {"generated_tokens", statistics.generated_tokens},
+                       {"ids", result.ids},
+                       {"backend", name(result.cache.format.backend)},
+                       {"format", result.cache.format.canonical()},
+                       {"layers", layers},
+                       {"activation_bits", activation_bits},
+                       {"sampling", sampling_json(report.sampling)},
+                       {"statistics",
+                        {{"prompt_tps", optional(statistics.prompt_tps)},
+                         {"generation_tps", optional(statistics.generation_tps)},
+                         {"time_to_first_token_s", optional(statistics.time_to_first_token)},
+                         {"startup_s", report.startup},
+                         {"wall_s", statistics.wall},
+                         {"peak_memory_gb", gigabytes(report.weights + statistics.peak_anonymous)},
+                         {"weights_gb", gigabytes(report.weights)},
+                         {"peak_anonymous_gb", gigabytes(statistics.peak_anonymous)},
+                         {"planned_anonymous_gb", gigabytes(report.planned)},
+                         {"major_faults", statistics.major_faults}}},
+                       {"cache",
+                        {{"tokens", result.cache.tokens},
+                         {"context", report.context},
+                         {"kv_used", bytes.kv_used},
+                         {"kv_allocated", bytes.kv_allocated},
+                         {"recurrent", bytes.recurrent},
+                         {"convolution", bytes.convolution},
+                         {"state_type", name(result.cache.state)},
+                         {"used", bytes.used()},
+                         {"allocated", bytes.allocated()}}},
+                       {"device", device_json(report.device)}};
   return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

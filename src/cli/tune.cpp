@@ -15,13 +15,13 @@
 #include "input.h"
 #include "loaders/locate.h"
 #include "loading.h"
-#include "measure/files/fingerprint.h"
 #include "number_checks.h"
 #include "options.h"
 #include "output.h"
 #include "output_file.h"
 #include "tqkv/error.h"
 #include "tqkv/model.h"
+#include "tqkv/saved_session.h"
 
 namespace tqkv::cli {
 
@@ -72,7 +72,7 @@ void tune(const Options& options) {
   EvaluationModel model;
   model.name = options.model.model;
   model.config = open_config(checkpoint);
-  model.fingerprint = fingerprint(checkpoint);
+  model.fingerprint = model_fingerprint(checkpoint);
   model.tokenizer = &tokenizer;
   const EvaluationText text = options.text.empty()
                                   ? EvaluationText{"the bundled text", read_text(locate_evaluation_text())}

@@ -108,7 +108,7 @@ TEST_CASE("benchmark --sessions times several sessions in one step, next to what
   CHECK(contains(refused({"--prompt-tokens", "1000000"}), "made for at most 32768"));
   const auto compared = run_tqkv({"compare", path.string(), path.string()});
   CHECK(compared.exit_code == 1);
-  CHECK(contains(compared.error, "is a sessions file, a benchmark file was expected"));
+  CHECK(contains(compared.error, "is of the kind 'sessions': a file of 'tqkv benchmark' was expected"));
 }
 
 TEST_CASE("benchmark and evaluate say when a text is shorter than the mean of its format") {

@@ -47,7 +47,7 @@ TEST_CASE("compare refuses files that are missing or no benchmark, and needs at 
   const test::TemporaryDirectory folder;
   const auto broken = run_tqkv({"compare", folder.write("broken.json", "{\"schema\": 1,")});
   CHECK(broken.exit_code == 1);
-  CHECK(contains(broken.error, "broken.json: is no valid JSON"));
+  CHECK(contains(broken.error, "broken.json: is not valid JSON"));
   CHECK(run_tqkv({"compare", (folder.path() / "absent.json").string()}).exit_code == 1);
   CHECK(run_tqkv({"compare"}).exit_code == 2);
 }

@@ -111,9 +111,9 @@ TEST_CASE("a depth is walked upward once by forward passes, and every trial star
   REQUIRE(report.runs.size() == 6);
   CHECK(report.runs[0].open_sessions == 2);
   CHECK(to_table(report).find("2 sessions wait at this depth") != std::string::npos);
-  CHECK(report.runs[0].depth == 0);
-  CHECK(report.runs[2].depth == 48);
-  CHECK(report.runs[4].depth == 64);
+  CHECK(report.runs[0].lengths.depth == 0);
+  CHECK(report.runs[2].lengths.depth == 48);
+  CHECK(report.runs[4].lengths.depth == 64);
   CHECK(events_with(engine.log, "open") == std::vector<std::string>{"baseline open", "turboquant open"});
   CHECK(events_with(engine.log, "turboquant prefill 0+48").size() == 1);
   CHECK(events_with(engine.log, "turboquant prefill 48+16").size() == 1);
@@ -122,7 +122,7 @@ TEST_CASE("a depth is walked upward once by forward passes, and every trial star
   CHECK(events_with(engine.log, "turboquant prefill 64+32").size() == 4);
   CHECK(events_with(engine.log, "turboquant restore 64").size() == 4);
   for (const BenchmarkRun& one : report.runs)
-    CHECK(one.predicted.kv_used % static_cast<std::uint64_t>(one.depth + 32 + 3) == 0);
+    CHECK(one.predicted.kv_used % static_cast<std::uint64_t>(one.lengths.depth + 32 + 3) == 0);
   for (const std::vector<int>& fed : engine.log.fed) {
     const std::vector<int> stream = some_ids(64 + 35);
     CHECK(std::equal(fed.begin(), fed.end(), stream.begin()));
@@ -188,8 +188,8 @@ TEST_CASE("every prompt length runs with every generation length at every depth"
   const BenchmarkReport report = run(engine, options);
   CHECK(report.runs.size() == 8);
   for (const BenchmarkRun& one : report.runs) {
-    CHECK(one.trials[0].generation_tps.has_value() == (one.generation_tokens > 1));
-    CHECK(one.trials[0].generation_tps_mlx.has_value() == (one.generation_tokens > 1));
+    CHECK(one.trials[0].generation_tps.has_value() == (one.lengths.generation_tokens > 1));
+    CHECK(one.trials[0].generation_tps_mlx.has_value() == (one.lengths.generation_tokens > 1));
   }
 }
 
@@ -199,7 +199,7 @@ TEST_CASE("the JSON has the known names, every sample, and the top level of a si
   CHECK(several["schema"] == 1);
   CHECK(several["kind"] == "benchmark");
   CHECK(several["model"]["name"] == "fake");
-  CHECK(several["model"]["fingerprint"].get<std::string>().size() == 16);
+  CHECK(several["model"]["fingerprint"].get<std::string>().size() == 32);
   CHECK(several["machine"]["device"] == "cpu:isa=portable:threads=1");
   CHECK(several["machine"]["memory"].get<std::uint64_t>() > 0);
   CHECK(several["settings"]["precision"] == "fast");

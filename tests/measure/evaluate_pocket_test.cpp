@@ -6,9 +6,9 @@
 
 #include "base/file.h"
 #include "measure/agreement/evaluate.h"
-#include "measure/files/fingerprint.h"
 #include "support/sanitized.h"
 #include "tqkv/model.h"
+#include "tqkv/saved_session.h"
 
 using namespace tqkv;
 using namespace tqkv::measure;
@@ -40,7 +40,7 @@ TEST_CASE("on the pocket model baseline equals itself and coarser codes lose mor
   EvaluationModel model;
   model.name = "pocket";
   model.config = pocket(Precision::fast).config();
-  model.fingerprint = fingerprint(checkpoint);
+  model.fingerprint = model_fingerprint(checkpoint);
   model.tokenizer = &tokenizer;
   model.chat = open_chat(checkpoint, tokenizer);
   model.stop_ids = open_defaults(checkpoint, model.config).stop_ids;
@@ -72,7 +72,7 @@ TEST_CASE("on the pocket model baseline equals itself and coarser codes lose mor
   CHECK(evaluation.noise[1].agreement.all.kl.mean < 0.02);  // fast path, few rows
   CHECK(evaluation.noise[1].agreement.all.kl.mean > 0);
 
-  const RecallResult& reference = *evaluation.reference_recall;
+  const RecallResult& reference = *evaluation.reference.recall;
   CHECK(reference.total.asked == 8);
   CHECK(reference.total.right >= 7);
   for (const EvaluationRun& run : evaluation.runs) {

@@ -97,7 +97,7 @@ TEST_CASE("every cache is fed the same ids, first in chunks and then one by one"
   CHECK(evaluation.runs[0].bytes_per_token == 1040);  // 2 layers, 2 heads, keys and values, 130 bytes each
   CHECK(evaluation.runs[1].bytes_per_token == 1152);
   for (const EvaluationRun& run : evaluation.runs)
-    CHECK(run.bytes_per_token == cache::bytes_per_token(model.engine.config(), run.format));
+    CHECK(run.bytes_per_token == cache::bytes_per_token(model.engine.config(), KvFormat::parse(run.format)));
   CHECK_FALSE(evaluation.runs[0].recall.has_value());
 }
 
@@ -120,7 +120,7 @@ TEST_CASE("fast precision has the fast baseline beside it, and recall stands in 
   Evaluator evaluator = evaluator_of(model, options);
   const Evaluation& evaluation = evaluator.run(model.engines());
   REQUIRE(evaluation.runs.size() == 3);
-  CHECK(evaluation.runs[0].format.backend == Backend::baseline);
+  CHECK(evaluation.runs[0].format == KvFormat::of(Backend::baseline).canonical());
   CHECK(evaluation.runs[0].precision == Precision::fast);
   CHECK_FALSE(evaluation.runs[0].recall.has_value());
   CHECK(evaluation.runs[1].precision == Precision::f32);
@@ -148,7 +148,7 @@ TEST_CASE("a context is prefilled once for all its questions") {
   CHECK(evaluation.runs[0].recall->total.asked == 8);
   CHECK(evaluation.runs[0].recall->total.right == 0);  // the fake knows nothing
   CHECK(evaluation.runs[0].recall->needle.size() == 5);
-  CHECK(evaluation.reference_recall->total.asked == 8);
+  CHECK(evaluation.reference.recall->total.asked == 8);
   CHECK_FALSE(evaluation.runs[0].agreement.has_value());
 }
 

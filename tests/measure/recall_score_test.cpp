@@ -91,8 +91,8 @@ TEST_CASE("every score adds up to the answers it is made of") {
     RC_ASSERT(result.total.asked == asked);
     RC_ASSERT(result.total.right == right);
     int by_task = 0, by_length = 0, in_cells = 0;
-    for (const auto& entry : result.tasks) by_task += entry.second.right;
-    for (const auto& entry : result.lengths) by_length += entry.second.asked;
+    for (const auto& entry : result.tasks) by_task += entry.of.right;
+    for (const auto& entry : result.lengths) by_length += entry.of.asked;
     for (const auto& cell : result.needle) in_cells += cell.of.asked;
     RC_ASSERT(by_task == right);
     RC_ASSERT(by_length == asked);

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/numbers.h"
-#include "measure/figures/hash.h"
+#include "measure/figures/digest.h"
 #include "measure/figures/kl.h"
 #include "measure/figures/text_table.h"
 #include "tqkv/error.h"
@@ -67,12 +67,14 @@ TEST_CASE("the most likely id is the first of the largest logits, and a logit th
   CHECK_THROWS_AS(argmax(std::vector<float>{1, infinity}), Error);
 }
 
-TEST_CASE("a digest is FNV-1a and tells ids, their order and their number apart") {
-  CHECK(Digest().hex() == "cbf29ce484222325");
-  Digest a;
-  const std::byte letter{'a'};
-  a.add(std::span(&letter, 1));
-  CHECK(a.hex() == "af63dc4c8601ec8c");  // published test vector of FNV-1a
+TEST_CASE("a digest is XXH3 and tells ids, their order and their number apart") {
+  CHECK(Digest().hex() == "2d06800538d394c2");  // published: of no bytes
+  Digest one, two;
+  one.add_list(std::vector<int>{1, 2});
+  one.add_list(std::vector<int>{3});
+  two.add_list(std::vector<int>{1});
+  two.add_list(std::vector<int>{2, 3});
+  CHECK(one.hex() != two.hex());
   CHECK(digest_of(std::vector<int>{1, 2}) != digest_of(std::vector<int>{2, 1}));
   CHECK(digest_of(std::vector<int>{0}) != digest_of(std::vector<int>{0, 0}));
   CHECK(digest_of(std::vector<int>{1, 2}) == digest_of(std::vector<int>{1, 2}));

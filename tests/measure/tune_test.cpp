@@ -10,13 +10,13 @@
 #include "base/file.h"
 #include "cache/accounting.h"
 #include "loaders/locate.h"
-#include "measure/files/fingerprint.h"
 #include "measure/page/report.h"
 #include "measure/tune/choice.h"
 #include "support/failure.h"
 #include "support/reference.h"
 #include "support/sanitized.h"
 #include "tqkv/model.h"
+#include "tqkv/saved_session.h"
 
 using namespace tqkv;
 using namespace tqkv::measure;
@@ -67,7 +67,7 @@ Tuner pocket_tuner(TuneGoal goal, int tokens = 512) {
   EvaluationModel model;
   model.name = "pocket";
   model.config = pocket(Precision::f32).config();
-  model.fingerprint = fingerprint(checkpoint());
+  model.fingerprint = model_fingerprint(checkpoint());
   model.tokenizer = &tokenizer();
   TuneOptions options;
   options.goal = goal;
@@ -127,7 +127,7 @@ TEST_CASE("the pocket model is tuned: within its bytes, better than the default,
   REQUIRE(tuning.finished);
   CHECK(passes >= static_cast<int>(tuning.measurements.size()));
   const ModelConfig& config = pocket(Precision::f32).config();
-  CHECK(tuning.bytes_per_token == cache::bytes_per_token(config, tuning.chosen));
+  CHECK(tuning.bytes_per_token == cache::bytes_per_token(config, KvFormat::parse(tuning.chosen)));
   CHECK(tuning.bytes_per_token <= cache::bytes_per_token(config, KvFormat::parse("turboquant:k=4:v=4")));
   CHECK(tuning.sides.size() == 4);  // two attention layers
   const auto kl = [&](const std::string& format, bool held_out) {
@@ -139,7 +139,7 @@ TEST_CASE("the pocket model is tuned: within its bytes, better than the default,
   CHECK(tuning.compared.back() == KvFormat::usual().canonical());
   CHECK(kl(tuning.compared.front(), true) < 0.5 * kl("turboquant:k=4:v=4:scalar=corrected:seed=0:table=1", true));
   CHECK(kl(tuning.compared.front(), true) < 1.1 * kl(tuning.compared.back(), true));
-  const double together = kl(tuning.chosen.canonical(), false);
+  const double together = kl(tuning.chosen, false);
   CHECK(tuning.predicted_kl > 0.6 * together);
   CHECK(tuning.predicted_kl < 1.8 * together);
 
@@ -147,7 +147,7 @@ TEST_CASE("the pocket model is tuned: within its bytes, better than the default,
   const std::string json = to_json(tuning);
   const std::vector<ReportFile> files{{"tuning.json", json}};
   CHECK(contains(make_report(files, "tqkv report tuning.json").page, "Tuned format"));
-  CHECK(contains(to_table(tuning), tuning.chosen.canonical()));
+  CHECK(contains(to_table(tuning), tuning.chosen));
   CHECK(contains(to_table(tuning), " (chosen)"));
   Tuner again = pocket_tuner(goal, 768);
   again.resume("tuning.json", json, pocket(Precision::f32).device());
@@ -165,12 +165,13 @@ TEST_CASE("a goal of KL takes the fewest bytes that reach it, by what was measur
   CHECK(tuning.goal_reached);
   CHECK(to_table(tuning).find("No format") == std::string::npos);
   const ModelConfig& config = pocket(Precision::f32).config();
+  const KvFormat chosen = KvFormat::parse(tuning.chosen);
   double kl = 1;
   for (const TuneMeasurement& one : tuning.measurements) {
     if (one.held_out) continue;
     const KvFormat format = KvFormat::parse(one.format);
-    if (format == tuning.chosen) kl = one.kl;
-    if (format.window != tuning.chosen.window || format.mean != tuning.chosen.mean || one.kl > *goal.kl) continue;
+    if (format == chosen) kl = one.kl;
+    if (format.window != chosen.window || format.mean != chosen.mean || one.kl > *goal.kl) continue;
     CAPTURE(one.format);
     CHECK(cache::bytes_per_token(config, format) >= tuning.bytes_per_token);
   }
@@ -187,7 +188,7 @@ TEST_CASE("a goal of KL takes the fewest bytes that reach it, by what was measur
   const std::vector<ReportFile> files{{"tuning.json", to_json(missed)}};
   CHECK(contains(make_report(files, "tqkv report tuning.json").page, "reaches the KL that was asked for"));
   for (const TuneMeasurement& one : missed.measurements)
-    if (!one.held_out && KvFormat::parse(one.format) == missed.chosen) kl = one.kl;
+    if (!one.held_out && one.format == missed.chosen) kl = one.kl;
   for (const std::string& format : missed.compared)
     for (const TuneMeasurement& one : missed.measurements)
       if (!one.held_out && one.format == format) CHECK(one.kl >= kl);
@@ -221,7 +222,8 @@ TEST_CASE("what cannot be tuned is refused") {
     failure(ErrorKind::input, [&] { tuner.resume("x.json", wrong, pocket(Precision::f32).device()); });
   nlohmann::json negative_kl = nlohmann::json::parse(to_json(tuner.tuning()));
   negative_kl["machine"]["device"] = "cpu";
-  negative_kl["measurements"] = {{{"format", "trellis"}, {"kl", -1}, {"same_top", 1}, {"ratio", 1}, {"seconds", 1}}};
+  negative_kl["measurements"] = {
+      {{"held_out", false}, {"format", "trellis"}, {"kl", -1}, {"same_top", 1}, {"ratio", 1}, {"seconds", 1}}};
   CHECK(contains(failure(ErrorKind::input, [&] { tuner.resume("x.json", negative_kl.dump(), {}); }), "kl"));
   nlohmann::json other = nlohmann::json::parse(to_json(tuner.tuning()));
   other["machine"]["device"] = "cpu";

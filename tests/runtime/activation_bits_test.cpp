@@ -8,7 +8,7 @@ using namespace tqkv;
 
 TEST_CASE("the coarser the codes of a cache are, the more bits its activations have") {
   const auto bits = [](const char* format) {
-    const ActivationBits chosen = cpu::activation_bits(KvFormat::parse(format));
+    const cpu::ActivationBits chosen = cpu::activation_bits(KvFormat::parse(format));
     return std::to_string(chosen.expert_input) + "/" + std::to_string(chosen.tolerant);
   };
   for (const char* fine : {"baseline", "mlx_quant:bits=8", "turboquant", "turboquant:k=4:v=16", "turboquant:bits=5"})

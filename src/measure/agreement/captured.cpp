@@ -14,6 +14,7 @@
 #include "base/memory_info.h"
 #include "cache/accounting.h"
 #include "codec/side_codec.h"
+#include "measure/figures/number_text.h"
 #include "runtime/devices.h"
 #include "runtime/layer_attention.h"
 #include "tqkv/error.h"
@@ -209,6 +210,23 @@ void check_format(const CapturedText& text, const KvFormat& format) {
   }
 }
 
+std::string models_of(const CapturedText& text) {
+  std::vector<std::string> models;
+  for (const CapturedLayer& layer : text.layers)
+    if (std::find(models.begin(), models.end(), layer.model) == models.end()) models.push_back(layer.model);
+  return listed(models);
+}
+
+std::string shape_of(const CapturedText& text) {
+  std::vector<std::string> shapes;
+  for (const CapturedLayer& layer : text.layers) {
+    const std::string shape =
+        fmt::format("{} heads, {} KV heads of {} channels", layer.heads, layer.kv_heads, layer.head_dim);
+    if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
+  }
+  return listed(shapes);
+}
+
 }  // namespace
 
 CapturedFigures measure_captured(const CapturedLayer& layer, const KvFormat& format, const DeviceOptions& options) {
@@ -221,6 +239,9 @@ CapturedEvaluation evaluate_captured(const CapturedText& text, std::span<const K
   for (const KvFormat& format : formats) check_format(text, format);
   CapturedEvaluation evaluation;
   evaluation.text = text;
+  evaluation.model = models_of(text);
+  evaluation.shape = shape_of(text);
+  evaluation.fingerprint = text.digest;
   for (CapturedLayer& layer : evaluation.text.layers) layer.keys = layer.values = layer.queries = {};
   evaluation.device = kind_of(options.device).report(options);
   evaluation.device.precision = precisions.front();

@@ -9,6 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "measure/files/captured_means.h"
+#include "measure/files/evaluation.h"
+#include "measure/files/measured.h"
 #include "tqkv/engine.h"
 #include "tqkv/kv_format.h"
 
@@ -38,27 +41,11 @@ CapturedText read_captured(const std::filesystem::path& file);
 /// The same of the bytes of a file. `where` starts every message.
 CapturedText parse_captured(std::span<const std::byte> file, const std::string& where);
 
-/// What a format does to one layer. Means over queries and heads.
-struct CapturedFigures {
-  std::string model;
-  int layer = 0, window = 0, queries = 0;
-  Precision precision = Precision::f32;
-  std::string format;       ///< canonical string, as held
-  std::string k, v;         ///< as stored
-  double bits = 0;          ///< stored bits per value, mean of keys and values, without what is plain
-  double k_distortion = 0;  ///< |k - k'|^2 / |k|^2, as the last query sees them
-  double v_distortion = 0;
-  double score_error = 0;    ///< nats: standard deviation of score errors under the exact weights
-  double kl = 0, kl_se = 0;  ///< of the attention weights, nats; and its standard error
-  double output_error = 0;   ///< |o - o'| / |o|
-};
+/// What `format` does to one layer.
 CapturedFigures measure_captured(const CapturedLayer& layer, const KvFormat& format, const DeviceOptions& options);
 
-struct CapturedEvaluation {
+struct CapturedEvaluation : Measured {
   CapturedText text;  ///< its layers without their vectors
-  std::string command;
-  DeviceReport device;
-  std::uint64_t memory = 0;  ///< of the machine or its container, bytes
   std::vector<CapturedFigures> figures;
 };
 /// Every format on every layer, in the order of layers. Throws Error(format), before any work, for a format that cannot
@@ -67,15 +54,6 @@ struct CapturedEvaluation {
 CapturedEvaluation evaluate_captured(const CapturedText& text, std::span<const KvFormat> formats,
                                      std::span<const Precision> precisions, const DeviceOptions& options,
                                      const std::function<void(std::string_view)>& progress = {});
-
-/// A format over all layers of a model; root mean squares of the two errors.
-struct CapturedMeans {
-  const CapturedFigures* worst = nullptr;  ///< the layer with the largest KL
-  int layers = 0;
-  double bits = 0, kl = 0, score_error = 0, output_error = 0, k_distortion = 0, v_distortion = 0;
-};
-/// Formats and precisions in the order of their first figures, which must outlive the result.
-std::vector<CapturedMeans> means_of(const std::vector<CapturedFigures>& figures, const std::string& model);
 
 std::string to_json(const CapturedEvaluation& evaluation);   ///< an evaluation of schema 1, with `captured`
 std::string to_table(const CapturedEvaluation& evaluation);  ///< for a terminal of 110 columns

@@ -8,48 +8,12 @@
 #include "measure/agreement/captured.h"
 #include "measure/figures/number_text.h"
 #include "measure/figures/text_table.h"
-#include "measure/files/machine.h"
-#include "tqkv/version.h"
+#include "measure/files/evaluation_fields.h"
 
 namespace tqkv::measure {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string models_of(const CapturedText& text) {
-  std::vector<std::string> models;
-  for (const CapturedLayer& layer : text.layers)
-    if (std::find(models.begin(), models.end(), layer.model) == models.end()) models.push_back(layer.model);
-  return listed(models);
-}
-
-std::string shape_of(const CapturedText& text) {
-  std::vector<std::string> shapes;
-  for (const CapturedLayer& layer : text.layers) {
-    const std::string shape =
-        fmt::format("{} heads, {} KV heads of {} channels", layer.heads, layer.kv_heads, layer.head_dim);
-    if (std::find(shapes.begin(), shapes.end(), shape) == shapes.end()) shapes.push_back(shape);
-  }
-  return listed(shapes);
-}
-
-Json json_of(const CapturedFigures& f) {
-  return {{"model", f.model},
-          {"layer", f.layer},
-          {"window", f.window},
-          {"queries", f.queries},
-          {"precision", name(f.precision)},
-          {"format", f.format},
-          {"k", f.k},
-          {"v", f.v},
-          {"bits_per_value", f.bits},
-          {"k_distortion", f.k_distortion},
-          {"v_distortion", f.v_distortion},
-          {"score_error", f.score_error},
-          {"kl", f.kl},
-          {"kl_se", f.kl_se},
-          {"output_error", f.output_error}};
-}
 
 std::string error_text(double share) {
   return fmt::format("{:.2f} %", 100 * share);
@@ -57,51 +21,12 @@ std::string error_text(double share) {
 
 }  // namespace
 
-std::vector<CapturedMeans> means_of(const std::vector<CapturedFigures>& figures, const std::string& model) {
-  std::vector<CapturedMeans> all;
-  for (const CapturedFigures& f : figures) {
-    if (f.model != model) continue;
-    auto found = std::find_if(all.begin(), all.end(), [&](const CapturedMeans& m) {
-      return m.worst->format == f.format && m.worst->precision == f.precision;
-    });
-    if (found == all.end()) found = all.insert(all.end(), CapturedMeans{&f});
-    ++found->layers;
-    if (f.kl > found->worst->kl) found->worst = &f;
-    found->bits += f.bits;
-    found->kl += f.kl;
-    found->score_error += f.score_error * f.score_error;
-    found->output_error += f.output_error * f.output_error;
-    found->k_distortion += f.k_distortion;
-    found->v_distortion += f.v_distortion;
-  }
-  for (CapturedMeans& m : all) {
-    const double count = m.layers;
-    m.bits /= count;
-    m.kl /= count;
-    m.score_error = std::sqrt(m.score_error / count);
-    m.output_error = std::sqrt(m.output_error / count);
-    m.k_distortion /= count;
-    m.v_distortion /= count;
-  }
-  return all;
-}
-
 std::string to_json(const CapturedEvaluation& evaluation) {
-  Json figures = Json::array();
-  for (const CapturedFigures& one : evaluation.figures) figures.push_back(json_of(one));
-  const Json json = {{"schema", 1},
-                     {"kind", "evaluation"},
-                     {"tool", {{"name", "tqkv"}, {"version", version}}},
-                     {"command", evaluation.command},
-                     {"model",
-                      {{"name", models_of(evaluation.text)},
-                       {"shape", shape_of(evaluation.text)},
-                       {"fingerprint", evaluation.text.digest}}},
-                     {"machine", machine_json(evaluation.device, evaluation.memory)},
-                     {"settings", {{"captured", evaluation.text.file}, {"text", evaluation.text.text}}},
-                     {"captured", figures},
-                     {"runs", Json::array()}};
-  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  Json json =
+      header_json("evaluation", evaluation, {{"captured", evaluation.text.file}, {"text", evaluation.text.text}});
+  json["captured"] = JsonWriter::json_of(evaluation.figures);
+  json["runs"] = Json::array();
+  return file_text(json, 1);
 }
 
 std::string to_table(const CapturedEvaluation& evaluation) {

@@ -19,8 +19,7 @@
 #include "measure/agreement/codec_level.h"
 #include "measure/agreement/evaluate_json.h"
 #include "measure/agreement/text_ids.h"
-#include "measure/figures/hash.h"
-#include "measure/files/fingerprint.h"
+#include "measure/figures/digest.h"
 #include "measure/recall/run.h"
 #include "measure/recall/score.h"
 #include "measure/recall/set.h"
@@ -120,7 +119,7 @@ double stored_bits(const SideFormat& side, int dim) {
   return codec::bits_per_value(side, dim);
 }
 
-void describe(EvaluationRun& run, const CacheReport& report, const ModelConfig& config) {
+void take_storage(EvaluationRun& run, const CacheReport& report, const ModelConfig& config) {
   run.effective = report.format.canonical();
   run.cache_tokens = report.tokens;
   run.cache = report.bytes;
@@ -230,8 +229,11 @@ Evaluator::State::State(EvaluationModel of, const EvaluationText& source, Evalua
   evaluation.text = source.source;
   evaluation.text_digest = digest_of(ids);
   evaluation.recall_digest = digest_of(contexts);
-  evaluation.reference_format = KvFormat::of(Backend::baseline).canonical();
-  if (options.agreement) evaluation.reference_stored = name(ReferenceLogits::choose(model.config.vocab_size, rows()));
+  evaluation.reference.format = KvFormat::of(Backend::baseline).canonical();
+  if (options.agreement) {
+    evaluation.reference.stored = name(ReferenceLogits::choose(model.config.vocab_size, rows()));
+    evaluation.reference.rows = rows();
+  }
   for (const PreparedContext& context : contexts) evaluation.contexts.push_back(context.about);
 }
 
@@ -252,7 +254,8 @@ SessionOptions Evaluator::State::session(int chunk) const {
 
 bool Evaluator::State::has(const Job& job) const {
   return std::any_of(evaluation.runs.begin(), evaluation.runs.end(), [&](const EvaluationRun& run) {
-    return run.format == job.format && run.precision == job.precision && (run.recall.has_value() || !job.recall);
+    return run.format == job.format.canonical() && run.precision == job.precision &&
+           (run.recall.has_value() || !job.recall);
   });
 }
 
@@ -378,7 +381,7 @@ EvaluationRun Evaluator::State::run_job(const Job& job, const EngineSource& engi
                                         const Callbacks& callbacks) const {
   const Stopwatch watch;
   EvaluationRun run;
-  run.format = job.format;
+  run.format = job.format.canonical();
   run.precision = job.precision;
   CacheReport cache;
   if (exact != nullptr) {
@@ -391,11 +394,11 @@ EvaluationRun Evaluator::State::run_job(const Job& job, const EngineSource& engi
     session.state = options.state;
     cache = engines(job.precision).open(job.format, session)->cache();
   }
-  describe(run, cache, model.config);
+  take_storage(run, cache, model.config);
   if (job.recall) {
     const bool same = job.format == KvFormat::of(Backend::baseline);  // asked already, as the reference
-    run.recall = same ? *evaluation.reference_recall : recall(engines, job.format, callbacks);
-    score(*run.recall, evaluation.contexts, options.recall_options.depths, evaluation.reference_recall->answers);
+    run.recall = same ? *evaluation.reference.recall : recall(engines, job.format, callbacks);
+    score(*run.recall, evaluation.contexts, options.recall_options.depths, evaluation.reference.recall->answers);
   }
   run.seconds = watch.seconds();
   return run;
@@ -465,16 +468,16 @@ const Evaluation& Evaluator::run(const EngineSource& engines, const Callbacks& c
     capture->commit();
   }
   if (!codecs.empty()) state.measure_codecs(codecs, capture ? &*capture : nullptr, callbacks);
-  if (options.recall && !evaluation.reference_recall) {
-    evaluation.reference_recall = state.recall(engines, KvFormat::of(Backend::baseline), callbacks);
-    score(*evaluation.reference_recall, evaluation.contexts, options.recall_options.depths,
-          evaluation.reference_recall->answers);
+  if (options.recall && !evaluation.reference.recall) {
+    evaluation.reference.recall = state.recall(engines, KvFormat::of(Backend::baseline), callbacks);
+    score(*evaluation.reference.recall, evaluation.contexts, options.recall_options.depths,
+          evaluation.reference.recall->answers);
   }
   if (noise) state.measure_noise(engines, *exact, callbacks);
   for (const Job& job : jobs) {
     evaluation.runs.push_back(state.run_job(job, engines, exact.get(), callbacks));
     const EvaluationRun& run = evaluation.runs.back();
-    if (run.agreement) evaluation.reference_perplexity = run.agreement->all.reference_perplexity;
+    if (run.agreement) evaluation.reference.perplexity = run.agreement->all.reference_perplexity;
     if (callbacks.finished) callbacks.finished(evaluation, run);
   }
   return evaluation;

@@ -1,6 +1,5 @@
 // The file of an evaluation, as far as it is needed inside.
 #pragma once
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 

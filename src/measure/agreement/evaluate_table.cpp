@@ -35,22 +35,6 @@ std::string paired_text(const PairedDifference& paired) {
   return fmt::format("{:+.1f} ({:+.1f} to {:+.1f})", paired.points, paired.low, paired.high);
 }
 
-std::string layers_of(const EvaluationRun& run) {
-  std::string out, sides, numbers;
-  const auto flush = [&] {
-    if (!sides.empty()) out += fmt::format("{}{} in layers {}", out.empty() ? "" : "; ", sides, numbers);
-    numbers.clear();
-  };
-  for (const EvaluationRun::Layer& layer : run.layers) {
-    const std::string now = layer.k == layer.v ? "K and V " + layer.k : fmt::format("K {}, V {}", layer.k, layer.v);
-    if (now != sides) flush();
-    sides = now;
-    numbers += fmt::format("{}{}", numbers.empty() ? "" : ",", layer.layer);
-  }
-  flush();
-  return out;
-}
-
 std::string heading(const Evaluation& evaluation) {
   const EvaluateOptions& options = evaluation.options;
   std::string out = fmt::format("{} ({})\n{}, {} state, chunks of {}\n", evaluation.model, evaluation.shape,
@@ -94,10 +78,9 @@ std::string agreement_lines(const Evaluation& evaluation, const Labels& labels) 
   const bool both = evaluation.options.precisions.size() > 1 && evaluation.options.agreement;
   TextTable table({"backend", "bits", "B/token", "mean KL", "median", "p99", "same top", "perplexity x"});
   for (const EvaluationRun& run : evaluation.runs) {
-    std::string label = labels.at(run.format.canonical());
+    std::string label = labels.at(run.format);
     if (both) label += fmt::format(", {}", name(run.precision));
-    std::vector<std::string> row = {label, fmt::format("{:.2f}", (run.k_bits + run.v_bits) / 2),
-                                    fmt::format("{}", run.bytes_per_token)};
+    std::vector<std::string> row = {label, fmt::format("{:.2f}", run.bits()), fmt::format("{}", run.bytes_per_token)};
     if (run.agreement) {
       const AgreementPart& all = run.agreement->all;
       row.insert(row.end(),
@@ -149,8 +132,8 @@ std::string codec_lines(const Evaluation& evaluation, const Labels& labels) {
 
 // Right answers by task, and the difference to the uncompressed cache in percentage points.
 std::string recall_lines(const Evaluation& evaluation, const Labels& labels) {
-  if (!evaluation.reference_recall) return "";
-  const RecallResult& reference = *evaluation.reference_recall;
+  if (!evaluation.reference.recall) return "";
+  const RecallResult& reference = *evaluation.reference.recall;
   std::vector<std::string> header = {"right answers"}, asked = {"asked"};
   for (const auto& [task, share] : reference.tasks) {
     header.emplace_back(name(task));
@@ -162,13 +145,13 @@ std::string recall_lines(const Evaluation& evaluation, const Labels& labels) {
   table.add(std::move(asked));
   const auto add = [&](const std::string& label, const RecallResult& recall, const std::string& points) {
     std::vector<std::string> row = {label};
-    for (const auto& task : recall.tasks) row.push_back(fmt::format("{}", task.second.right));
+    for (const auto& task : recall.tasks) row.push_back(fmt::format("{}", task.of.right));
     row.insert(row.end(), {fmt::format("{}", recall.total.right), points});
     table.add(std::move(row));
   };
   add("uncompressed", reference, "");
   for (const EvaluationRun& run : evaluation.runs) {
-    if (run.recall) add(labels.at(run.format.canonical()), *run.recall, paired_text(run.recall->paired));
+    if (run.recall) add(labels.at(run.format), *run.recall, paired_text(run.recall->paired));
   }
   return "\n" + table.text("  ");
 }
@@ -188,14 +171,15 @@ int longest_text(const Evaluation& evaluation) {
 
 std::string to_table(const Evaluation& evaluation) {
   std::vector<std::string> formats;
-  for (const EvaluationRun& run : evaluation.runs) formats.push_back(run.format.canonical());
+  for (const EvaluationRun& run : evaluation.runs) formats.push_back(run.format);
   const Labels labels = cache::short_names(formats);
   std::string out = heading(evaluation);
   std::vector<std::string> told;
   for (const EvaluationRun& run : evaluation.runs) {
-    std::string line = fmt::format("{}: {}", run.effective, layers_of(run));
+    std::string line = fmt::format("{}: {}", run.effective, cache::layers_text(run.layers));
     const int longest = longest_text(evaluation);
-    if (const std::string unused = cache::unused_mean(run.format, longest); longest > 0 && !unused.empty())
+    if (const std::string unused = cache::unused_mean(KvFormat::parse(run.format), longest);
+        longest > 0 && !unused.empty())
       line += "; " + unused;
     if (std::find(told.begin(), told.end(), line) == told.end()) told.push_back(line);
   }
@@ -209,7 +193,7 @@ std::string to_table(const Evaluation& evaluation) {
 }
 
 std::string summary_line(const EvaluationRun& run) {
-  std::string out = fmt::format("{}, {}:", run.format.canonical(), name(run.precision));
+  std::string out = fmt::format("{}, {}:", run.format, name(run.precision));
   if (run.agreement)
     out += fmt::format(" mean KL {}, same top {}", kl_text(run.agreement->all), percent(run.agreement->all.same_top));
   if (run.recall)

@@ -7,20 +7,13 @@
 #include "base/memory_info.h"
 #include "base/stopwatch.h"
 #include "cache/accounting.h"
-#include "measure/figures/hash.h"
+#include "measure/figures/digest.h"
 #include "measure/figures/kl.h"
 #include "measure/figures/memory_peak.h"
-#include "measure/files/fingerprint.h"
 #include "tqkv/error.h"
 
 namespace tqkv::measure {
 namespace {
-
-struct Lengths {
-  int depth = 0, prompt = 0, generation = 0;
-  int fed() const { return depth + prompt + generation - 1; }
-  int context() const { return depth + prompt + generation; }
-};
 
 // The ids of one pass, cut from the one stream that all passes share.
 struct Passage {
@@ -67,7 +60,7 @@ std::vector<Lengths> lengths_of(const BenchmarkOptions& options) {
   for (const int depth : ascending(options.depths)) {
     for (const int prompt : without_repeats(options.prompt_tokens)) {
       for (const int generation : without_repeats(options.generation_tokens))
-        all.push_back({depth, prompt, generation});
+        all.push_back({prompt, generation, depth});
     }
   }
   return all;
@@ -115,7 +108,7 @@ bool measures_quality(const std::vector<Lane>& lanes, const BenchmarkOptions& op
 }
 
 std::string label(const Lengths& lengths) {
-  return fmt::format("{}+{} at depth {}", lengths.prompt, lengths.generation, lengths.depth);
+  return fmt::format("{}+{} at depth {}", lengths.prompt_tokens, lengths.generation_tokens, lengths.depth);
 }
 
 class Benchmark {
@@ -162,9 +155,10 @@ class Benchmark {
   }
 
   Passage passage(const Lengths& lengths) const {
-    const auto depth = static_cast<std::size_t>(lengths.depth), prompt = static_cast<std::size_t>(lengths.prompt);
+    const auto depth = static_cast<std::size_t>(lengths.depth),
+               prompt = static_cast<std::size_t>(lengths.prompt_tokens);
     return {ids_.subspan(depth, prompt),
-            ids_.subspan(depth + prompt, static_cast<std::size_t>(lengths.generation - 1))};
+            ids_.subspan(depth + prompt, static_cast<std::size_t>(lengths.generation_tokens - 1))};
   }
 
   std::unique_ptr<Session> open(const KvFormat& format, int context) const {
@@ -233,6 +227,7 @@ class Benchmark {
       trial.generation_tps = static_cast<double>(ids.forced.size()) / trial.decode_s;
       trial.generation_tps_mlx = static_cast<double>(ids.forced.size() + 1) / trial.decode_s;
     }
+    trial.weights = engine_.checkpoint().tensor_bytes();
     trial.peak_anonymous = peak.bytes();
     trial.digest = digest.hex();
     return trial;
@@ -244,11 +239,11 @@ class Benchmark {
     Session& session = ready(lane, lengths, opened);
     Trial trial = time_pass(session, passage(lengths));
     trial.order = order;
-    CacheReport cache = session.cache();
+    const CacheReport cache = session.cache();
     trial.cache = cache.bytes;
-    run.format = cache.format;
-    run.layers = std::move(cache.layers);
-    run.activations = cache.activations;
+    run.format = cache.format.canonical();
+    run.layers = cache::describe(cache.layers);
+    run.activation_bits = cache.activation_bits;
     return trial;
   }
 
@@ -261,14 +256,12 @@ class Benchmark {
     for (std::size_t i = 0; i < timed.size(); ++i) {
       say(fmt::format("{}, {}: warm-up", label(lengths), timed[i]->format.canonical()));
       BenchmarkRun& run = runs[i];
-      run.prompt_tokens = lengths.prompt;
-      run.generation_tokens = lengths.generation;
-      run.depth = lengths.depth;
+      run.lengths = lengths;
       run.open_sessions = keeps_sessions(options_) ? static_cast<int>(lanes_.size()) : 1;
       run.ids_digest = digest_of(ids_.first(static_cast<std::size_t>(lengths.fed())));
       run.warmup = trial_of(*timed[i], lengths, static_cast<int>(i), run);
-      run.predicted =
-          cache::cache_bytes(engine_.config(), run.format, lengths.fed(), options_.state, engine_.device().precision);
+      run.predicted = cache::cache_bytes(engine_.config(), KvFormat::parse(run.format), lengths.fed(), options_.state,
+                                         engine_.device().precision);
     }
     for (int round = 0; round < options_.trials; ++round) {
       for (std::size_t place = 0; place < timed.size(); ++place) {
@@ -278,6 +271,10 @@ class Benchmark {
         runs[i].trials.push_back(trial_of(*timed[i], lengths, static_cast<int>(place), runs[i]));
       }
     }
+    const auto baseline =
+        std::find_if(runs.begin(), runs.end(), [](const BenchmarkRun& run) { return run.baseline(); });
+    if (baseline == runs.end()) return runs;
+    for (BenchmarkRun& run : runs) run.ratios = ratios_of(run, *baseline, true);
     return runs;
   }
 
@@ -307,7 +304,7 @@ class Benchmark {
     const std::size_t reference = baseline_of(lanes_);
     for (std::size_t i = 0; i < runs.size(); ++i) {  // timed lanes come first
       if (i == reference) {
-        runs[i].quality = Quality{lengths.generation, 0.0, 1.0};  // by definition
+        runs[i].quality = Quality{lengths.generation_tokens, 0.0, 1.0};  // by definition
         continue;
       }
       say(fmt::format("{}, {}: against baseline", label(lengths), lanes_[i].format.canonical()));
@@ -360,12 +357,7 @@ std::vector<MemoryPlan> plan_benchmark(const ModelConfig& config, std::uint64_t 
 BenchmarkReport run_benchmark(const Engine& engine, std::span<const int> ids, const BenchmarkOptions& options) {
   Benchmark benchmark(engine, ids, options);
   BenchmarkReport report;
-  report.model = options.model;
-  report.shape = shape_of(engine.config());
-  report.fingerprint = fingerprint(engine.checkpoint());
-  report.device = engine.device();
-  report.memory = total_memory();
-  report.weights = engine.checkpoint().tensor_bytes();
+  static_cast<Measured&>(report) = measured_on(engine, options.model);
   report.state = options.state;
   report.prefill_chunk = options.prefill_chunk;
   report.ids = options.ids;

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "measure/files/measured.h"
+#include "measure/files/speed.h"
 #include "tqkv/engine.h"
 #include "tqkv/kv_format.h"
 #include "tqkv/memory_plan.h"
@@ -36,47 +38,7 @@ struct BenchmarkOptions {
   std::function<void(std::string_view)> progress;  ///< called with one line before each part
 };
 
-/// One timed pass: prefill of P ids, then G - 1 decode steps. The last id is chosen but not fed.
-struct Trial {
-  int order = 0;                             ///< place among the formats of its round, from 0
-  double prompt_s = 0;                       ///< to the logits of the last prompt id
-  double encode_s = 0;                       ///< of prompt_s: rotating, quantizing and packing keys and values
-  double decode_s = 0;                       ///< of the G - 1 steps; sampling excluded
-  double prompt_tps = 0;                     ///< P / prompt_s
-  std::optional<double> generation_tps;      ///< (G - 1) / decode_s; nothing for G = 1
-  std::optional<double> generation_tps_mlx;  ///< G / decode_s, as mlx-lm counts
-  std::uint64_t peak_anonymous = 0;          ///< bytes: largest RssAnon seen after a chunk or a step
-  CacheBytes cache;                          ///< at the end
-  std::string digest;                        ///< of the G most likely ids
-  double gen_wall_s() const { return prompt_s + decode_s; }
-};
-
-/// Against baseline, over the G rows of logits of one pass on the same ids.
-struct Quality {
-  int rows = 0;
-  double mean_kl = 0;   ///< nats, KL(baseline || this)
-  double same_top = 0;  ///< fraction of rows with the same most likely id
-};
-
-struct BenchmarkRun {
-  KvFormat format;  ///< effective
-  std::vector<LayerCache> layers;
-  ActivationBits activations;
-  int prompt_tokens = 0, generation_tokens = 0, depth = 0;
-  int open_sessions = 1;   ///< sessions that peak_anonymous includes: all of them where depths are kept
-  CacheBytes predicted;    ///< from shapes, for depth + P + G - 1 tokens
-  std::string ids_digest;  ///< of the ids in the cache and those fed
-  Trial warmup;
-  std::vector<Trial> trials;
-  std::optional<Quality> quality;
-  bool decode_figure() const { return generation_tokens >= 128; }
-};
-
-struct BenchmarkReport {
-  std::string model, shape, fingerprint;
-  DeviceReport device;
-  std::uint64_t memory = 0;   ///< of the machine or its container, bytes
-  std::uint64_t weights = 0;  ///< bytes of the text tensors
+struct BenchmarkReport : Measured {
   StateType state = StateType::f32;
   int prefill_chunk = 0;
   std::string ids;
@@ -107,17 +69,7 @@ struct SessionsOptions {
   std::function<void(std::string_view)> progress;  ///< called with one line before each part
 };
 
-struct SessionsRun {
-  KvFormat format;  ///< effective
-  int sessions = 0;
-  std::vector<double> tps;  ///< of each round: tokens per second, all sessions together
-  std::uint64_t bytes = 0;  ///< that a step reads and writes, as the figures below expect it
-  double bound = 1;         ///< tokens per second against one session, if bytes were all that counts
-};
-
-struct SessionsReport {
-  std::string model, shape, fingerprint;
-  DeviceReport device;
+struct SessionsReport : Measured {
   StateType state = StateType::f32;
   int prefill_chunk = 0, depth = 0, steps = 0;
   std::string ids;

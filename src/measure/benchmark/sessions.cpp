@@ -9,11 +9,10 @@
 #include "measure/benchmark/table_text.h"
 #include "measure/figures/statistics.h"
 #include "measure/figures/text_table.h"
-#include "measure/files/fingerprint.h"
-#include "measure/files/machine.h"
+#include "measure/files/measured.h"
+#include "measure/files/speed_fields.h"
 #include "runtime/plan/weight_reads.h"
 #include "tqkv/error.h"
-#include "tqkv/version.h"
 
 namespace tqkv::measure {
 namespace {
@@ -78,7 +77,8 @@ class Company {
     const double alone = bytes_of_step(engine_.config(), cache.bytes, 1);
     for (const int count : counts_) {
       const double bytes = bytes_of_step(engine_.config(), cache.bytes, count);
-      runs.push_back({cache.format, count, {}, static_cast<std::uint64_t>(bytes), count * alone / bytes});
+      runs.push_back(
+          {cache.format.canonical(), count, {}, static_cast<std::uint64_t>(bytes), count * alone / bytes, {}, {}});
     }
     say(format, "warm-up");
     time(counts_.back());
@@ -91,6 +91,11 @@ class Company {
     }
     sessions_.clear();
     at_depth_.clear();
+    for (SessionsRun& run : runs) {
+      if (counts_.front() != 1) break;  // there is nothing to refer to
+      run.ratio_to_one = paired_ratio(run.tps, runs.front().tps);
+      if (run.bound > 1.0) run.share_of_gain = (run.ratio_to_one->median - 1.0) / (run.bound - 1.0);
+    }
     return runs;
   }
 
@@ -144,19 +149,6 @@ class Company {
   std::vector<std::unique_ptr<Snapshot>> at_depth_;
 };
 
-/// Of the same format with one session, which ratios refer to; null where that was not asked for.
-const SessionsRun* alone(const SessionsReport& report, const SessionsRun& run) {
-  for (const SessionsRun& other : report.runs)
-    if (other.format == run.format && other.sessions == 1) return &other;
-  return nullptr;
-}
-
-/// How much of the gain that bytes allow was reached; nothing for one session.
-std::optional<double> share_of_gain(const SessionsRun& run, const Spread& ratio) {
-  if (run.bound <= 1.0) return std::nullopt;
-  return (ratio.median - 1.0) / (run.bound - 1.0);
-}
-
 }  // namespace
 
 int ids_needed(const SessionsOptions& options) {
@@ -188,10 +180,8 @@ std::vector<MemoryPlan> plan_sessions(const ModelConfig& config, std::uint64_t w
 SessionsReport run_sessions(const Engine& engine, std::span<const int> ids, const SessionsOptions& options) {
   Company company(engine, ids, options);
   SessionsReport report;
-  report.model = options.model;
-  report.shape = shape_of(engine.config());
-  report.fingerprint = fingerprint(engine.checkpoint());
-  report.device = engine.device();
+  static_cast<Measured&>(report) = measured_on(engine, options.model);
+  report.memory = 0;  // the file has no room for it
   report.state = options.state;
   report.prefill_chunk = options.prefill_chunk;
   report.depth = options.depth;
@@ -205,44 +195,19 @@ SessionsReport run_sessions(const Engine& engine, std::span<const int> ids, cons
 }
 
 std::string to_json(const SessionsReport& report) {
-  const auto spread = [](const Spread& one) {
-    return Json{{"median", one.median}, {"min", one.min}, {"max", one.max}};
-  };
-  Json runs = Json::array();
-  for (const SessionsRun& run : report.runs) {
-    Json json = {{"format", run.format.canonical()},
-                 {"sessions", run.sessions},
-                 {"tps", run.tps},
-                 {"summary", spread(spread_of(run.tps))}};
-    json["bytes_per_step"] = run.bytes;
-    json["bound"] = run.bound;
-    json["ratio_to_one"] = nullptr;
-    json["share_of_gain"] = nullptr;
-    if (const SessionsRun* one = alone(report, run)) {
-      const Spread ratio = paired_ratio(run.tps, one->tps);
-      json["ratio_to_one"] = spread(ratio);
-      if (const auto share = share_of_gain(run, ratio)) json["share_of_gain"] = *share;
-    }
-    runs.push_back(std::move(json));
-  }
-  const Json json = {{"schema", 1},
-                     {"kind", "sessions"},
-                     {"tool", {{"name", "tqkv"}, {"version", version}}},
-                     {"model", {{"name", report.model}, {"shape", report.shape}, {"fingerprint", report.fingerprint}}},
-                     {"machine", machine_json(report.device, 0)},
-                     {"settings",
-                      {{"precision", name(report.device.precision)},
-                       {"state", name(report.state)},
-                       {"prefill_chunk", report.prefill_chunk},
-                       {"ids", report.ids},
-                       {"depth", report.depth},
-                       {"steps", report.steps}}},
-                     {"runs", std::move(runs)}};
-  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  Json json = header_json("sessions", report,
+                          {{"precision", name(report.device.precision)},
+                           {"state", name(report.state)},
+                           {"prefill_chunk", report.prefill_chunk},
+                           {"ids", report.ids},
+                           {"depth", report.depth},
+                           {"steps", report.steps}});
+  json["runs"] = JsonWriter::json_of(report.runs);
+  return file_text(json, 2);
 }
 
 std::string to_table(const SessionsReport& report) {
-  std::string out = heading(report.model, report.shape, report.device, report.state, report.prefill_chunk, report.ids);
+  std::string out = heading(report, report.state, report.prefill_chunk, report.ids);
   const auto range = [](const Spread& spread) {
     return fmt::format("{:.2f} ({:.2f} - {:.2f})", spread.median, spread.min, spread.max);
   };
@@ -250,20 +215,17 @@ std::string to_table(const SessionsReport& report) {
     return fmt::format("{} ({} - {})", rounded(spread.median), rounded(spread.min), rounded(spread.max));
   };
   for (std::size_t first = 0, last = 0; first < report.runs.size(); first = last) {
-    const KvFormat& format = report.runs[first].format;
-    out += fmt::format("\n{}\n{} tokens each, then {} step{}, {} round{}: median (min - max)\n", format.canonical(),
-                       report.depth, report.steps, report.steps == 1 ? "" : "s", report.runs[first].tps.size(),
+    const std::string& format = report.runs[first].format;
+    out += fmt::format("\n{}\n{} tokens each, then {} step{}, {} round{}: median (min - max)\n", format, report.depth,
+                       report.steps, report.steps == 1 ? "" : "s", report.runs[first].tps.size(),
                        report.runs[first].tps.size() == 1 ? "" : "s");
     TextTable table({"sessions", "tokens/s, all", "of one session's", "bytes allow", "share of the gain"});
     for (; last < report.runs.size() && report.runs[last].format == format; ++last) {
       const SessionsRun& run = report.runs[last];
       std::vector<std::string> row{std::to_string(run.sessions), tokens(spread_of(run.tps))};
-      const SessionsRun* one = alone(report, run);
-      const std::optional<Spread> ratio = one ? std::optional(paired_ratio(run.tps, one->tps)) : std::nullopt;
-      row.push_back(ratio ? range(*ratio) : "-");
+      row.push_back(run.ratio_to_one ? range(*run.ratio_to_one) : "-");
       row.push_back(fmt::format("{:.2f}", run.bound));
-      const auto share = ratio ? share_of_gain(run, *ratio) : std::nullopt;
-      row.push_back(share ? fmt::format("{:.0f}%", 100 * *share) : "-");
+      row.push_back(run.share_of_gain ? fmt::format("{:.0f}%", 100 * *run.share_of_gain) : "-");
       table.add(std::move(row));
     }
     out += table.text("  ");

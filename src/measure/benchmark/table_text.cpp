@@ -24,14 +24,15 @@ std::string ratio_text(const std::optional<Spread>& ratio) {
 
 }  // namespace
 
-std::string heading(std::string_view model, std::string_view shape, const DeviceReport& device, StateType state,
-                    int prefill_chunk, std::string_view ids) {
-  return fmt::format("{} ({})\n{}, {} precision, {} state, chunks of {}, {}\n", model, shape, device.text(),
-                     name(device.precision), name(state), prefill_chunk, ids);
+std::string heading(const Measured& measured, StateType state, int prefill_chunk, std::string_view ids) {
+  const DeviceReport& device = measured.device;
+  return fmt::format("{} ({})\n{}, {} precision, {} state, chunks of {}, {}\n", measured.model, measured.shape,
+                     device.text(), name(device.precision), name(state), prefill_chunk, ids);
 }
 
-std::string lengths_text(int prompt_tokens, int generation_tokens, int depth) {
-  return fmt::format("{} prompt + {} generated tokens at depth {}", prompt_tokens, generation_tokens, depth);
+std::string text_of(const Lengths& lengths) {
+  return fmt::format("{} prompt + {} generated tokens at depth {}", lengths.prompt_tokens, lengths.generation_tokens,
+                     lengths.depth);
 }
 
 std::vector<std::string> speed_header() {
@@ -39,8 +40,11 @@ std::vector<std::string> speed_header() {
 }
 
 std::vector<std::string> speed_row(const ReportRow& row) {
-  return {row.label, spread_text(row.prompt_tps), ratio_text(row.prompt_ratio), spread_text(row.generation_tps),
-          ratio_text(row.generation_ratio)};
+  const std::vector<double> decode = row.run.generation_tps();
+  return {row.label, spread_text(spread_of(row.run.prompt_tps())),
+          ratio_text(row.ratios ? std::optional(row.ratios->prompt_tps) : std::nullopt),
+          spread_text(decode.empty() ? std::nullopt : std::optional(spread_of(decode))),
+          ratio_text(row.ratios ? row.ratios->generation_tps : std::nullopt)};
 }
 
 std::vector<std::string> cost_header() {
@@ -48,20 +52,23 @@ std::vector<std::string> cost_header() {
 }
 
 std::vector<std::string> cost_row(const ReportRow& row) {
+  const BenchmarkRun& run = row.run;
+  const CacheBytes& cache = run.trials.back().cache;
   std::string smaller = "-";
-  if (row.baseline_cache_bytes && row.cache_bytes > 0) {
+  if (row.baseline_cache_bytes && cache.allocated() > 0)
     smaller =
-        fmt::format("{:.2f}", static_cast<double>(*row.baseline_cache_bytes) / static_cast<double>(row.cache_bytes));
-  }
+        fmt::format("{:.2f}", static_cast<double>(*row.baseline_cache_bytes) / static_cast<double>(cache.allocated()));
+  const auto gb = [](std::uint64_t bytes) { return fmt::format("{:.3f}", static_cast<double>(bytes) / 1e9); };
+  const std::uint64_t weights = run.trials.back().weights, anonymous = run.peak_anonymous();
   return {row.label,
-          megabytes(row.cache_bytes),
-          megabytes(row.cache_bytes_used),
+          megabytes(cache.allocated()),
+          megabytes(cache.used()),
           smaller,
-          fmt::format("{:.3f}", row.weights_gb + row.peak_anonymous_gb),
-          fmt::format("{:.3f}", row.weights_gb),
-          fmt::format("{:.3f}", row.peak_anonymous_gb),
-          row.quality ? rounded(row.quality->mean_kl) : "-",
-          row.quality ? fmt::format("{:.1f} %", 100 * row.quality->same_top) : "-"};
+          gb(weights + anonymous),
+          gb(weights),
+          gb(anonymous),
+          run.quality ? rounded(run.quality->mean_kl) : "-",
+          run.quality ? fmt::format("{:.1f} %", 100 * run.quality->same_top) : "-"};
 }
 
 }  // namespace tqkv::measure

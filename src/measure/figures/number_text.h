@@ -1,5 +1,6 @@
 // How tables and pages write numbers.
 #pragma once
+#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,6 +23,10 @@ std::string percent_with_error(double share, std::optional<double> error);
 std::string points_text(double points);
 /// Tokens: "512", "2K", "32K" where the number is full, else with commas.
 std::string tokens_text(std::uint64_t tokens);
+template <std::integral T>
+std::string tokens_text(T tokens) {
+  return tokens_text(static_cast<std::uint64_t>(tokens));
+}
 /// "4,322 (4,031 – 4,418)"
 std::string spread_text(const Spread& spread);
 /// "1.42 (1.29 – 1.49)"

@@ -4,10 +4,7 @@
 
 #include <algorithm>
 
-#include "measure/files/machine.h"
-#include "runtime/devices.h"
 #include "tqkv/error.h"
-#include "tqkv/version.h"
 
 namespace tqkv::measure {
 namespace {
@@ -95,9 +92,8 @@ std::string JsonObject::text_or(const char* key, std::string_view other) const {
   return has(key) ? text(key) : std::string(other);
 }
 
-std::vector<std::string> JsonObject::texts_or_none(const char* key) const {
+std::vector<std::string> JsonObject::texts(const char* key) const {
   std::vector<std::string> texts;
-  if (!has(key)) return texts;
   const json& list = get(key);
   const auto fits = [](const json& entry) {
     return entry.is_string() && entry.get_ref<const std::string&>().size() <= longest_text;
@@ -106,6 +102,16 @@ std::vector<std::string> JsonObject::texts_or_none(const char* key) const {
     wrong(key, "a list of texts");
   for (const json& entry : list) texts.push_back(entry.get<std::string>());
   return texts;
+}
+
+std::vector<std::string> JsonObject::texts_or_none(const char* key) const {
+  return has(key) ? texts(key) : std::vector<std::string>();
+}
+
+std::size_t JsonObject::choice(const char* key, const std::vector<std::string>& choices) const {
+  const auto found = std::find(choices.begin(), choices.end(), text(key));
+  if (found == choices.end()) wrong(key, fmt::format("one of {}", fmt::join(choices, ", ")));
+  return static_cast<std::size_t>(found - choices.begin());
 }
 
 std::string JsonObject::words_or(const char* key, std::string_view other) const {
@@ -145,12 +151,20 @@ std::uint64_t JsonObject::count(const char* key, std::uint64_t most) const {
   return value.get<std::uint64_t>();
 }
 
+std::vector<std::pair<std::string, int>> JsonObject::counts() const {
+  std::vector<std::pair<std::string, int>> all;
+  for (const auto& [key, value] : json_->items()) {
+    if (key.size() > 200 || all.size() == 100) wrong(key.c_str(), "fewer and shorter names");
+    all.emplace_back(key, static_cast<int>(count(key.c_str(), 1 << 30)));
+  }
+  return all;
+}
+
 std::uint64_t JsonObject::count_or(const char* key, std::uint64_t other) const {
   return has(key) ? count(key) : other;
 }
 
-bool JsonObject::truth_or(const char* key, bool other) const {
-  if (!has(key)) return other;
+bool JsonObject::truth(const char* key) const {
   const json& value = get(key);
   if (!value.is_boolean()) wrong(key, "true or false");
   return value.get<bool>();
@@ -181,30 +195,16 @@ std::vector<double> JsonObject::numbers(const char* key, double least, double mo
   return numbers;
 }
 
-nlohmann::json parse_resumed(const std::string& file, std::string_view text, const Resumed& now) {
-  json raw = json::parse(text, nullptr, false);
-  const std::string expected = fmt::format("a file of 'tqkv {}' was expected", now.command);
-  if (!raw.is_object()) refuse_file(file, "is no JSON object: " + expected);
-  const JsonObject top(file, raw, "the file");
-  if (top.count("schema") != 1 || top.text("kind") != now.kind)
-    refuse_file(file, fmt::format("is not of kind '{}', schema 1: {}", now.kind, expected));
-  const auto require_same = [&](const std::string& what, const std::string& theirs, const std::string& ours) {
-    if (theirs != ours)
-      refuse_file(file, fmt::format("{} was {}, now it is {}: --resume needs the same settings; write to another file "
-                                    "or leave out --resume",
-                                    what, theirs, ours));
+std::vector<std::vector<int>> JsonObject::table(const char* key, std::uint64_t most) const {
+  const json& rows = get(key);
+  const auto fits = [&](const json& row) {
+    return row.is_array() && std::all_of(row.begin(), row.end(), [&](const json& value) {
+             return value.is_number_unsigned() && value.get<std::uint64_t>() <= most;
+           });
   };
-  require_same("the version of tqkv", top.object("tool").text("version"), std::string(version));
-  require_same("the model's fingerprint", top.object("model").text("fingerprint"), now.fingerprint);
-  const auto bits = [](const Device& device) { return bits_of(device).canonical(); };
-  require_same("the device", bits(device_of(top.object("machine"))), bits(now.device));
-  top.object("settings");  // refuses a file without
-  const json& found = raw.at("settings");
-  for (const auto& [key, value] : now.settings.items()) {
-    const auto other = found.find(key);
-    require_same("the setting " + key, other == found.end() ? "absent" : other->dump(), value.dump());
-  }
-  return raw;
+  if (!rows.is_array() || !std::all_of(rows.begin(), rows.end(), fits))
+    wrong(key, fmt::format("a list of lists of whole numbers from 0 to {}", most));
+  return rows.get<std::vector<std::vector<int>>>();
 }
 
 }  // namespace tqkv::measure

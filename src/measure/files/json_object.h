@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "tqkv/device.h"
-
 namespace tqkv::measure {
 
 /// Throws Error(input): "FILE: what".
@@ -33,17 +31,25 @@ class JsonObject {
   /// At most 4,000 bytes.
   std::string text(const char* key) const;
   std::string text_or(const char* key, std::string_view other) const;
+  /// At most 10,000.
+  std::vector<std::string> texts(const char* key) const;
   std::vector<std::string> texts_or_none(const char* key) const;
+  /// The place of the text among `choices`.
+  std::size_t choice(const char* key, const std::vector<std::string>& choices) const;
   /// A text, number or truth value as text; a list of them with commas.
   std::string words_or(const char* key, std::string_view other) const;
   /// Every value that is no object, null or list of such, with its key: as words_or().
   std::vector<std::pair<std::string, std::string>> all_words() const;
   std::uint64_t count(const char* key, std::uint64_t most = std::uint64_t{1} << 53) const;
+  /// Every value, with its key.
+  std::vector<std::pair<std::string, int>> counts() const;
   std::uint64_t count_or(const char* key, std::uint64_t other) const;
-  bool truth_or(const char* key, bool other) const;
+  bool truth(const char* key) const;
   double number(const char* key, double least, double most) const;
   std::optional<double> number_or_none(const char* key, double least, double most) const;
   std::vector<double> numbers(const char* key, double least, double most) const;
+  /// Lists of whole numbers up to `most`.
+  std::vector<std::vector<int>> table(const char* key, std::uint64_t most) const;
 
  private:
   const nlohmann::json& get(const char* key) const;
@@ -52,16 +58,5 @@ class JsonObject {
   const nlohmann::json* json_;
   std::string place_;
 };
-
-/// What a file that --resume continues must have in common with this run.
-struct Resumed {
-  std::string kind, command;  ///< "evaluation", "evaluate"
-  std::string fingerprint;
-  Device device;
-  nlohmann::json settings;
-};
-/// The parsed file. Throws Error(input), naming it, for one that is no JSON object of schema 1 and that kind, or of
-/// another version, model, device or setting.
-nlohmann::json parse_resumed(const std::string& file, std::string_view text, const Resumed& now);
 
 }  // namespace tqkv::measure

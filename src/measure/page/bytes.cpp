@@ -12,8 +12,8 @@ namespace {
 
 struct Holding {
   std::string name;
-  std::uint64_t tokens = 0;
-  KindsOfBytes bytes;
+  int tokens = 0;
+  CacheBytes bytes;
   std::uint64_t total() const { return bytes.kv_allocated + bytes.recurrent + bytes.convolution; }
 };
 
@@ -22,7 +22,7 @@ constexpr std::array<const char*, 4> kinds = {"keys and values in use", "allocat
 constexpr std::array<int, 4> styles = {0, 5, 4, 3};
 
 std::array<std::uint64_t, 4> parts_of(const Holding& holding) {
-  const KindsOfBytes& bytes = holding.bytes;
+  const CacheBytes& bytes = holding.bytes;
   return {bytes.kv_used, bytes.kv_allocated - bytes.kv_used, bytes.recurrent, bytes.convolution};
 }
 
@@ -123,9 +123,8 @@ void add_bytes(const ReportContext& context) {
     std::vector<Holding> holdings;
     const std::vector<std::string> precisions = precisions_of(evaluation);
     for (const QualityRun& run : evaluation.runs) {
-      if (!run.bytes) continue;
-      const std::string name = precisions.size() > 1 ? run.name + ", " + run.precision : run.name;
-      holdings.push_back({name, run.tokens, *run.bytes});
+      const std::string name = precisions.size() > 1 ? run.name + ", " + run.precision_text() : run.name;
+      holdings.push_back({name, run.cache_tokens, run.cache});
     }
     if (holdings.empty()) continue;
     any = true;
@@ -133,14 +132,11 @@ void add_bytes(const ReportContext& context) {
   }
   for (const SpeedGroup& group : context.data.speeds) {
     std::vector<Holding> holdings;
-    const bool several = std::any_of(group.runs.begin(), group.runs.end(), [&](const SpeedRun& run) {
-      return run.depth != group.runs.front().depth || run.prompt_tokens != group.runs.front().prompt_tokens ||
-             run.generation_tokens != group.runs.front().generation_tokens;
-    });
+    const bool several = std::any_of(group.runs.begin(), group.runs.end(),
+                                     [&](const SpeedRun& run) { return run.lengths != group.runs.front().lengths; });
     for (const SpeedRun& run : group.runs) {
       if (!run.bytes) continue;
-      // The last generated token is chosen but not fed.
-      const std::uint64_t tokens = run.depth + run.prompt_tokens + run.generation_tokens - (run.generation_tokens > 0);
+      const int tokens = run.lengths.fed();
       holdings.push_back(
           {several ? fmt::format("{}, {} tokens", run.name, grouped(tokens)) : run.name, tokens, *run.bytes});
     }

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "measure/figures/text_table.h"
+#include "measure/files/captured_means.h"
 #include "measure/page/parts.h"
 
 namespace tqkv::measure {

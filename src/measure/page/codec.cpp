@@ -13,10 +13,11 @@ namespace {
 using Entries = std::vector<const CodecEntry*>;
 
 // A bound over bits, from those entries that name it.
-std::vector<std::pair<double, double>> bound_of(const Entries& entries, std::optional<double> CodecEntry::*bound) {
+std::vector<std::pair<double, double>> bound_of(const Entries& entries, std::optional<double> CodecFigures::*bound) {
   std::map<double, double> points;
   for (const CodecEntry* entry : entries) {
-    if (const std::optional<double>& value = entry->*bound; value && *value > 0) points.emplace(entry->bits, *value);
+    if (const std::optional<double>& value = entry->*bound; value && *value > 0)
+      points.emplace(entry->bits_per_value, *value);
   }
   return {points.begin(), points.end()};
 }
@@ -28,10 +29,10 @@ Drawing draw(const Entries& entries, const Styles& styles, const std::string& in
     low = std::min(low, value);
     high = std::max(high, value);
   };
-  const auto lower = bound_of(entries, &CodecEntry::bound_lower), upper = bound_of(entries, &CodecEntry::bound_upper);
+  const auto lower = bound_of(entries, &CodecFigures::lower), upper = bound_of(entries, &CodecFigures::upper);
   for (const CodecEntry* entry : entries) {
-    least = std::min(least, entry->bits);
-    most = std::max(most, entry->bits);
+    least = std::min(least, entry->bits_per_value);
+    most = std::max(most, entry->bits_per_value);
     take(entry->distortion);
   }
   for (const auto& [bits, value] : lower) take(value);
@@ -58,7 +59,7 @@ Drawing draw(const Entries& entries, const Styles& styles, const std::string& in
   line(lower, "2 3", "lower bound");
   std::vector<std::string> formats, names, described;
   for (const CodecEntry* entry : entries) {
-    const double x = panel.at_x(entry->bits), error = entry->distortion_se.value_or(0);
+    const double x = panel.at_x(entry->bits_per_value), error = entry->distortion_se;
     if (entry->distortion > 0) {
       if (error > 0)
         canvas.whisker(x, panel.at_y(entry->distortion + error), panel.at_y(entry->distortion - error),
@@ -119,10 +120,10 @@ void add_codec(const ReportContext& context) {
       section.drawings.push_back(draw(entries, context.styles, input));
       const auto number = [](const std::optional<double>& value) { return value ? rounded(*value) : std::string("–"); };
       for (const CodecEntry* entry : entries)
-        table.rows.push_back({input, entry->name, entry->side, bits_text(entry->bits),
-                              with_error(entry->distortion, entry->distortion_se), number(entry->bound_lower),
-                              number(entry->bound_upper), entry->bias ? with_error(*entry->bias, entry->bias_se) : "–",
-                              number(entry->score_variance)});
+        table.rows.push_back({input, entry->name, entry->side, bits_text(entry->bits_per_value),
+                              with_error(entry->distortion, entry->distortion_se), number(entry->lower),
+                              number(entry->upper), with_error(entry->bias, entry->bias_se),
+                              rounded(entry->score_variance)});
     }
     section.tables.push_back(std::move(table));
     context.sections.push_back(std::move(section));

@@ -44,19 +44,19 @@ struct ReportContext {
 };
 
 // Each adds its sections, or says in left_out why there are none.
-void add_losses(const ReportContext& context);          // report_summary.cpp
-void add_summary(const ReportContext& context);         // report_summary.cpp
-void add_quality(const ReportContext& context);         // report_quality.cpp
-void add_positions(const ReportContext& context);       // report_positions.cpp
-void add_needles(const ReportContext& context);         // report_recall.cpp
-void add_recall(const ReportContext& context);          // report_recall.cpp
-void add_speeds(const ReportContext& context);          // report_speed.cpp
-void add_bytes(const ReportContext& context);           // report_bytes.cpp
-void add_codec(const ReportContext& context);           // report_codec.cpp
-void add_captured(const ReportContext& context);        // report_captured.cpp
-void add_tunings(const ReportContext& context);         // report_tuning.cpp
-void add_stored_formats(const ReportContext& context);  // report_sources.cpp
-void add_sources(const ReportContext& context);         // report_sources.cpp
+void add_losses(const ReportContext& context);          // summary.cpp
+void add_summary(const ReportContext& context);         // summary.cpp
+void add_quality(const ReportContext& context);         // quality.cpp
+void add_positions(const ReportContext& context);       // positions.cpp
+void add_needles(const ReportContext& context);         // recall.cpp
+void add_recall(const ReportContext& context);          // recall.cpp
+void add_speeds(const ReportContext& context);          // speed.cpp
+void add_bytes(const ReportContext& context);           // bytes.cpp
+void add_codec(const ReportContext& context);           // codec.cpp
+void add_captured(const ReportContext& context);        // captured.cpp
+void add_tunings(const ReportContext& context);         // tuning.cpp
+void add_stored_formats(const ReportContext& context);  // sources.cpp
+void add_sources(const ReportContext& context);         // sources.cpp
 
 /// Indices of the runs with agreement of one precision, from many bits to few, baseline first.
 std::vector<const QualityRun*> agreement_runs(const EvaluationGroup& evaluation, const std::string& precision);
@@ -70,7 +70,10 @@ const QualityRun* best_rival(const std::vector<const QualityRun*>& runs, const Q
                              bool (*fits)(const QualityRun& run, const QualityRun& rival));
 /// How two mean KL differ, in standard errors of the difference: negative when `a` has less. Errors that are not there
 /// count as 0.
-double difference_in_errors(const AgreementFigures& a, const AgreementFigures& b);
+double difference_in_errors(const AgreementPart& a, const AgreementPart& b);
+
+/// "-4.2 (-10.1 to +1.5)": points with their interval.
+std::string points_with_interval(const PairedDifference& paired);
 
 /// Letters, digits and single hyphens alone.
 std::string slug(std::string_view text);

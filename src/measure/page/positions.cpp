@@ -8,7 +8,7 @@
 namespace tqkv::measure {
 namespace {
 
-using Range = std::pair<std::uint64_t, std::uint64_t>;
+using Range = std::pair<int, int>;
 
 std::string range_text(const Range& range) {
   return fmt::format("{}–{}", tokens_text(range.first), tokens_text(range.second));
@@ -17,16 +17,16 @@ std::string range_text(const Range& range) {
 std::vector<Range> ranges_of(const std::vector<const QualityRun*>& runs) {
   std::vector<Range> ranges;
   for (const QualityRun* run : runs) {
-    for (const BucketFigures& bucket : run->agreement->by_position) ranges.emplace_back(bucket.from, bucket.to);
+    for (const PositionBucket& bucket : run->agreement->by_position) ranges.emplace_back(bucket.from, bucket.to);
   }
   std::sort(ranges.begin(), ranges.end());
   ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
   return ranges;
 }
 
-const AgreementFigures* figures_at(const QualityRun& run, const Range& range) {
-  for (const BucketFigures& bucket : run.agreement->by_position) {
-    if (Range{bucket.from, bucket.to} == range) return &bucket.figures;
+const AgreementPart* figures_at(const QualityRun& run, const Range& range) {
+  for (const PositionBucket& bucket : run.agreement->by_position) {
+    if (Range{bucket.from, bucket.to} == range) return &bucket.part;
   }
   return nullptr;
 }
@@ -36,8 +36,8 @@ Table table_of(const std::vector<const QualityRun*>& runs, const std::vector<Ran
   for (const Range& range : ranges) table.columns.push_back({range_text(range) + " tokens"});
   table.columns.push_back({"at prefill"});
   table.columns.push_back({"at decode"});
-  const auto cell = [](const AgreementFigures* figures) {
-    return figures == nullptr ? std::string("–") : with_error(figures->mean_kl, figures->kl_se);
+  const auto cell = [](const AgreementPart* figures) {
+    return figures == nullptr ? std::string("–") : with_error(figures->kl.mean, figures->kl.se);
   };
   for (const QualityRun* run : runs) {
     std::vector<std::string> row = {run->name};
@@ -67,13 +67,13 @@ void add_positions(const ReportContext& context) {
       for (const QualityRun* run : runs) {
         Series series{run->name, backend_of(run->format), context.styles.of(run->format), {}};
         for (const Range& range : ranges) {
-          const AgreementFigures* figures = figures_at(*run, range);
+          const AgreementPart* figures = figures_at(*run, range);
           if (figures == nullptr) {
             series.points.emplace_back();
             continue;
           }
-          const double error = figures->kl_se.value_or(0);
-          series.points.push_back(SeriesPoint{figures->mean_kl, figures->mean_kl - error, figures->mean_kl + error});
+          const double error = figures->kl.se.value_or(0);
+          series.points.push_back(SeriesPoint{figures->kl.mean, figures->kl.mean - error, figures->kl.mean + error});
         }
         const bool shown = std::any_of(series.points.begin(), series.points.end(),
                                        [](const auto& point) { return point && point->value > 0; });

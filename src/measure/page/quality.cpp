@@ -11,7 +11,7 @@ namespace tqkv::measure {
 namespace {
 
 bool equal_in_size(const QualityRun& run, const QualityRun& rival) {
-  return std::abs(rival.bits - run.bits) <= equal_bits + 1e-9;
+  return std::abs(rival.bits() - run.bits()) <= equal_bits + 1e-9;
 }
 
 struct Box {
@@ -27,12 +27,12 @@ void draw_names(Canvas& canvas, const Panel& panel, const std::vector<const Qual
   constexpr double size = 11;
   std::vector<Box> taken;
   for (const QualityRun* run : runs) {
-    const double x = panel.at_x(run->bits), y = panel.at_y(run->agreement->all.mean_kl);
+    const double x = panel.at_x(run->bits()), y = panel.at_y(run->agreement->all.kl.mean);
     taken.push_back({x - 6, y - 6, x + 6, y + 6});
   }
   for (const std::size_t index : named) {
     const QualityRun* run = runs[index];
-    const double x = panel.at_x(run->bits), y = panel.at_y(run->agreement->all.mean_kl);
+    const double x = panel.at_x(run->bits()), y = panel.at_y(run->agreement->all.kl.mean);
     const double width = text_width(run->name, size);
     const Box places[] = {{x + 8, y - 6, x + 8 + width, y + 6},
                           {x - 8 - width, y - 6, x - 8, y + 6},
@@ -61,16 +61,16 @@ Chart chart_of(const EvaluationGroup& evaluation, const std::string& precision) 
   Chart chart;
   std::vector<RatePoint> points;
   for (const QualityRun* run : agreement_runs(evaluation, precision)) {
-    const double kl = run->agreement->all.mean_kl;
+    const double kl = run->agreement->all.kl.mean;
     if (run->baseline() || !(kl > 0)) {
       chart.unmarked.push_back(run);
       continue;
     }
     chart.runs.push_back(run);
-    points.push_back({run->bits, kl});
+    points.push_back({run->bits(), kl});
   }
-  for (const NoiseLevel& noise : evaluation.noise) {
-    if (noise.mean_kl > 0) chart.levels.push_back({noise.name, noise.mean_kl});
+  for (const NoiseFloor& noise : evaluation.noise) {
+    if (noise.agreement.all.kl.mean > 0) chart.levels.push_back({noise.name, noise.agreement.all.kl.mean});
   }
   chart.front = pareto_front(points);
   return chart;
@@ -80,10 +80,10 @@ Chart chart_of(const EvaluationGroup& evaluation, const std::string& precision) 
 Scale scale_of(const Chart& chart) {
   double low = 1e300, high = 0;
   for (const QualityRun* run : chart.runs) {
-    const AgreementFigures& figures = run->agreement->all;
-    const double error = figures.kl_se.value_or(0);
-    low = std::min(low, std::max(figures.mean_kl - error, figures.mean_kl / 2));
-    high = std::max(high, figures.mean_kl + error);
+    const AgreementPart& figures = run->agreement->all;
+    const double error = figures.kl.se.value_or(0);
+    low = std::min(low, std::max(figures.kl.mean - error, figures.kl.mean / 2));
+    high = std::max(high, figures.kl.mean + error);
   }
   double bottom = low, top = high;
   for (const Level& level : chart.levels) {
@@ -97,8 +97,8 @@ Scale scale_of(const Chart& chart) {
 Drawing draw(const Chart& chart, const Styles& styles, const std::string& precision) {
   double least = 64, most = 0;
   for (const QualityRun* run : chart.runs) {
-    least = std::min(least, run->bits);
-    most = std::max(most, run->bits);
+    least = std::min(least, run->bits());
+    most = std::max(most, run->bits());
   }
   const double margin = std::max(0.08 * (most - least), 0.25);
   Panel panel{58, 30, figure_width - 58 - 14, 300, Scale::linear(least - margin, most + margin), scale_of(chart)};
@@ -111,7 +111,7 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
   std::vector<std::pair<double, double>> steps;
   for (const std::size_t index : chart.front) {
     const QualityRun& run = *chart.runs[index];
-    const double x = panel.at_x(run.bits), y = panel.at_y(run.agreement->all.mean_kl);
+    const double x = panel.at_x(run.bits()), y = panel.at_y(run.agreement->all.kl.mean);
     if (!steps.empty()) steps.emplace_back(x, steps.back().second);
     steps.emplace_back(x, y);
   }
@@ -121,21 +121,21 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
   for (const QualityRun* run : chart.runs) {
     const QualityRun* rival = best_rival(chart.runs, *run, equal_in_size);
     if (rival == nullptr) continue;
-    canvas.line(panel.at_x(run->bits), panel.at_y(run->agreement->all.mean_kl), panel.at_x(rival->bits),
-                panel.at_y(rival->agreement->all.mean_kl), {paints::ink, 1.1, "1 3"});
+    canvas.line(panel.at_x(run->bits()), panel.at_y(run->agreement->all.kl.mean), panel.at_x(rival->bits()),
+                panel.at_y(rival->agreement->all.kl.mean), {paints::ink, 1.1, "1 3"});
   }
   std::vector<std::string> formats, names;
   for (const QualityRun* run : chart.runs) {
-    const AgreementFigures& figures = run->agreement->all;
-    const double x = panel.at_x(run->bits), error = figures.kl_se.value_or(0);
+    const AgreementPart& figures = run->agreement->all;
+    const double x = panel.at_x(run->bits()), error = figures.kl.se.value_or(0);
     if (error > 0)
-      canvas.whisker(x, panel.at_y(figures.mean_kl + error), panel.at_y(figures.mean_kl - error),
+      canvas.whisker(x, panel.at_y(figures.kl.mean + error), panel.at_y(figures.kl.mean - error),
                      series_paint(styles.of(run->format)));
     formats.push_back(run->format);
     names.push_back(run->name);
   }
   for (const QualityRun* run : chart.runs)
-    canvas.mark(panel.at_x(run->bits), panel.at_y(run->agreement->all.mean_kl), styles.of(run->format), 10);
+    canvas.mark(panel.at_x(run->bits()), panel.at_y(run->agreement->all.kl.mean), styles.of(run->format), 10);
   if (!styles.by_format()) draw_names(canvas, panel, chart.runs, chart.front);
   const double used = panel.y + panel.height + 46;
   const double legend = draw_format_legend(canvas, used, styles, formats, names);
@@ -143,7 +143,8 @@ Drawing draw(const Chart& chart, const Styles& styles, const std::string& precis
   std::vector<std::string> best;
   for (const std::size_t index : chart.front)
     best.push_back(fmt::format("{} with {} bits and {} nats", chart.runs[index]->name,
-                               bits_text(chart.runs[index]->bits), rounded(chart.runs[index]->agreement->all.mean_kl)));
+                               bits_text(chart.runs[index]->bits()),
+                               rounded(chart.runs[index]->agreement->all.kl.mean)));
   Drawing drawing;
   drawing.id = "quality-" + slug(precision);
   drawing.title = fmt::format("Mean KL against stored bits per value, {} precision", precision);
@@ -170,22 +171,23 @@ Table table_of(const Chart& chart) {
               {}};
   for (std::size_t i = 0; i < chart.runs.size(); ++i) {
     const QualityRun& run = *chart.runs[i];
-    const AgreementFigures& figures = run.agreement->all;
+    const AgreementPart& figures = run.agreement->all;
     const QualityRun* rival = best_rival(chart.runs, run, equal_in_size);
     const bool front = std::find(chart.front.begin(), chart.front.end(), i) != chart.front.end();
-    std::vector<std::string> row = {run.name, bits_text(run.bits), with_error(figures.mean_kl, figures.kl_se),
+    std::vector<std::string> row = {run.name, bits_text(run.bits()), with_error(figures.kl.mean, figures.kl.se),
                                     front ? "yes" : "no"};
     if (rival == nullptr) {
       row.insert(row.end(), {"none", "–"});
     } else {
       row.push_back(rival->name);
-      row.push_back(times_text(figures.mean_kl / rival->agreement->all.mean_kl) + "x");
+      row.push_back(times_text(figures.kl.mean / rival->agreement->all.kl.mean) + "x");
     }
     table.rows.push_back(std::move(row));
   }
   for (const QualityRun* run : chart.unmarked) {
-    const AgreementFigures& figures = run->agreement->all;
-    table.rows.push_back({run->name, bits_text(run->bits), with_error(figures.mean_kl, figures.kl_se), "–", "–", "–"});
+    const AgreementPart& figures = run->agreement->all;
+    table.rows.push_back(
+        {run->name, bits_text(run->bits()), with_error(figures.kl.mean, figures.kl.se), "–", "–", "–"});
   }
   return table;
 }
@@ -194,10 +196,9 @@ Table noise_table(const EvaluationGroup& evaluation) {
   Table table{"Noise floors: two runs without compression",
               {{"what differs", Column::Kind::words}, {"mean KL, nats"}, {"KL p99, nats"}, {"same top token"}},
               {}};
-  for (const NoiseLevel& noise : evaluation.noise)
-    table.rows.push_back({noise.name, with_error(noise.mean_kl, noise.figures.kl_se),
-                          noise.figures.p99_kl ? rounded(*noise.figures.p99_kl) : "–",
-                          noise.figures.same_top ? percent(*noise.figures.same_top) : "–"});
+  for (const NoiseFloor& noise : evaluation.noise)
+    table.rows.push_back({noise.name, with_error(noise.agreement.all.kl.mean, noise.agreement.all.kl.se),
+                          rounded(noise.agreement.all.kl.p99), percent(noise.agreement.all.same_top)});
   return table;
 }
 
@@ -229,8 +230,8 @@ void add_quality(const ReportContext& context) {
       if (!outside.empty()) section.paragraphs.push_back("Outside the axis: the noise of " + listed(outside) + ".");
       std::vector<std::string> unmarked;
       for (const QualityRun* run : chart.unmarked)
-        unmarked.push_back(fmt::format("{} ({} bits, {} nats)", run->name, bits_text(run->bits),
-                                       rounded(run->agreement->all.mean_kl)));
+        unmarked.push_back(fmt::format("{} ({} bits, {} nats)", run->name, bits_text(run->bits()),
+                                       rounded(run->agreement->all.kl.mean)));
       if (!unmarked.empty()) section.paragraphs.push_back("Without a mark: " + listed(unmarked) + ".");
       section.drawings.push_back(draw(chart, context.styles, precision));
       section.tables.push_back(table_of(chart));

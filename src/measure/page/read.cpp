@@ -1,14 +1,12 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <functional>
 #include <limits>
 #include <set>
 
-#include "loaders/json.h"
-#include "measure/figures/statistics.h"
-#include "measure/files/json_object.h"
-#include "measure/files/machine.h"
+#include "measure/files/speed_fields.h"
 #include "measure/page/data.h"
 #include "measure/page/labels.h"
 #include "measure/page/read.h"
@@ -17,24 +15,13 @@
 namespace tqkv::measure {
 namespace {
 
-constexpr double most_speed = 1e9;  // tokens/s
-constexpr double most_ratio = 1e6;
-
-// Settings of a file that the page shows: all that are no object, in their order.
-Source read_source(const JsonObject& top, const std::string& kind) {
+Source source_of(const MeasuredFile& file, const std::string& name) {
   Source source;
-  source.file = top.file();
-  source.kind = kind;
-  source.version = top.object("tool").text_or("version", "");
-  const JsonObject model = top.object("model"), machine = top.object("machine");
-  source.model = model.text("name");
-  source.shape = model.text("shape");
-  source.fingerprint = model.text("fingerprint");
-  source.cpu = machine.text("cpu");
-  source.device = device_of(machine);
-  if (machine.has("memory")) source.memory = machine.count("memory");
-  source.settings = top.object("settings").all_words();
-  source.command = top.text_or("command", "");
+  static_cast<Measured&>(source) = file.measured();
+  source.file = name;
+  source.kind = file.kind();
+  source.version = file.version();
+  source.settings = file.settings().all_words();
   source.command_stored = !source.command.empty();
   return source;
 }
@@ -46,88 +33,54 @@ std::string setting(const Source& source, std::string_view name) {
   return "";
 }
 
-Spread read_spread(const JsonObject& json, double most) {
-  const Spread spread{json.number("median", 0, most), json.number("min", 0, most), json.number("max", 0, most)};
-  if (!(spread.min <= spread.median && spread.median <= spread.max) || spread.max <= 0)
-    refuse_file(json.file(), fmt::format("{} has min {}, median {} and max {}, which are in no order", json.place(),
-                                         spread.min, spread.median, spread.max));
-  return spread;
-}
-
-void read_lengths(const JsonObject& json, SpeedRun& run) {
-  constexpr std::uint64_t most = 1 << 30;
-  run.prompt_tokens = json.count("prompt_tokens", most);
-  run.generation_tokens = json.count("generation_tokens", most);
-  run.depth = json.count("depth", most);
-}
-
-void read_ratios(const JsonObject& json, SpeedRun& run) {
-  const std::optional<JsonObject> ratio = json.object_or_none("ratio_to_baseline");
-  if (!ratio) return;
-  run.paired = ratio->truth_or("paired", false);
-  if (const auto prompt = ratio->object_or_none("prompt_tps")) run.prompt_ratio = read_spread(*prompt, most_ratio);
-  if (const auto decode = ratio->object_or_none("generation_tps"))
-    run.generation_ratio = read_spread(*decode, most_ratio);
-}
-
-void read_quality(const JsonObject& json, SpeedRun& run) {
-  run.mean_kl = json.number_or_none("mean_kl", 0, most_kl);
-  run.same_top = json.number_or_none("same_top", 0, 1);
-}
-
-// A run of 'tqkv benchmark': figures are those of its samples.
-SpeedRun read_run(const JsonObject& json) {
-  SpeedRun run;
-  run.file = json.file();
-  run.format = json.text("format");
-  read_lengths(json, run);
-  const std::vector<JsonObject> trials = json.objects("trials");
-  if (trials.empty()) refuse_file(json.file(), fmt::format("{} has no trials", json.place()));
-  std::vector<double> prompt, generation;
-  for (const JsonObject& trial : trials) {
-    prompt.push_back(trial.number("prompt_tps", 1e-9, most_speed));
-    if (const auto speed = trial.number_or_none("generation_tps", 1e-9, most_speed)) generation.push_back(*speed);
-    run.cache_bytes = trial.count("cache_bytes");
-    run.cache_bytes_used = trial.count("cache_bytes_used");
-    run.peak_memory_gb = std::max(run.peak_memory_gb, trial.number("peak_memory_gb", 0, 1e9));
-    if (const auto cache = trial.object_or_none("cache")) run.bytes = read_bytes(*cache);
+SpeedRun speed_of(const BenchmarkRun& run) {
+  SpeedRun speed;
+  speed.format = run.format;
+  speed.lengths = run.lengths;
+  speed.trials = static_cast<int>(run.trials.size());
+  speed.prompt_tps = spread_of(run.prompt_tps());
+  if (const std::vector<double> decode = run.generation_tps(); !decode.empty())
+    speed.generation_tps = spread_of(decode);
+  speed.ratios = run.ratios;
+  speed.bytes = run.trials.back().cache;
+  speed.cache_bytes = speed.bytes->allocated();
+  speed.cache_bytes_used = speed.bytes->used();
+  speed.peak_memory_gb = static_cast<double>(run.trials.back().weights + run.peak_anonymous()) / 1e9;
+  if (run.quality) {
+    speed.mean_kl = run.quality->mean_kl;
+    speed.same_top = run.quality->same_top;
   }
-  run.trials = trials.size();
-  run.prompt_tps = spread_of(std::move(prompt));
-  if (generation.size() == trials.size()) run.generation_tps = spread_of(std::move(generation));
-  read_ratios(json, run);
-  read_quality(json, run);
-  run.layers = read_layers(json);
-  return run;
+  speed.layers = run.layers;
+  return speed;
 }
 
-// A row of 'tqkv compare'.
-SpeedRun read_row(const JsonObject& lengths, const JsonObject& json) {
-  SpeedRun run;
-  run.file = json.file();
-  run.format = json.text("format");
-  read_lengths(lengths, run);
-  run.trials = json.count_or("trials", 0);
-  run.prompt_tps = read_spread(json.object("prompt_tps"), most_speed);
-  if (const auto decode = json.object_or_none("generation_tps")) run.generation_tps = read_spread(*decode, most_speed);
-  run.cache_bytes = json.count("cache_bytes");
-  run.cache_bytes_used = json.count("cache_bytes_used");
-  run.peak_memory_gb = json.number("peak_memory_gb", 0, 1e9);
-  read_ratios(json, run);
-  read_quality(json, run);
-  return run;
+SpeedRun speed_of(const Lengths& lengths, const ComparedRun& run) {
+  SpeedRun speed;
+  speed.format = run.format;
+  speed.lengths = lengths;
+  speed.trials = run.trials;
+  speed.prompt_tps = run.prompt_tps;
+  speed.generation_tps = run.generation_tps;
+  speed.ratios = run.ratios;
+  speed.cache_bytes = run.cache_bytes;
+  speed.cache_bytes_used = run.cache_bytes_used;
+  speed.peak_memory_gb = run.peak_memory_gb;
+  speed.mean_kl = run.mean_kl;
+  speed.same_top = run.same_top;
+  return speed;
 }
 
-std::vector<SpeedRun> read_speeds(const JsonObject& top, const std::string& kind) {
+std::vector<SpeedRun> speeds_of(const BenchmarkFigures& figures) {
   std::vector<SpeedRun> runs;
-  if (kind == "benchmark") {
-    for (const JsonObject& run : top.objects("runs")) runs.push_back(read_run(run));
-  } else {
-    for (const JsonObject& lengths : top.objects("lengths")) {
-      for (const JsonObject& row : lengths.objects("rows")) runs.push_back(read_row(lengths, row));
-    }
+  for (const BenchmarkRun& run : figures.runs) runs.push_back(speed_of(run));
+  return runs;
+}
+
+std::vector<SpeedRun> speeds_of(const ComparisonFigures& figures) {
+  std::vector<SpeedRun> runs;
+  for (const ComparedLengths& lengths : figures.lengths) {
+    for (const ComparedRun& run : lengths.runs) runs.push_back(speed_of(lengths.lengths, run));
   }
-  if (runs.empty()) refuse_file(top.file(), "contains no runs");
   return runs;
 }
 
@@ -149,11 +102,12 @@ std::string command_of(const Source& source, const std::vector<SpeedRun>& runs) 
   std::string command =
       fmt::format("tqkv benchmark {} --backend {} --prompt-tokens {} --generation-tokens {}", source.model,
                   values_of(runs, [](const SpeedRun& run) { return run.format; }),
-                  values_of(runs, [](const SpeedRun& run) { return std::to_string(run.prompt_tokens); }),
-                  values_of(runs, [](const SpeedRun& run) { return std::to_string(run.generation_tokens); }));
-  if (const auto depths = values_of(runs, [](const SpeedRun& run) { return std::to_string(run.depth); }); depths != "0")
+                  values_of(runs, [](const SpeedRun& run) { return std::to_string(run.lengths.prompt_tokens); }),
+                  values_of(runs, [](const SpeedRun& run) { return std::to_string(run.lengths.generation_tokens); }));
+  if (const auto depths = values_of(runs, [](const SpeedRun& run) { return std::to_string(run.lengths.depth); });
+      depths != "0")
     command += " --depth " + depths;
-  command += fmt::format(" --trials {} --device {}", runs.front().trials, source.device.canonical());
+  command += fmt::format(" --trials {} --device {}", runs.front().trials, source.device.device.canonical());
   for (const auto& [option, name] :
        {std::pair{"--precision", "precision"}, {"--state", "state"}, {"--prefill-chunk", "prefill_chunk"}}) {
     if (const std::string value = setting(source, name); !value.empty())
@@ -165,26 +119,34 @@ std::string command_of(const Source& source, const std::vector<SpeedRun>& runs) 
   return command;
 }
 
-void add_speeds(const JsonObject& top, Source& source, ReportData& data) {
-  std::vector<SpeedRun> runs = read_speeds(top, source.kind);
-  if (source.kind == "comparison") {
-    std::string files;
-    for (const std::string& file : top.texts_or_none("files")) files += (files.empty() ? "" : " ") + file;
-    source.settings.emplace_back("files", files);
-  }
+template <class Figures>
+std::vector<SpeedRun> read_speeds(const MeasuredFile& file) {
+  Figures figures;
+  take(file.top(), figures);
+  std::vector<SpeedRun> runs = speeds_of(figures);
+  for (SpeedRun& run : runs) run.file = file.top().file();
+  return runs;
+}
+
+void add_speeds(const MeasuredFile& file, Source& source, ReportData& data) {
+  const bool comparison = source.kind == "comparison";
+  const std::vector<SpeedRun> runs =
+      comparison ? read_speeds<ComparisonFigures>(file) : read_speeds<BenchmarkFigures>(file);
+  if (comparison) source.settings.emplace_back("files", fmt::format("{}", fmt::join(file.top().texts("files"), " ")));
   if (!source.command_stored) source.command = command_of(source, runs);
-  const std::vector<std::string> key = {source.fingerprint,        source.cpu,
-                                        source.device.canonical(), setting(source, "precision"),
-                                        setting(source, "state"),  setting(source, "prefill_chunk")};
+  const std::vector<std::string> key = {
+      source.fingerprint,           source.processor(),       source.device.device.canonical(),
+      setting(source, "precision"), setting(source, "state"), setting(source, "prefill_chunk")};
   auto group = std::find_if(data.speeds.begin(), data.speeds.end(), [&](const SpeedGroup& g) { return g.key == key; });
   if (group == data.speeds.end()) {
     SpeedGroup fresh;
     fresh.key = key;
     fresh.model = source.model;
-    fresh.cpu = source.cpu;
-    fresh.device = source.device.canonical();
+    fresh.cpu = source.processor();
+    fresh.device = source.device.device.canonical();
     fresh.precision = setting(source, "precision");
-    fresh.title = fmt::format("{} on {}, {}, {} precision", source.model, source.cpu, fresh.device, fresh.precision);
+    fresh.title =
+        fmt::format("{} on {}, {}, {} precision", source.model, source.processor(), fresh.device, fresh.precision);
     group = data.speeds.insert(data.speeds.end(), std::move(fresh));
   }
   group->files.push_back(source.file);
@@ -192,26 +154,17 @@ void add_speeds(const JsonObject& top, Source& source, ReportData& data) {
 }
 
 void read_file(const ReportFile& file, ReportData& data) {
-  const nlohmann::json json = parse_json(file.text, file.name, ErrorKind::input);
-  const JsonObject top(file.name, json, "the file");
-  const std::string kind = top.text_or("kind", "");
-  if (kind != "evaluation" && kind != "benchmark" && kind != "comparison" && kind != "tuning") {
-    refuse_file(file.name, kind.empty()
-                               ? std::string("has no 'kind': a file that 'tqkv evaluate', 'tqkv benchmark', 'tqkv "
-                                             "compare' or 'tqkv tune' wrote with --output was expected")
-                               : fmt::format("is of the kind '{}', an evaluation, a benchmark, a comparison or a "
-                                             "tuning was expected",
-                                             kind.substr(0, 60)));
-  }
-  if (const std::uint64_t schema = top.count("schema"); schema != 1)
-    refuse_file(file.name, fmt::format("has schema {}, this version of tqkv reads schema 1", schema));
-  Source source = read_source(top, kind);
-  if (kind == "evaluation") {
-    add_evaluation(top, source, data);
-  } else if (kind == "tuning") {
-    data.tunings.push_back(read_tuning(top, source));
+  constexpr std::string_view kinds[] = {"evaluation", "benchmark", "comparison", "tuning"};
+  const MeasuredFile read(file.name, file.text, kinds,
+                          "a file that 'tqkv evaluate', 'tqkv benchmark', 'tqkv compare' or 'tqkv tune' wrote with "
+                          "--output");
+  Source source = source_of(read, file.name);
+  if (source.kind == "evaluation") {
+    add_evaluation(read, source, data);
+  } else if (source.kind == "tuning") {
+    data.tunings.push_back(read_tuning(read));
   } else {
-    add_speeds(top, source, data);
+    add_speeds(read, source, data);
   }
   data.sources.push_back(std::move(source));
 }
@@ -251,30 +204,12 @@ void name_formats(ReportData& data) {
   }
   for (SpeedGroup& group : data.speeds) {
     for (SpeedRun& run : group.runs) run.name = names.at(run.format);
-    mark_repeated(group.runs, [](const SpeedRun& a, const SpeedRun& b) {
-      return a.format == b.format && a.prompt_tokens == b.prompt_tokens && a.generation_tokens == b.generation_tokens &&
-             a.depth == b.depth;
-    });
+    mark_repeated(group.runs,
+                  [](const SpeedRun& a, const SpeedRun& b) { return a.format == b.format && a.lengths == b.lengths; });
   }
 }
 
 }  // namespace
-
-KindsOfBytes read_bytes(const JsonObject& json) {
-  KindsOfBytes bytes{json.count("kv_used"), json.count("kv_allocated"), json.count("recurrent"),
-                     json.count("convolution")};
-  if (bytes.kv_used > bytes.kv_allocated)
-    refuse_file(json.file(), fmt::format("{} uses {} bytes of {} that are allocated", json.place(), bytes.kv_used,
-                                         bytes.kv_allocated));
-  return bytes;
-}
-
-std::vector<StoredLayer> read_layers(const JsonObject& json) {
-  std::vector<StoredLayer> layers;
-  for (const JsonObject& layer : json.objects_or_none("layers"))
-    layers.push_back({layer.count("layer", 1 << 20), layer.text("k"), layer.text("v")});
-  return layers;
-}
 
 ReportData read_report_files(std::span<const ReportFile> files) {
   if (files.empty()) throw Error(ErrorKind::usage, "report: no files were given");

@@ -10,10 +10,10 @@ namespace {
 
 struct Grid {
   std::string name;
-  const RecallData* recall = nullptr;
+  const RecallResult* recall = nullptr;
 };
 
-std::string count_text(const Answers& answers) {
+std::string count_text(const Proportion& answers) {
   return fmt::format("{}/{}", answers.right, answers.asked);
 }
 
@@ -25,22 +25,22 @@ std::vector<Grid> grids_of(const EvaluationGroup& evaluation) {
   return grids;
 }
 
-const NeedleCell* cell_of(const RecallData& recall, std::uint64_t length, double depth) {
-  for (const NeedleCell& cell : recall.needle) {
+const RecallResult::Cell* cell_of(const RecallResult& recall, int length, double depth) {
+  for (const RecallResult::Cell& cell : recall.needle) {
     if (cell.length == length && cell.depth == depth) return &cell;
   }
   return nullptr;
 }
 
 struct Axes {
-  std::vector<std::uint64_t> lengths;
+  std::vector<int> lengths;
   std::vector<double> depths;
 };
 
 Axes axes_of(const std::vector<Grid>& grids) {
   Axes axes;
   for (const Grid& grid : grids) {
-    for (const NeedleCell& cell : grid.recall->needle) {
+    for (const RecallResult::Cell& cell : grid.recall->needle) {
       axes.lengths.push_back(cell.length);
       axes.depths.push_back(cell.depth);
     }
@@ -68,11 +68,11 @@ void draw_map(Canvas& canvas, double x, double y, double width, double row, cons
     canvas.text(x + names - 6, top + row / 2 + 4, depth_text(axes.depths[d]), Anchor::end, paints::faint, 11);
     for (std::size_t l = 0; l < axes.lengths.size(); ++l) {
       const double left = x + names + column * static_cast<double>(l);
-      const NeedleCell* cell = cell_of(*grid.recall, axes.lengths[l], axes.depths[d]);
-      const bool asked = cell != nullptr && cell->answers.asked > 0;
-      const double share = asked ? cell->answers.share() : 0;
+      const RecallResult::Cell* cell = cell_of(*grid.recall, axes.lengths[l], axes.depths[d]);
+      const bool asked = cell != nullptr && cell->of.asked > 0;
+      const double share = asked ? cell->of.share() : 0;
       canvas.cell(left, top, column, row, asked ? shade(share) : "#ffffff");
-      const std::string text = asked ? count_text(cell->answers) : "–";
+      const std::string text = asked ? count_text(cell->of) : "–";
       if (text_width(text, 11) < column)
         canvas.text_in(left + column / 2, top + row / 2 + 4, text, Anchor::middle, share > 0.5 ? "#ffffff" : "#1a1a1a",
                        11);
@@ -106,10 +106,10 @@ std::vector<Drawing> draw_maps(const std::vector<Grid>& grids, const Axes& axes)
       const double y = 4 + static_cast<double>(line) * map_height;
       draw_map(canvas, x, y, width, row, grids[i], axes);
       bottom = std::max(bottom, y + map_height);
-      Answers sum;
-      for (const NeedleCell& cell : grids[i].recall->needle) {
-        sum.asked += cell.answers.asked;
-        sum.right += cell.answers.right;
+      Proportion sum;
+      for (const RecallResult::Cell& cell : grids[i].recall->needle) {
+        sum.asked += cell.of.asked;
+        sum.right += cell.of.right;
       }
       shares.push_back(fmt::format("{} {}", grids[i].name, count_text(sum)));
     }
@@ -136,11 +136,11 @@ Table needle_table(const std::vector<Grid>& grids, const Axes& axes) {
       "Needles found, right/asked, by depth in the context", {{"format", Column::Kind::words}, {"length, tokens"}}, {}};
   for (const double depth : axes.depths) table.columns.push_back({depth_text(depth)});
   for (const Grid& grid : grids) {
-    for (const std::uint64_t length : axes.lengths) {
+    for (const int length : axes.lengths) {
       std::vector<std::string> row = {grid.name, tokens_text(length)};
       for (const double depth : axes.depths) {
-        const NeedleCell* cell = cell_of(*grid.recall, length, depth);
-        row.push_back(cell == nullptr ? "–" : count_text(cell->answers));
+        const RecallResult::Cell* cell = cell_of(*grid.recall, length, depth);
+        row.push_back(cell == nullptr ? "–" : count_text(cell->of));
       }
       table.rows.push_back(std::move(row));
     }
@@ -148,18 +148,18 @@ Table needle_table(const std::vector<Grid>& grids, const Axes& axes) {
   return table;
 }
 
-const Answers* task_of(const RecallData& recall, const std::string& task) {
-  for (const auto& [name, answers] : recall.tasks) {
-    if (name == task) return &answers;
+const Proportion* task_of(const RecallResult& recall, RecallTask task) {
+  for (const RecallResult::Task& own : recall.tasks) {
+    if (own.task == task) return &own.of;
   }
   return nullptr;
 }
 
-std::vector<std::string> tasks_of(const std::vector<Grid>& grids) {
-  std::vector<std::string> tasks;
+std::vector<RecallTask> tasks_of(const std::vector<Grid>& grids) {
+  std::vector<RecallTask> tasks;
   for (const Grid& grid : grids) {
-    for (const auto& [name, answers] : grid.recall->tasks) {
-      if (std::find(tasks.begin(), tasks.end(), name) == tasks.end()) tasks.push_back(name);
+    for (const RecallResult::Task& own : grid.recall->tasks) {
+      if (std::find(tasks.begin(), tasks.end(), own.task) == tasks.end()) tasks.push_back(own.task);
     }
   }
   return tasks;
@@ -167,7 +167,7 @@ std::vector<std::string> tasks_of(const std::vector<Grid>& grids) {
 
 // One task: a mark with its interval for each format, the uncompressed share as a line.
 void draw_task(Canvas& canvas, double x, double y, double width, double height, const std::string& title,
-               const Answers* reference, const std::vector<std::pair<const Answers*, int>>& answers) {
+               const Proportion* reference, const std::vector<std::pair<const Proportion*, int>>& answers) {
   const Panel panel{x, y + 22, width, height, Scale::linear(0, 1), Scale::linear(0, 1)};
   canvas.text(x, y + 13, shortened(title, width, 12), Anchor::start, paints::ink, 12);
   for (const double share : {0.0, 0.5, 1.0}) {
@@ -182,31 +182,32 @@ void draw_task(Canvas& canvas, double x, double y, double width, double height, 
     const auto& [these, style] = answers[i];
     if (these == nullptr || these->asked == 0) continue;
     const double at = category_x(panel, i, answers.size());
-    if (these->low && these->high)
-      canvas.whisker(at, panel.at_y(*these->high), panel.at_y(*these->low), series_paint(style));
+    canvas.whisker(at, panel.at_y(these->high), panel.at_y(these->low), series_paint(style));
     canvas.mark(at, panel.at_y(these->share()), style, answers.size() > 14 ? 7 : 9);
   }
 }
 
-Drawing draw_tasks(const EvaluationGroup& evaluation, const Styles& styles, const std::vector<std::string>& tasks) {
+Drawing draw_tasks(const EvaluationGroup& evaluation, const Styles& styles, const std::vector<RecallTask>& tasks) {
   constexpr double height = 88, row = height + 40, left = 44, width = (figure_width - 2 * left - 24) / 2;
   const std::vector<const QualityRun*> runs = recall_runs(evaluation);
-  const RecallData* reference = evaluation.reference_recall ? &*evaluation.reference_recall : nullptr;
+  const RecallResult* reference = evaluation.reference_recall ? &*evaluation.reference_recall : nullptr;
   Canvas canvas;
   for (std::size_t place = 0; place <= tasks.size(); ++place) {
     const bool all = place == tasks.size();
-    std::vector<std::pair<const Answers*, int>> answers;
-    std::uint64_t asked = 0;
+    std::vector<std::pair<const Proportion*, int>> answers;
+    int asked = 0;
     for (const QualityRun* run : runs) {
-      const Answers* these = all ? &run->recall->total : task_of(*run->recall, tasks[place]);
+      const Proportion* these = all ? &run->recall->total : task_of(*run->recall, tasks[place]);
       answers.emplace_back(these, styles.of(run->format));
       if (these != nullptr) asked = std::max(asked, these->asked);
     }
-    const Answers* these = reference == nullptr ? nullptr : all ? &reference->total : task_of(*reference, tasks[place]);
+    const Proportion* these = reference == nullptr ? nullptr
+                              : all                ? &reference->total
+                                                   : task_of(*reference, tasks[place]);
     const std::size_t column = place % 2, line = place / 2;
     const double x = left + static_cast<double>(column) * (width + left + 20);
     draw_task(canvas, x, 4 + static_cast<double>(line) * row, width, height,
-              fmt::format("{} ({} asked)", all ? "all tasks" : tasks[place], asked), these, answers);
+              fmt::format("{} ({} asked)", all ? "all tasks" : name(tasks[place]), asked), these, answers);
   }
   const std::size_t lines = tasks.size() / 2 + 1;
   const double used = 4 + static_cast<double>(lines) * row;
@@ -230,21 +231,18 @@ Drawing draw_tasks(const EvaluationGroup& evaluation, const Styles& styles, cons
   return drawing;
 }
 
-std::string answers_with_interval(const Answers* answers) {
+std::string answers_with_interval(const Proportion* answers) {
   if (answers == nullptr || answers->asked == 0) return "–";
-  std::string text = count_text(*answers);
-  if (answers->low && answers->high)
-    text += fmt::format(" ({:.0f}–{:.0f} %)", 100 * *answers->low, 100 * *answers->high);
-  return text;
+  return fmt::format("{} ({:.0f}–{:.0f} %)", count_text(*answers), 100 * answers->low, 100 * answers->high);
 }
 
-Table recall_table(const std::vector<Grid>& grids, const std::vector<std::string>& tasks) {
+Table recall_table(const std::vector<Grid>& grids, const std::vector<RecallTask>& tasks) {
   Table table{"Right answers, right/asked with the 95% interval", {{"format", Column::Kind::words}}, {}};
-  for (const std::string& task : tasks) table.columns.push_back({task});
+  for (const RecallTask task : tasks) table.columns.push_back({std::string(name(task))});
   table.columns.push_back({"all"});
   for (const Grid& grid : grids) {
     std::vector<std::string> row = {grid.name};
-    for (const std::string& task : tasks) row.push_back(answers_with_interval(task_of(*grid.recall, task)));
+    for (const RecallTask task : tasks) row.push_back(answers_with_interval(task_of(*grid.recall, task)));
     row.push_back(answers_with_interval(&grid.recall->total));
     table.rows.push_back(std::move(row));
   }
@@ -260,34 +258,30 @@ Table paired_table(const std::vector<const QualityRun*>& runs) {
                {"right only compressed"}},
               {}};
   for (const QualityRun* run : runs) {
-    const auto& paired = run->recall->paired;
-    if (!paired) continue;
-    std::string points = points_text(paired->points);
-    if (paired->low && paired->high)
-      points += fmt::format(" ({} to {})", points_text(*paired->low), points_text(*paired->high));
-    table.rows.push_back(
-        {run->name, points, std::to_string(paired->only_reference), std::to_string(paired->only_this)});
+    const PairedDifference& paired = run->recall->paired;
+    table.rows.push_back({run->name, points_with_interval(paired), std::to_string(paired.only_reference),
+                          std::to_string(paired.only_this)});
   }
   return table;
 }
 
 // Right answers by the length of the context, for the table alone.
 std::optional<Table> length_table(const std::vector<Grid>& grids) {
-  std::vector<std::uint64_t> lengths;
+  std::vector<int> lengths;
   for (const Grid& grid : grids) {
-    for (const auto& [length, answers] : grid.recall->lengths) lengths.push_back(length);
+    for (const RecallResult::Length& own : grid.recall->lengths) lengths.push_back(own.length);
   }
   std::sort(lengths.begin(), lengths.end());
   lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
   if (lengths.empty()) return std::nullopt;
   Table table{"Right answers by the length of the context, tokens", {{"format", Column::Kind::words}}, {}};
-  for (const std::uint64_t length : lengths) table.columns.push_back({tokens_text(length)});
+  for (const int length : lengths) table.columns.push_back({tokens_text(length)});
   for (const Grid& grid : grids) {
     std::vector<std::string> row = {grid.name};
-    for (const std::uint64_t length : lengths) {
-      const Answers* found = nullptr;
-      for (const auto& [own, answers] : grid.recall->lengths) {
-        if (own == length) found = &answers;
+    for (const int length : lengths) {
+      const Proportion* found = nullptr;
+      for (const RecallResult::Length& own : grid.recall->lengths) {
+        if (own.length == length) found = &own.of;
       }
       row.push_back(answers_with_interval(found));
     }
@@ -326,7 +320,7 @@ void add_recall(const ReportContext& context) {
   bool any = false;
   for (const EvaluationGroup& evaluation : context.data.evaluations) {
     const std::vector<Grid> grids = grids_of(evaluation);
-    const std::vector<std::string> tasks = tasks_of(grids);
+    const std::vector<RecallTask> tasks = tasks_of(grids);
     if (tasks.empty()) continue;
     any = true;
     Section section;

@@ -43,7 +43,7 @@ std::string model_and_shape_of(const Source& source) {
   return fmt::format("{} ({})", source.model, source.shape);
 }
 std::string machine_of(const Source& source) {
-  return fmt::format("{} ({})", source.cpu, source.device.canonical());
+  return fmt::format("{} ({})", source.processor(), source.device.device.canonical());
 }
 
 std::string introduction(const ReportData& data) {

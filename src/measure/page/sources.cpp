@@ -16,9 +16,9 @@ struct Stored {
 };
 
 // Layers that store alike share a row.
-void add_rows(std::vector<Stored>& rows, const std::string& format, const std::vector<StoredLayer>& layers) {
+void add_rows(std::vector<Stored>& rows, const std::string& format, const std::vector<cache::LayerText>& layers) {
   std::vector<Stored> own;
-  for (const StoredLayer& layer : layers) {
+  for (const cache::LayerText& layer : layers) {
     auto found =
         std::find_if(own.begin(), own.end(), [&](const Stored& row) { return row.k == layer.k && row.v == layer.v; });
     if (found == own.end()) found = own.insert(own.end(), {format, "", layer.k, layer.v});
@@ -35,8 +35,8 @@ std::string what_of(const Source& source) {
 }
 
 std::string machine_of(const Source& source) {
-  std::string text = fmt::format("{}, {}", source.cpu, source.device.canonical());
-  if (source.memory) text += fmt::format(", {:.1f} GB of memory", static_cast<double>(*source.memory) / 1e9);
+  std::string text = fmt::format("{}, {}", source.processor(), source.device.device.canonical());
+  if (source.memory > 0) text += fmt::format(", {:.1f} GB of memory", static_cast<double>(source.memory) / 1e9);
   return text;
 }
 

@@ -10,34 +10,38 @@
 namespace tqkv::measure {
 namespace {
 
-using Lengths = std::pair<std::uint64_t, std::uint64_t>;  // prompt and generated tokens
 using Get = std::optional<Spread> (*)(const SpeedRun& run);
 
 std::optional<Spread> decode_speed(const SpeedRun& run) {
   return run.generation_tps;
 }
 std::optional<Spread> decode_ratio(const SpeedRun& run) {
-  return run.generation_ratio;
+  return run.ratios ? run.ratios->generation_tps : std::nullopt;
 }
 std::optional<Spread> prompt_speed(const SpeedRun& run) {
   return run.prompt_tps;
 }
 std::optional<Spread> prompt_ratio(const SpeedRun& run) {
-  return run.prompt_ratio;
+  return run.ratios ? std::optional(run.ratios->prompt_tps) : std::nullopt;
+}
+
+// Runs of one length stand together, whatever their depth.
+bool same_tokens(const Lengths& a, const Lengths& b) {
+  return a.prompt_tokens == b.prompt_tokens && a.generation_tokens == b.generation_tokens;
 }
 
 std::vector<const SpeedRun*> runs_of(const SpeedGroup& group, const Lengths& lengths) {
   std::vector<const SpeedRun*> runs;
   for (const SpeedRun& run : group.runs) {
-    if (Lengths{run.prompt_tokens, run.generation_tokens} == lengths) runs.push_back(&run);
+    if (same_tokens(run.lengths, lengths)) runs.push_back(&run);
   }
   return runs;
 }
 
-std::vector<std::uint64_t> depths_of(const std::vector<const SpeedRun*>& runs) {
-  std::vector<std::uint64_t> depths;
+std::vector<int> depths_of(const std::vector<const SpeedRun*>& runs) {
+  std::vector<int> depths;
   depths.reserve(runs.size());
-  for (const SpeedRun* run : runs) depths.push_back(run->depth);
+  for (const SpeedRun* run : runs) depths.push_back(run->lengths.depth);
   std::sort(depths.begin(), depths.end());
   depths.erase(std::unique(depths.begin(), depths.end()), depths.end());
   return depths;
@@ -61,15 +65,14 @@ double add_bars(Canvas& canvas, double y, const std::vector<const SpeedRun*>& ru
   return draw_bars(canvas, y, title, bars, ratio);
 }
 
-double add_lines(Canvas& canvas, double y, const std::vector<const SpeedRun*>& runs,
-                 const std::vector<std::uint64_t>& depths, const Styles& styles, Get get, std::string_view title,
-                 bool ratio) {
+double add_lines(Canvas& canvas, double y, const std::vector<const SpeedRun*>& runs, const std::vector<int>& depths,
+                 const Styles& styles, Get get, std::string_view title, bool ratio) {
   LineChart chart;
   chart.up_title = title;
   chart.across_title = "depth: tokens in the cache before (steps are not to scale)";
   chart.from_zero = !ratio;
   if (ratio) chart.levels.push_back({"baseline", 1});
-  for (const std::uint64_t depth : depths) chart.categories.push_back(tokens_text(depth));
+  for (const int depth : depths) chart.categories.push_back(tokens_text(depth));
   for (const SpeedRun* run : runs) {
     const std::optional<Spread> spread = get(*run);
     if (!spread || (ratio && backend_of(run->format) == "baseline")) continue;
@@ -78,7 +81,7 @@ double add_lines(Canvas& canvas, double y, const std::vector<const SpeedRun*>& r
     if (series == chart.series.end())
       series = chart.series.insert(series, {run->name, backend_of(run->format), styles.of(run->format),
                                             std::vector<std::optional<SeriesPoint>>(depths.size())});
-    const auto place = std::find(depths.begin(), depths.end(), run->depth) - depths.begin();
+    const auto place = std::find(depths.begin(), depths.end(), run->lengths.depth) - depths.begin();
     series->points[static_cast<std::size_t>(place)] = SeriesPoint{spread->median, spread->min, spread->max};
   }
   return chart.series.empty() ? 0 : draw_line_chart(canvas, y, chart);
@@ -89,7 +92,8 @@ std::string described(const std::vector<const SpeedRun*>& runs, Get speed, Get r
   for (const SpeedRun* run : runs) {
     const std::optional<Spread> spread = speed(*run), relative = ratio(*run);
     if (!spread) continue;
-    std::string part = fmt::format("{} at depth {}: {} tokens/s", run->name, run->depth, rounded(spread->median));
+    std::string part =
+        fmt::format("{} at depth {}: {} tokens/s", run->name, run->lengths.depth, rounded(spread->median));
     if (relative) part += fmt::format(", {:.2f} of baseline", relative->median);
     parts.push_back(std::move(part));
   }
@@ -100,7 +104,7 @@ std::string described(const std::vector<const SpeedRun*>& runs, Get speed, Get r
 
 Drawing draw(const std::vector<const SpeedRun*>& runs, const Styles& styles, bool decode) {
   const Get speed = decode ? decode_speed : prompt_speed, ratio = decode ? decode_ratio : prompt_ratio;
-  const std::vector<std::uint64_t> depths = depths_of(runs);
+  const std::vector<int> depths = depths_of(runs);
   Canvas canvas;
   double y = 2;
   const std::string title = fmt::format("{}, tokens/s", decode ? "decode" : "prompt");
@@ -143,9 +147,10 @@ Table table_of(const std::vector<const SpeedRun*>& runs) {
     const auto ratio = [](const std::optional<Spread>& spread) {
       return spread ? ratio_text(*spread) : std::string("–");
     };
-    table.rows.push_back({run->name, grouped(run->depth), std::to_string(run->trials), spread_text(run->prompt_tps),
-                          ratio(run->prompt_ratio), run->generation_tps ? spread_text(*run->generation_tps) : "–",
-                          ratio(run->generation_ratio), run->prompt_ratio ? (run->paired ? "paired" : "unpaired") : "–",
+    table.rows.push_back({run->name, grouped(run->lengths.depth), std::to_string(run->trials),
+                          spread_text(run->prompt_tps), ratio(prompt_ratio(*run)),
+                          run->generation_tps ? spread_text(*run->generation_tps) : "–", ratio(decode_ratio(*run)),
+                          run->ratios ? (run->ratios->paired ? "paired" : "unpaired") : "–",
                           fmt::format("{:.3f}", run->peak_memory_gb), run->mean_kl ? rounded(*run->mean_kl) : "–",
                           run->same_top ? percent(*run->same_top) : "–"});
   }
@@ -158,21 +163,22 @@ void add_speeds(const ReportContext& context) {
   for (const SpeedGroup& group : context.data.speeds) {
     std::vector<Lengths> lengths;
     for (const SpeedRun& run : group.runs) {
-      const Lengths own{run.prompt_tokens, run.generation_tokens};
-      if (std::find(lengths.begin(), lengths.end(), own) == lengths.end()) lengths.push_back(own);
+      const bool there = std::any_of(lengths.begin(), lengths.end(),
+                                     [&](const Lengths& other) { return same_tokens(other, run.lengths); });
+      if (!there) lengths.push_back(run.lengths);
     }
     for (const Lengths& length : lengths) {
       const std::vector<const SpeedRun*> runs = runs_of(group, length);
       Section section;
-      section.id = fmt::format("speed-{}-{}", length.first, length.second);
-      section.title = fmt::format("Speed: {} prompt and {} generated tokens{}", grouped(length.first),
-                                  grouped(length.second), context.of(group));
+      section.id = fmt::format("speed-{}-{}", length.prompt_tokens, length.generation_tokens);
+      section.title = fmt::format("Speed: {} prompt and {} generated tokens{}", grouped(length.prompt_tokens),
+                                  grouped(length.generation_tokens), context.of(group));
       std::string text =
           fmt::format("{} on {} ({}), {} precision.", group.model, group.cpu, group.device, group.precision);
-      if (length.second < 128) text += " Fewer than 128 generated tokens are not a decode figure.";
+      if (!length.decode_figure()) text += " Fewer than 128 generated tokens are not a decode figure.";
       section.paragraphs.push_back(std::move(text));
       if (std::any_of(runs.begin(), runs.end(), [](const SpeedRun* run) {
-            return run->prompt_ratio && !run->paired && backend_of(run->format) != "baseline";
+            return run->ratios && !run->ratios->paired && backend_of(run->format) != "baseline";
           }))
         section.paragraphs.push_back(
             "Unpaired ratios come from separate runs: what the machine did in between counts as a difference.");

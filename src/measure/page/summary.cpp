@@ -13,24 +13,16 @@ namespace tqkv::measure {
 namespace {
 
 bool at_most_as_large(const QualityRun& run, const QualityRun& rival) {
-  return rival.bits <= run.bits + 1e-9;
+  return rival.bits() <= run.bits() + 1e-9;
 }
 
 bool from_large_to_small(const QualityRun* a, const QualityRun* b) {
   if (a->baseline() != b->baseline()) return a->baseline();
-  return a->bits > b->bits;
+  return a->bits() > b->bits();
 }
 
-std::string answers_text(const Answers& answers) {
+std::string answers_text(const Proportion& answers) {
   return fmt::format("{}/{}", answers.right, answers.asked);
-}
-
-std::string paired_text(const RecallData& recall) {
-  if (!recall.paired) return "–";
-  std::string text = points_text(recall.paired->points);
-  if (recall.paired->low && recall.paired->high)
-    text += fmt::format(" ({} to {})", points_text(*recall.paired->low), points_text(*recall.paired->high));
-  return text;
 }
 
 // Formats that lose to a rival of at most their size by more than two standard errors, and those that lose by less.
@@ -54,16 +46,16 @@ void add_rivals(const EvaluationGroup& evaluation, const std::string& precision,
     const QualityRun* rival = best_rival(runs, *run, at_most_as_large);
     if (rival == nullptr) continue;
     ++compared;
-    const AgreementFigures &own = run->agreement->all, &its = rival->agreement->all;
-    if (own.mean_kl <= its.mean_kl) continue;
+    const AgreementPart &own = run->agreement->all, &its = rival->agreement->all;
+    if (own.kl.mean <= its.kl.mean) continue;
     const double apart = difference_in_errors(own, its);
     if (apart <= 2) {
       close.push_back(fmt::format("{} and {}", run->name, rival->name));
       continue;
     }
     lost.push_back(fmt::format("{} to {}", run->name, rival->name));
-    table.rows.push_back({run->name, bits_text(run->bits), with_error(own.mean_kl, own.kl_se), rival->name,
-                          bits_text(rival->bits), with_error(its.mean_kl, its.kl_se),
+    table.rows.push_back({run->name, bits_text(run->bits()), with_error(own.kl.mean, own.kl.se), rival->name,
+                          bits_text(rival->bits()), with_error(its.kl.mean, its.kl.se),
                           std::isfinite(apart) ? fmt::format("{:.1f}", apart) : "–"});
   }
   const auto say = [&](std::string text) { section.paragraphs.push_back(std::move(text)); };
@@ -83,9 +75,8 @@ void add_recall_losses(const EvaluationGroup& evaluation, const std::string& of,
   const std::vector<const QualityRun*> runs = recall_runs(evaluation);
   std::vector<std::string> lost;
   for (const QualityRun* run : runs) {
-    const auto& paired = run->recall->paired;
-    if (paired && paired->high && *paired->high < 0)
-      lost.push_back(fmt::format("{} ({} points)", run->name, paired_text(*run->recall)));
+    if (run->recall->paired.high < 0)
+      lost.push_back(fmt::format("{} ({} points)", run->name, points_with_interval(run->recall->paired)));
   }
   if (!lost.empty()) {
     lines.push_back(
@@ -107,13 +98,15 @@ void add_slow_runs(const SpeedGroup& group, const std::string& of, std::vector<s
   std::vector<std::string> decode, prompt;
   for (const SpeedRun& run : group.runs) {
     const auto entry = [&](const Spread& ratio) {
-      return fmt::format("{} with {} + {} tokens at depth {}, {} of its speed", run.name, grouped(run.prompt_tokens),
-                         grouped(run.generation_tokens), tokens_text(run.depth), ratio_text(ratio));
+      return fmt::format("{} with {} + {} tokens at depth {}, {} of its speed", run.name,
+                         grouped(run.lengths.prompt_tokens), grouped(run.lengths.generation_tokens),
+                         tokens_text(run.lengths.depth), ratio_text(ratio));
     };
-    // Fewer than 128 generated tokens are no decode figure.
-    if (run.generation_ratio && run.generation_ratio->max < 1 && run.generation_tokens >= 128)
-      decode.push_back(entry(*run.generation_ratio));
-    if (run.prompt_ratio && run.prompt_ratio->max < 1) prompt.push_back(entry(*run.prompt_ratio));
+    if (!run.ratios) continue;
+    const SpeedRatios& ratios = *run.ratios;
+    if (ratios.generation_tps && ratios.generation_tps->max < 1 && run.lengths.decode_figure())
+      decode.push_back(entry(*ratios.generation_tps));
+    if (ratios.prompt_tps.max < 1) prompt.push_back(entry(ratios.prompt_tps));
   }
   if (!decode.empty())
     lines.push_back(
@@ -125,21 +118,21 @@ void add_slow_runs(const SpeedGroup& group, const std::string& of, std::vector<s
 
 std::vector<std::string> row_of(const QualityRun& run, bool precisions) {
   std::vector<std::string> row = {run.name};
-  if (precisions) row.push_back(run.precision);
-  row.push_back(bits_text(run.bits));
+  if (precisions) row.push_back(run.precision_text());
+  row.push_back(bits_text(run.bits()));
   row.push_back(grouped(run.bytes_per_token));
   if (run.agreement) {
-    const AgreementFigures& all = run.agreement->all;
-    row.push_back(with_error(all.mean_kl, all.kl_se));
-    row.push_back(all.p99_kl ? rounded(*all.p99_kl) : "–");
-    row.push_back(all.same_top ? percent_with_error(*all.same_top, all.same_top_se) : "–");
-    row.push_back(all.ratio ? with_error(*all.ratio, all.ratio_se) : "–");
+    const AgreementPart& all = run.agreement->all;
+    row.push_back(with_error(all.kl.mean, all.kl.se));
+    row.push_back(rounded(all.kl.p99));
+    row.push_back(percent_with_error(all.same_top, all.same_top_se));
+    row.push_back(with_error(all.ratio, all.ratio_se));
   } else {
     row.insert(row.end(), 4, "–");
   }
   if (run.recall && run.recall->total.asked > 0) {
     row.push_back(answers_text(run.recall->total) + " = " + percent(run.recall->total.share()));
-    row.push_back(paired_text(*run.recall));
+    row.push_back(points_with_interval(run.recall->paired));
   } else {
     row.insert(row.end(), 2, "–");
   }
@@ -159,8 +152,8 @@ std::string ReportContext::of(const SpeedGroup& group) const {
 std::vector<std::string> precisions_of(const EvaluationGroup& evaluation) {
   std::vector<std::string> precisions;
   for (const QualityRun& run : evaluation.runs) {
-    if (run.agreement && std::find(precisions.begin(), precisions.end(), run.precision) == precisions.end())
-      precisions.push_back(run.precision);
+    if (run.agreement && std::find(precisions.begin(), precisions.end(), run.precision_text()) == precisions.end())
+      precisions.push_back(run.precision_text());
   }
   return precisions;
 }
@@ -168,7 +161,7 @@ std::vector<std::string> precisions_of(const EvaluationGroup& evaluation) {
 std::vector<const QualityRun*> agreement_runs(const EvaluationGroup& evaluation, const std::string& precision) {
   std::vector<const QualityRun*> runs;
   for (const QualityRun& run : evaluation.runs) {
-    if (run.agreement && run.precision == precision) runs.push_back(&run);
+    if (run.agreement && run.precision_text() == precision) runs.push_back(&run);
   }
   std::stable_sort(runs.begin(), runs.end(), from_large_to_small);
   return runs;
@@ -192,13 +185,17 @@ const QualityRun* best_rival(const std::vector<const QualityRun*>& runs, const Q
   const QualityRun* best = nullptr;
   for (const QualityRun* rival : runs) {
     if (rival->baseline() || backend_of(rival->format) == backend_of(run.format) || !fits(run, *rival)) continue;
-    if (best == nullptr || rival->agreement->all.mean_kl < best->agreement->all.mean_kl) best = rival;
+    if (best == nullptr || rival->agreement->all.kl.mean < best->agreement->all.kl.mean) best = rival;
   }
   return best;
 }
 
-double difference_in_errors(const AgreementFigures& a, const AgreementFigures& b) {
-  const double error = std::hypot(a.kl_se.value_or(0), b.kl_se.value_or(0)), difference = a.mean_kl - b.mean_kl;
+std::string points_with_interval(const PairedDifference& paired) {
+  return fmt::format("{} ({} to {})", points_text(paired.points), points_text(paired.low), points_text(paired.high));
+}
+
+double difference_in_errors(const AgreementPart& a, const AgreementPart& b) {
+  const double error = std::hypot(a.kl.se.value_or(0), b.kl.se.value_or(0)), difference = a.kl.mean - b.kl.mean;
   if (error > 0) return difference / error;
   return difference == 0 ? 0 : std::copysign(std::numeric_limits<double>::infinity(), difference);
 }

@@ -101,8 +101,8 @@ void score(RecallResult& result, const std::vector<RecallContext>& contexts, con
   result.tasks.clear();
   result.lengths.clear();
   result.needle.clear();
-  for (const auto& [task, count] : tasks) result.tasks.emplace_back(task, count.of());
-  for (const auto& [length, count] : lengths) result.lengths.emplace_back(length, count.of());
+  for (const auto& [task, count] : tasks) result.tasks.push_back({task, count.of()});
+  for (const auto& [length, count] : lengths) result.lengths.push_back({length, count.of()});
   for (const auto& [cell, count] : cells) result.needle.push_back({cell.first, depths[cell.second], count.of()});
   result.total = total.of();
   result.paired = paired_difference(reference, result.answers);

@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "measure/figures/hash.h"
+#include "measure/figures/digest.h"
 #include "tqkv/error.h"
 
 namespace tqkv::measure {
@@ -203,15 +203,11 @@ std::vector<PreparedContext> make_recall_set(const RecallOptions& options, std::
 
 std::string digest_of(const std::vector<PreparedContext>& contexts) {
   Digest digest;
-  const auto add = [&](const std::vector<int>& ids) {
-    digest.add(static_cast<std::uint64_t>(ids.size()));
-    for (const int id : ids) digest.add(id);
-  };
   for (const PreparedContext& context : contexts) {
-    add(context.ids);
+    digest.add_list(context.ids);
     for (const PreparedQuestion& question : context.questions) {
-      add(question.ids);
-      digest.add(std::string_view(question.text.answer));
+      digest.add_list(question.ids);
+      digest.add_text(question.text.answer);
     }
   }
   return digest.hex();

@@ -22,7 +22,7 @@ std::string missed_goal(const Tuning& tuning, double kl) {
   if (tuning.goal_reached) return "";
   return fmt::format(
       "\nNo format that was tried reaches a mean KL of {}. The best one has {}: ask for --kl {} or more.\n",
-      rounded(tuning.options.goal.kl.value_or(0)), rounded(kl), rounded(kl * 1.01));
+      rounded(tuning.goal.kl.value_or(0)), rounded(kl), rounded(kl * 1.01));
 }
 
 }  // namespace
@@ -55,11 +55,11 @@ std::string to_table(const Tuning& tuning) {
   TextTable table({"held-out text", "KL", "same top", "perplexity"});
   for (const std::string& format : tuning.compared) {
     const TuneMeasurement& one = measured_kl(tuning, format, true);
-    table.add({names.at(format) + (format == tuning.chosen.canonical() ? " (chosen)" : ""),
-               with_error(one.kl, one.kl_se, " +- "), percent(one.same_top), fmt::format("{:.4f}", one.ratio)});
+    table.add({names.at(format) + (format == tuning.chosen ? " (chosen)" : ""), with_error(one.kl, one.kl_se, " +- "),
+               percent(one.same_top), fmt::format("{:.4f}", one.ratio)});
   }
   out += table.text();
-  const std::string chosen = tuning.chosen.canonical();
+  const std::string chosen = tuning.chosen;
   out += missed_goal(tuning, measured_kl(tuning, chosen, false).kl);
   const TuneMeasurement& usual = measured_kl(tuning, tuning.compared.back(), true);
   out += fmt::format(

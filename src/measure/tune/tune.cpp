@@ -14,8 +14,7 @@
 #include "codec/side_codec.h"
 #include "measure/agreement/agreement.h"
 #include "measure/agreement/text_ids.h"
-#include "measure/figures/hash.h"
-#include "measure/files/fingerprint.h"
+#include "measure/figures/digest.h"
 #include "measure/tune/choice.h"
 #include "measure/tune/file.h"
 #include "text/utf8.h"
@@ -157,6 +156,8 @@ Tuner::State::State(EvaluationModel a_model, const EvaluationText& source, TuneO
   measured.ids.assign(ids.begin(), ids.begin() + half);
   held_out.ids.assign(ids.begin() + half, ids.end());
   tuning.model = model.name;
+  tuning.goal = options.goal;
+  tuning.command = options.command;
   tuning.shape = shape_of(model.config);
   tuning.fingerprint = model.fingerprint;
   tuning.memory = total_memory();
@@ -172,7 +173,7 @@ Tuner::State::State(EvaluationModel a_model, const EvaluationText& source, TuneO
 }
 
 std::optional<std::uint64_t> Tuner::State::budget() const {
-  const TuneGoal& goal = tuning.options.goal;
+  const TuneGoal& goal = tuning.goal;
   if (goal.kl) return std::nullopt;
   if (goal.bytes_per_token) return goal.bytes_per_token;
   const double vectors = 2.0 * static_cast<double>(layers.size()) * model.config.num_key_value_heads;
@@ -209,7 +210,7 @@ int Tuner::State::sides_left() const {
 
 int Tuner::State::passes_left() const {
   const int references = (measured.reference ? 0 : 1) + (held_out.reference ? 0 : 1);
-  const int choice = (tuning.options.goal.kl ? passes_of_search : passes_of_choice) + passes_held_out;
+  const int choice = (tuning.goal.kl ? passes_of_search : passes_of_choice) + passes_held_out;
   const int chosen = done_before_choice < 0 ? 0 : std::min(choice, done - done_before_choice);
   return references + sides_left() + choice - chosen;
 }
@@ -380,7 +381,7 @@ const Tuner::State::Pick& Tuner::State::try_out(const Engine& engine, Pick pick,
 /// Whether so many bytes per token are enough for the KL that is asked for.
 bool Tuner::State::reaches(const Engine& engine, const std::string& options, std::uint64_t bytes,
                            const Callbacks& callbacks) {
-  const double most = *tuning.options.goal.kl;
+  const double most = *tuning.goal.kl;
   return try_out(engine, best_layered(options, bytes), callbacks).kl <= most ||
          try_out(engine, best_uniform(options, bytes), callbacks).kl <= most;
 }
@@ -410,7 +411,7 @@ void Tuner::State::search(const Engine& engine, const std::string& options, cons
 Tuner::State::Pick Tuner::State::choose(const Engine& engine, const std::string& options, const Callbacks& callbacks) {
   tried.clear();
   done_before_choice = done;
-  const std::optional<double> wanted = tuning.options.goal.kl;
+  const std::optional<double> wanted = tuning.goal.kl;
   if (wanted) {
     search(engine, options, callbacks);
   } else {
@@ -476,14 +477,14 @@ const Tuning& Tuner::run(const Engine& engine, const Callbacks& callbacks) {
   state.measure_sides(engine, callbacks);
   const std::string options = state.choose_options(engine, callbacks);  // measured already
   const State::Pick best = state.choose(engine, options, callbacks);
-  tuning.chosen = best.format;
+  tuning.chosen = best.format.canonical();
   tuning.predicted_kl = best.predicted;
 
   const std::uint64_t bytes = state.budget().value_or(best.bytes);
   const KvFormat usual = KvFormat::usual();
   std::vector<KvFormat> compared{best.format, state.best_uniform(options, bytes).format,
                                  KvFormat::parse("turboquant:k=4:v=4"), usual};
-  if (!tuning.options.goal.kl) compared.insert(compared.begin() + 1, state.best_layered(options, bytes).format);
+  if (!tuning.goal.kl) compared.insert(compared.begin() + 1, state.best_layered(options, bytes).format);
   tuning.compared.clear();
   for (const KvFormat& format : compared) {
     const std::string canonical = format.canonical();
@@ -492,10 +493,10 @@ const Tuning& Tuner::run(const Engine& engine, const Callbacks& callbacks) {
     tuning.compared.push_back(canonical);
   }
   const ModelConfig& config = state.model.config;
-  tuning.bytes_per_token = cache::bytes_per_token(config, tuning.chosen);
+  tuning.bytes_per_token = cache::bytes_per_token(config, best.format);
   tuning.default_bytes_per_token = cache::bytes_per_token(config, usual);
   constexpr int many = 4096;
-  tuning.fixed_bytes = cache::cache_bytes(config, tuning.chosen, many, StateType::f32).kv_used -
+  tuning.fixed_bytes = cache::cache_bytes(config, best.format, many, StateType::f32).kv_used -
                        static_cast<std::uint64_t>(many) * tuning.bytes_per_token;
   tuning.finished = true;
   if (callbacks.measured) callbacks.measured(tuning);

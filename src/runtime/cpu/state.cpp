@@ -129,7 +129,7 @@ CacheReport CpuState::report(int tokens) const {
   report.state = state_type;
   report.tokens = tokens;
   report.encode_s = encode_seconds;
-  report.activations = activations;
+  report.activation_bits = {{"expert_input", activations.expert_input}, {"tolerant", activations.tolerant}};
   CacheBytes& bytes = report.bytes;
   for (const auto& cache : caches) {
     report.layers.push_back({cache.layer, cache.keys.format(), cache.values.format()});

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/cpu/activation_bits.h"
 #include "runtime/cpu/layer_cache.h"
 #include "runtime/device_state.h"
 #include "tqkv/engine.h"
