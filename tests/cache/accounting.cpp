@@ -10,6 +10,7 @@
 
 #include "codec/side_codec.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -18,7 +19,7 @@ using namespace tqkv::cache;
 namespace {
 
 ModelConfig config_35b() {
-  const std::string path = TQKV_SOURCE_DIR "/models/configs/qwen3.5-35b-a3b-4bit.json";
+  const std::string path = test::source_dir() + "/models/configs/qwen3.5-35b-a3b-4bit.json";
   std::ifstream file(path);
   REQUIRE(file);
   const std::string text{std::istreambuf_iterator<char>(file), {}};

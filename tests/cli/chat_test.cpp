@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "model_folder.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "terminal.h"
 
@@ -106,7 +107,7 @@ TEST_CASE("Ctrl-C in an answer ends a chat in a pipe with exit code 130") {
 TEST_CASE("a folder as the input of a chat is an error") {
   const TemporaryDirectory folder;
   const ProcessResult result =
-      run({"/bin/sh", "-c", "exec \"$0\" chat pocket < \"$1\"", TQKV_PROGRAM, folder.path().string()});
+      run({"/bin/sh", "-c", "exec \"$0\" chat pocket < \"$1\"", test::program(), folder.path().string()});
   CHECK(result.exit_code == 1);
   CHECK(contains(result.error, "tqkv: [io] standard input: cannot be read: "));
 }

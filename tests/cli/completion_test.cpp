@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/places.h"
 #include "support/process.h"
 
 namespace {
@@ -52,7 +53,7 @@ std::string offered(const std::string& words) {
   const ProcessResult result = run({"/bin/bash", "-c",
                                     "eval \"$(\"$0\" completion bash)\" && COMP_WORDS=(" + words +
                                         ") && COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) && _tqkv; echo \"${COMPREPLY[*]}\"",
-                                    TQKV_PROGRAM});
+                                    test::program()});
   CHECK(result.error.empty());
   CHECK(result.exit_code == 0);
   return result.output;

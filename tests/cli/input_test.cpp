@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "model_folder.h"
+#include "support/places.h"
 #include "support/process.h"
 
 namespace {
@@ -27,8 +28,8 @@ ProcessResult prompt(std::vector<std::string> arguments, const std::string& inpu
 
 /// The same with a redirection of the shell, $1 being `file`.
 ProcessResult redirected(const std::string& redirection, const std::string& file = "") {
-  return run(
-      {"/bin/sh", "-c", "exec \"$0\" generate pocket --print-prompt 'Sum up' " + redirection, TQKV_PROGRAM, file});
+  return run({"/bin/sh", "-c", "exec \"$0\" generate pocket --print-prompt 'Sum up' " + redirection,
+              tqkv::test::program(), file});
 }
 
 std::string utf16(const std::u16string& text) {

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 
 using namespace tqkv;
@@ -13,7 +14,7 @@ using test::run_tqkv;
 
 namespace {
 
-const std::string large_config = std::string(TQKV_SOURCE_DIR) + "/models/configs/qwen3.5-35b-a3b-4bit.json";
+const std::string large_config = test::source_dir() + "/models/configs/qwen3.5-35b-a3b-4bit.json";
 
 }  // namespace
 

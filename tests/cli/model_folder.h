@@ -8,11 +8,12 @@
 #include <string>
 
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 
 namespace tqkv::test {
 
-inline const std::filesystem::path pocket_folder = std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket";
+inline const std::filesystem::path pocket_folder = std::filesystem::path(test::source_dir()) / "models/pocket";
 
 inline std::string pocket_text(const std::string& file) {
   std::ifstream stream(pocket_folder / file, std::ios::binary);

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "model_folder.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "support/sanitized.h"
 
@@ -97,7 +98,8 @@ TEST_CASE("files and models whose names are not UTF-8 are used, and JSON about t
 
 TEST_CASE("a folder that is closed to the user is an error of that folder") {
   const std::string setpriv = "/usr/bin/setpriv";
-  const std::vector<std::string> as_nobody{setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", TQKV_PROGRAM};
+  const std::vector<std::string> as_nobody{setpriv, "--reuid=65534", "--regid=65534", "--clear-groups",
+                                           test::program()};
   const auto run_as_nobody = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), as_nobody.begin(), as_nobody.end());
     ProcessOptions options;
@@ -137,7 +139,7 @@ TEST_CASE("when the system starts no more threads the error names them and how m
   }
   const auto limited = [&](const char* threads) {
     std::vector<std::string> line = shell;
-    line.insert(line.end(), {TQKV_PROGRAM, "generate", "pocket", "Hi", "--max-tokens", "2", "--threads", threads});
+    line.insert(line.end(), {test::program(), "generate", "pocket", "Hi", "--max-tokens", "2", "--threads", threads});
     return run(line);
   };
   const ProcessResult several = limited("4");

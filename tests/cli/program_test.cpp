@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model_folder.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "tqkv/version.h"
 
@@ -135,7 +136,7 @@ TEST_CASE("tqkv --version prints the version of the project") {
   const ProcessResult result = run_tqkv({"--version"});
   CHECK(result.exit_code == 0);
   CHECK(result.output == "tqkv " + std::string(tqkv::version) + "\n");
-  std::ifstream stream(std::filesystem::path(TQKV_SOURCE_DIR) / "CMakeLists.txt");
+  std::ifstream stream(std::filesystem::path(tqkv::test::source_dir()) / "CMakeLists.txt");
   const std::string project{std::istreambuf_iterator<char>(stream), {}};
   CHECK(contains(project, "project(tqkv VERSION " + std::string(tqkv::version) + " "));
 }

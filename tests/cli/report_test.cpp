@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "measure/report_example.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 
 using namespace tqkv;
@@ -29,8 +30,8 @@ bool is_empty_or_absent(const fs::path& path) {
 TEST_CASE("report writes one page and its figures, and says where they are and what is left out") {
   const test::TemporaryDirectory folder;
   const std::string file = evaluation(folder), page = (folder.path() / "made" / "report.html").string();
-  const auto result = run_tqkv(
-      {"report", file, std::string(TQKV_SOURCE_DIR) + "/benchmarks/pocket_paired_2048_128.json", "--output", page});
+  const auto result =
+      run_tqkv({"report", file, test::source_dir() + "/benchmarks/pocket_paired_2048_128.json", "--output", page});
   CHECK(result.exit_code == 0);
   CHECK(result.error.empty());
   CHECK(contains(result.output, "report.html: 8 figures, as SVG in "));

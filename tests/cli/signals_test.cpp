@@ -16,6 +16,7 @@
 
 #include "base/file.h"
 #include "model_folder.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "support/sanitized.h"
 
@@ -97,7 +98,7 @@ void ends_every_command(bool is_first) {
       CAPTURE(command.front());
       CAPTURE(signal);
       std::vector<std::string> line = is_first ? as_first : std::vector<std::string>();
-      line.emplace_back(TQKV_PROGRAM);
+      line.emplace_back(test::program());
       line.insert(line.end(), command.begin(), command.end());
       const bool writes = command.front() == "report";
       ProcessOptions options;
@@ -147,7 +148,7 @@ TEST_CASE("a signal that a supervisor ignores for the program stays ignored") {
     ::kill(child, SIGHUP);
     ::kill(child, SIGTERM);
   };
-  CHECK(run({"/bin/sh", "-c", "trap '' HUP; exec \"$0\" chat pocket", TQKV_PROGRAM}, options).exit_code ==
+  CHECK(run({"/bin/sh", "-c", "trap '' HUP; exec \"$0\" chat pocket", test::program()}, options).exit_code ==
         128 + SIGTERM);
 }
 
@@ -164,7 +165,7 @@ TEST_CASE("a session that the disk has no room for is refused before it is compu
   for (const std::vector<std::string>& command :
        {std::vector<std::string>{"prefill", "pocket", "Hi", "--save-session", session},
         {"generate", "pocket", "Hi", "--max-tokens", "2", "--save-session", session}}) {
-    std::vector<std::string> line{unshare, "-m", "/bin/sh", "-c", small, "sh", folder.path().string(), TQKV_PROGRAM};
+    std::vector<std::string> line{unshare, "-m", "/bin/sh", "-c", small, "sh", folder.path().string(), test::program()};
     line.insert(line.end(), command.begin(), command.end());
     const ProcessResult result = run(line);
     CAPTURE(result.error);

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/places.h"
 #include "support/sanitized.h"
 
 namespace tqkv::test {
@@ -37,11 +38,11 @@ class Terminal {
     ::setenv("TERM", "xterm", 1);
     ::setenv("XDG_STATE_HOME", state.c_str(), 1);
     for (const auto& [key, value] : environment) ::setenv(key.c_str(), value.c_str(), 1);
-    arguments.insert(arguments.begin(), TQKV_PROGRAM);
+    arguments.insert(arguments.begin(), test::program());
     std::vector<char*> words;
     for (std::string& argument : arguments) words.push_back(argument.data());
     words.push_back(nullptr);
-    ::execv(TQKV_PROGRAM, words.data());
+    ::execv(test::program().c_str(), words.data());
     ::_exit(127);
   }
   ~Terminal() {

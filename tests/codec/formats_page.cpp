@@ -21,6 +21,7 @@
 #include "codec/sign_matrix.h"
 #include "codec/trellis/levels.h"
 #include "codec/vectors.h"
+#include "support/places.h"
 #include "tqkv/kv_format.h"
 
 using namespace tqkv;
@@ -45,7 +46,7 @@ Row cells_of(std::string_view line) {
 
 /// The rows of every table of the page with these columns; there must be one.
 std::vector<Row> table(std::string_view columns) {
-  std::istringstream page(read_text(std::filesystem::path(TQKV_SOURCE_DIR) / "docs/formats.md"));
+  std::istringstream page(read_text(std::filesystem::path(test::source_dir()) / "docs/formats.md"));
   const Row expected = cells_of(columns);
   std::vector<Row> rows;
   bool inside = false;

@@ -8,13 +8,14 @@
 
 #include "base/float16.h"
 #include "codec/vectors.h"
+#include "support/places.h"
 
 using namespace tqkv;
 
 namespace {
 
 nlohmann::json golden() {
-  std::ifstream file(TQKV_SOURCE_DIR "/tests/golden/mlx-quantize-vectors.json");
+  std::ifstream file(test::source_dir() + "/tests/golden/mlx-quantize-vectors.json");
   REQUIRE(file);
   return nlohmann::json::parse(file);
 }

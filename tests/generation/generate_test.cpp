@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/places.h"
 #include "tqkv/error.h"
 #include "tqkv/model.h"
 
@@ -16,7 +17,7 @@ using namespace tqkv;
 
 const Tokenizer& pocket_tokenizer() {
   static const Tokenizer tokenizer =
-      open_tokenizer(Checkpoint::open_without_weights(std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket"));
+      open_tokenizer(Checkpoint::open_without_weights(std::filesystem::path(test::source_dir()) / "models/pocket"));
   return tokenizer;
 }
 
@@ -348,7 +349,7 @@ TEST_CASE("a seed repeats a sampled answer and the draw depends on the position"
 
 TEST_CASE("the pocket checkpoint is greedy, stops at its two ids and has plain chat markup") {
   const Checkpoint checkpoint =
-      Checkpoint::open_without_weights(std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket");
+      Checkpoint::open_without_weights(std::filesystem::path(test::source_dir()) / "models/pocket");
   const ModelConfig config = ModelConfig::parse(*checkpoint.text("config.json"), "config.json");
   const GenerationDefaults defaults = open_defaults(checkpoint, config);
   CHECK(defaults.sampling.is_greedy());

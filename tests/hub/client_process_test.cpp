@@ -10,6 +10,7 @@
 
 #include "support/environment.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "support/sanitized.h"
 #include "test_hub.h"
@@ -148,7 +149,7 @@ TEST_CASE("a model that is named and not there is fetched, and then runs without
   {
     json scenario = {
         {"repositories",
-         {{"org/pocket", {{"folder", TQKV_SOURCE_DIR "/models/pocket"}, {"revisions", {{"main", main_commit}}}}}}},
+         {{"org/pocket", {{"folder", test::source_dir() + "/models/pocket"}, {"revisions", {{"main", main_commit}}}}}}},
         {"large", 100000}};
     TestHub hub(scenario);
     const ProcessResult result = run_tqkv(ask, options_for(hub.endpoint(), cache.path()));

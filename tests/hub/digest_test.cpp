@@ -7,6 +7,7 @@
 
 #include "hub/verify.h"
 #include "loaders/published.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::hub;
@@ -54,6 +55,7 @@ TEST_CASE("the recorded list of the first model is that of its published files")
   CHECK(shards == 20391679439u);
   CHECK(published->bytes() == 20411897485u);
   // One of the files is here.
-  CHECK(published_with_config(sha256_of(TQKV_SOURCE_DIR "/models/configs/qwen3.5-35b-a3b-4bit.json")) == published);
+  CHECK(published_with_config(sha256_of(test::source_dir() + "/models/configs/qwen3.5-35b-a3b-4bit.json")) ==
+        published);
   CHECK(published_checkpoint("mlx-community/other") == nullptr);
 }

@@ -16,6 +16,7 @@
 #include "hub/cache.h"
 #include "support/environment.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "support/sanitized.h"
 #include "test_hub.h"
@@ -184,8 +185,8 @@ TEST_CASE("tqkv models remove asks first, and where nobody can be asked it wants
     for (const auto& [answer, removed] : {std::pair("n", false), std::pair("", false), std::pair("y", true)}) {
       ProcessOptions terminal = options;
       terminal.input = std::string(answer) + "\n";
-      const ProcessResult result = run(
-          {"/usr/bin/script", "-qec", std::string(TQKV_PROGRAM) + " models remove org/name@v1", "/dev/null"}, terminal);
+      const ProcessResult result =
+          run({"/usr/bin/script", "-qec", test::program() + " models remove org/name@v1", "/dev/null"}, terminal);
       CAPTURE(result.output);
       CHECK(contains(result.output, "org/name at " + old_commit));
       CHECK(contains(result.output, "remove it? [y/N]"));

@@ -14,6 +14,7 @@
 #include <stdexcept>
 
 #include "hub/digest.h"
+#include "support/places.h"
 
 namespace tqkv::test {
 
@@ -31,7 +32,8 @@ TestHub::TestHub(const json& scenario) : tls_(scenario.contains("tls")) {
   if (child_ == 0) {
     ::dup2(in[0], 0);
     ::dup2(out[1], 1);
-    ::execlp("python3", "python3", TQKV_SOURCE_DIR "/tests/hub/hub_server.py", file.c_str(), log.c_str(), nullptr);
+    ::execlp("python3", "python3", (test::source_dir() + "/tests/hub/hub_server.py").c_str(), file.c_str(), log.c_str(),
+             nullptr);
     ::_exit(127);
   }
   ::close(in[0]);

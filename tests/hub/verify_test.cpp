@@ -9,6 +9,7 @@
 #include "hub/pull.h"
 #include "support/environment.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "test_hub.h"
 
@@ -117,7 +118,7 @@ TEST_CASE("tqkv verify names the bad file and exits with 1") {
 TEST_CASE("a folder that looks like the first model is compared with the recorded list") {
   const CleanEnvironment clean;
   const TemporaryDirectory folder;
-  fs::copy_file(TQKV_SOURCE_DIR "/models/configs/qwen3.5-35b-a3b-4bit.json", folder / "config.json");
+  fs::copy_file(test::source_dir() + "/models/configs/qwen3.5-35b-a3b-4bit.json", folder / "config.json");
   folder.write("tokenizer_config.json", "{}");
   const ProcessResult result = run_tqkv({"verify", folder.path().string()});
   CHECK(result.exit_code == 1);

@@ -9,6 +9,7 @@
 #include "loaders/tensor_names.h"
 #include "support/checkpoint_writer.h"
 #include "support/failure.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -26,7 +27,7 @@ constexpr const char* index_file = "model.safetensors.index.json";
 }  // namespace
 
 TEST_CASE("the pocket checkpoint opens with every tensor of its index") {
-  const auto checkpoint = Checkpoint::open(fs::path(TQKV_SOURCE_DIR) / "models/pocket");
+  const auto checkpoint = Checkpoint::open(fs::path(test::source_dir()) / "models/pocket");
   CHECK(checkpoint.tensors().size() == 357);
   CHECK(checkpoint.tensor_bytes() == 23415776);
   CHECK(checkpoint.mapped_bytes() == 15435056 + 8026256);

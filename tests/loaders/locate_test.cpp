@@ -5,6 +5,7 @@
 #include "support/checkpoint_writer.h"
 #include "support/environment.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "tqkv/checkpoint.h"
 
 using namespace tqkv;
@@ -34,10 +35,10 @@ TEST_CASE("pocket is the bundled checkpoint, from any working directory") {
   const CleanEnvironment clean;
   const TemporaryDirectory directory;
   const WorkingDirectory there(directory.path());
-  CHECK(fs::equivalent(locate_model("pocket"), fs::path(TQKV_SOURCE_DIR) / "models/pocket"));
+  CHECK(fs::equivalent(locate_model("pocket"), fs::path(test::source_dir()) / "models/pocket"));
   // A directory of that name is meant only when it is written as a path.
   fs::create_directories("pocket");
-  CHECK(fs::equivalent(locate_model("pocket"), fs::path(TQKV_SOURCE_DIR) / "models/pocket"));
+  CHECK(fs::equivalent(locate_model("pocket"), fs::path(test::source_dir()) / "models/pocket"));
   CHECK(fs::equivalent(locate_model("./pocket"), directory / "pocket"));
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "measure/fake_engine.h"
+#include "support/places.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -15,7 +16,7 @@ using nlohmann::json;
 
 namespace {
 
-const std::string pocket = std::string(TQKV_SOURCE_DIR) + "/models/pocket";
+const std::string pocket = test::source_dir() + "/models/pocket";
 
 std::vector<int> some_ids(int count) {
   std::vector<int> ids(static_cast<std::size_t>(count));

@@ -4,6 +4,7 @@
 
 #include "measure/benchmark/benchmark.h"
 #include "measure/fake_engine.h"
+#include "support/places.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -13,7 +14,7 @@ using nlohmann::json;
 namespace {
 
 json report_of(std::vector<const char*> formats, int prompt = 32, int generation = 4) {
-  const test::FakeEngine engine(std::string(TQKV_SOURCE_DIR) + "/models/pocket");
+  const test::FakeEngine engine(test::source_dir() + "/models/pocket");
   BenchmarkOptions options;
   for (const char* format : formats) options.formats.push_back(KvFormat::parse(format));
   options.prompt_tokens = {prompt};

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "measure/agreement/evaluate.h"
+#include "support/places.h"
 #include "support/sanitized.h"
 #include "tqkv/model.h"
 #include "tqkv/saved_session.h"
@@ -22,7 +23,7 @@ class Pocket {
     if (!engine) {
       DeviceOptions device;
       device.precision = precision;
-      engine = Engine::load(Checkpoint::open(std::string(TQKV_SOURCE_DIR) + "/models/pocket"), device);
+      engine = Engine::load(Checkpoint::open(test::source_dir() + "/models/pocket"), device);
     }
     return *engine;
   }
@@ -52,7 +53,7 @@ TEST_CASE("on the pocket model baseline equals itself and coarser codes lose mor
   options.recall_options.tasks = {RecallTask::needle, RecallTask::table};
   options.recall_options.answers = 8;
   options.recall_options.questions = 3;
-  const std::string text = read_text(std::string(TQKV_SOURCE_DIR) + "/models/pocket/README.md");
+  const std::string text = read_text(test::source_dir() + "/models/pocket/README.md");
   Evaluator evaluator(std::move(model), {"README", text}, options);
   const Evaluation& evaluation = evaluator.run([&](Precision precision) -> const Engine& { return pocket(precision); });
 

@@ -13,6 +13,7 @@
 #include "measure/benchmark/benchmark.h"
 #include "measure/fake_engine.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "tqkv/model.h"
 
@@ -25,7 +26,7 @@ using test::FakeEngine;
 
 namespace {
 
-const std::string pocket = std::string(TQKV_SOURCE_DIR) + "/models/pocket";
+const std::string pocket = test::source_dir() + "/models/pocket";
 
 // Everything of a model but its weights.
 struct FakeModel {
@@ -277,7 +278,7 @@ TEST_CASE("a text is used as long as it is; fewer than two tokens are refused") 
 
 TEST_CASE("the text used when none is given is bundled and never changes") {
   const auto file = locate_evaluation_text();
-  CHECK(std::filesystem::equivalent(file, TQKV_SOURCE_DIR "/models/texts/documents.txt"));
+  CHECK(std::filesystem::equivalent(file, test::source_dir() + "/models/texts/documents.txt"));
   const std::string text = read_text(file);
   CHECK(text.size() == 123'597);
   // Another text would make figures of different versions incomparable: never change it, add a second one.

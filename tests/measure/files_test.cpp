@@ -10,6 +10,7 @@
 #include "measure/files/tuning_fields.h"
 #include "measure/report_example.h"
 #include "support/failure.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::measure;
@@ -45,7 +46,7 @@ void require_same(const json& written, const json& read, const std::string& plac
 }
 
 json committed(const std::string& name) {
-  return json::parse(read_text(std::string(TQKV_SOURCE_DIR) + "/benchmarks/" + name));
+  return json::parse(read_text(test::source_dir() + "/benchmarks/" + name));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "support/places.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
@@ -14,7 +15,7 @@ using nlohmann::json;
 
 namespace {
 
-const std::string source = TQKV_SOURCE_DIR;
+const std::string source = test::source_dir();
 
 Inspection of_config(const std::string& file, InspectOptions options = {}) {
   const std::string path = source + "/models/" + file;
@@ -92,7 +93,7 @@ TEST_CASE("contexts go in powers of two up to the native one, and what does not 
 
 TEST_CASE("with YaRN the context and its plans are those of the scaled model, and the native one is named") {
   const ModelConfig config =
-      ModelConfig::parse(read_text(std::string(TQKV_SOURCE_DIR) + "/tests/fuzz/corpus/config/yarn.json"), "yarn.json");
+      ModelConfig::parse(read_text(test::source_dir() + "/tests/fuzz/corpus/config/yarn.json"), "yarn.json");
   const Inspection inspection = inspect(config, "yarn", nullptr, {});
   CHECK(inspection.contexts.back() == 4 * 262144);
   const std::string text = to_text(inspection);

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "support/failure.h"
+#include "support/places.h"
 #include "tqkv/error.h"
 #include "tqkv/model.h"
 
@@ -18,8 +19,7 @@ using test::failure;
 namespace {
 
 const Checkpoint& pocket() {
-  static const Checkpoint checkpoint =
-      Checkpoint::open_without_weights(std::string(TQKV_SOURCE_DIR) + "/models/pocket");
+  static const Checkpoint checkpoint = Checkpoint::open_without_weights(test::source_dir() + "/models/pocket");
   return checkpoint;
 }
 const Tokenizer& tokenizer() {

@@ -10,6 +10,7 @@
 #include "measure/report_example.h"
 #include "measure/xml_check.h"
 #include "support/failure.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::measure;
@@ -440,7 +441,7 @@ TEST_CASE(
 }
 
 TEST_CASE("the committed benchmarks make a report") {
-  const std::string folder = std::string(TQKV_SOURCE_DIR) + "/benchmarks/";
+  const std::string folder = test::source_dir() + "/benchmarks/";
   std::vector<ReportFile> files;
   for (const char* name : {"pocket_paired_2048_128.json", "pocket_summary_128_8.json"})
     files.push_back({name, read_text(folder + name)});

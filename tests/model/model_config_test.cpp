@@ -9,6 +9,7 @@
 #include "support/checkpoint_writer.h"
 #include "support/environment.h"
 #include "support/failure.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -54,7 +55,7 @@ std::string top_refusal(json base, const char* key, const json& value) {
 
 TEST_CASE("the published config of Qwen3.5-35B-A3B is read") {
   const auto c =
-      ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
+      ModelConfig::parse(read_text(fs::path(test::source_dir()) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
   CHECK(c.model_type == "qwen3_5_moe");
   CHECK(c.vocab_size == 248320);
   CHECK(c.hidden_size == 2048);
@@ -90,7 +91,7 @@ TEST_CASE("the published config of Qwen3.5-35B-A3B is read") {
 }
 
 TEST_CASE("the pocket config is read with its 8-bit routers") {
-  const auto c = ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/pocket/config.json"), "pocket");
+  const auto c = ModelConfig::parse(read_text(fs::path(test::source_dir()) / "models/pocket/config.json"), "pocket");
   CHECK(c.num_layers() == 8);
   CHECK(c.attention_layers() == 2);
   CHECK(c.overrides.size() == 16);
@@ -234,9 +235,9 @@ TEST_CASE("what belongs into text_config and stands beside it is refused unless 
 
 TEST_CASE("the configs that are published with the model are read") {
   const char* data = std::getenv("TQKV_TEST_DATA");
-  std::vector<fs::path> configs = {fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json",
-                                   fs::path(TQKV_SOURCE_DIR) / "tests/fuzz/corpus/config/moe.json",
-                                   fs::path(TQKV_SOURCE_DIR) / "tests/fuzz/corpus/config/dense.json"};
+  std::vector<fs::path> configs = {fs::path(test::source_dir()) / "models/configs/qwen3.5-35b-a3b-4bit.json",
+                                   fs::path(test::source_dir()) / "tests/fuzz/corpus/config/moe.json",
+                                   fs::path(test::source_dir()) / "tests/fuzz/corpus/config/dense.json"};
   if (data)
     for (const char* name : {"config.mlx-4bit.json", "config.upstream-bf16.json"})
       configs.push_back(fs::path(data) / name);
@@ -245,7 +246,7 @@ TEST_CASE("the configs that are published with the model are read") {
     CHECK(ModelConfig::parse(read_text(path), path.string()).max_position_embeddings == 262144);
   }
   const auto yarn =
-      ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "tests/fuzz/corpus/config/yarn.json"), "y");
+      ModelConfig::parse(read_text(fs::path(test::source_dir()) / "tests/fuzz/corpus/config/yarn.json"), "y");
   CHECK(yarn.max_position_embeddings == 4 * 262144);
 }
 

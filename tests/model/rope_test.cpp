@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "support/checkpoint_writer.h"
 #include "support/failure.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -60,7 +61,7 @@ json yarn(json more = json::object()) {
 }  // namespace
 
 TEST_CASE("rotary angles are those of transformers, native and with YaRN, to rounding") {
-  const json golden = json::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "tests/golden/rope-vectors.json"));
+  const json golden = json::parse(read_text(fs::path(test::source_dir()) / "tests/golden/rope-vectors.json"));
   const auto positions = golden["positions"].get<std::vector<int>>();
   CHECK(golden["cases"].size() == 17);
   for (const json& one : golden["cases"]) {

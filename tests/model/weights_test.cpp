@@ -9,6 +9,7 @@
 #include "base/float16.h"
 #include "support/checkpoint_writer.h"
 #include "support/failure.h"
+#include "support/places.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -73,7 +74,7 @@ std::uint64_t bytes_of(const std::vector<ExpectedTensor>& tensors, std::string_v
 
 TEST_CASE("the 35B config gives the published number of tensors and bytes") {
   const auto config =
-      ModelConfig::parse(read_text(fs::path(TQKV_SOURCE_DIR) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
+      ModelConfig::parse(read_text(fs::path(test::source_dir()) / "models/configs/qwen3.5-35b-a3b-4bit.json"), "35b");
   const auto tensors = expected_tensors(config);
   CHECK(tensors.size() == 1757);
   CHECK(bytes_of(tensors, "experts") == 18119393280);
@@ -84,7 +85,7 @@ TEST_CASE("the 35B config gives the published number of tensors and bytes") {
 }
 
 TEST_CASE("the pocket checkpoint holds exactly the tensors expected of its config") {
-  const auto checkpoint = Checkpoint::open(fs::path(TQKV_SOURCE_DIR) / "models/pocket");
+  const auto checkpoint = Checkpoint::open(fs::path(test::source_dir()) / "models/pocket");
   const auto config = ModelConfig::parse(*checkpoint.text("config.json"), "config.json");
   const auto tensors = expected_tensors(config);
   CHECK(tensors.size() == checkpoint.tensors().size());

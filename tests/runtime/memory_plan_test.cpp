@@ -8,13 +8,14 @@
 #include "cache/accounting.h"
 #include "runtime/cpu/kernels.h"
 #include "runtime/cpu/scratch.h"
+#include "support/places.h"
 #include "tqkv/error.h"
 
 using namespace tqkv;
 
 namespace {
 
-const std::string source = TQKV_SOURCE_DIR;
+const std::string source = test::source_dir();
 
 ModelConfig config_of(const std::string& file) {
   const std::string path = source + "/models/" + file;

@@ -14,6 +14,7 @@
 
 #include "base/float16.h"
 #include "model/weights.h"
+#include "support/places.h"
 #include "tqkv/model_config.h"
 
 namespace tqkv::test {
@@ -126,7 +127,7 @@ json read_json(const fs::path& path) {
 
 /// The pocket model's tokenizer, or one of its 256 single bytes and its added tokens behind them.
 json tokenizer_json(int vocab) {
-  json tokenizer = read_json(fs::path(TQKV_SOURCE_DIR) / "models" / "pocket" / "tokenizer.json");
+  json tokenizer = read_json(fs::path(test::source_dir()) / "models" / "pocket" / "tokenizer.json");
   if (vocab >= pocket_vocab) return tokenizer;
   std::vector<std::string> bytes;
   const std::size_t merges = tokenizer["model"]["merges"].size();
@@ -301,7 +302,7 @@ fs::path write_checkpoint(const TinyModel& model, const fs::path& directory) {
   write_file(directory / "config.json", config_json(model));
   write_shards(directory, make_tensors(model), model.shards, model.odd_offsets);
   if (model.tokenizer) {
-    const fs::path pocket = fs::path(TQKV_SOURCE_DIR) / "models" / "pocket";
+    const fs::path pocket = fs::path(test::source_dir()) / "models" / "pocket";
     write_file(directory / "tokenizer.json", tokenizer_json(model.vocab).dump());
     for (const char* file : {"tokenizer_config.json", "chat_template.jinja"})
       fs::copy_file(pocket / file, directory / file, fs::copy_options::overwrite_existing);

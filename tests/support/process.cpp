@@ -1,4 +1,5 @@
 #include "support/process.h"
+#include "support/places.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -121,7 +122,7 @@ ProcessResult run(const std::vector<std::string>& command, const ProcessOptions&
 }
 
 ProcessResult run_tqkv(std::vector<std::string> arguments, const ProcessOptions& options) {
-  arguments.insert(arguments.begin(), TQKV_PROGRAM);
+  arguments.insert(arguments.begin(), test::program());
   return run(arguments, options);
 }
 

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/float16.h"
 #include "loaders/safetensors.h"
+#include "support/places.h"
 
 namespace tqkv::test {
 
@@ -44,12 +45,12 @@ std::map<std::string, Array> read_arrays(const std::filesystem::path& file) {
 
 const std::map<std::string, Array>& pocket_reference() {
   static const auto arrays =
-      read_arrays(std::filesystem::path(TQKV_SOURCE_DIR) / "tests/golden/pocket-reference.safetensors");
+      read_arrays(std::filesystem::path(test::source_dir()) / "tests/golden/pocket-reference.safetensors");
   return arrays;
 }
 
 std::filesystem::path pocket_directory() {
-  return std::filesystem::path(TQKV_SOURCE_DIR) / "models/pocket";
+  return std::filesystem::path(test::source_dir()) / "models/pocket";
 }
 
 Device cpu_device(const std::string& isa, int threads) {

@@ -5,12 +5,13 @@
 #include <string>
 
 #include "base/file.h"
+#include "support/places.h"
 #include "tqkv/tokenizer.h"
 
 namespace tqkv::test {
 
 inline std::string source_text(const std::string& path) {
-  return read_text(std::filesystem::path(TQKV_SOURCE_DIR) / path);
+  return read_text(std::filesystem::path(test::source_dir()) / path);
 }
 inline nlohmann::ordered_json golden(const std::string& file) {
   return nlohmann::ordered_json::parse(source_text("tests/golden/" + file));

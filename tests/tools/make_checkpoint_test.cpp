@@ -16,6 +16,7 @@
 #include "model/weights.h"
 #include "support/checkpoint_writer.h"
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "tqkv/engine.h"
 #include "tqkv/model.h"
@@ -40,7 +41,8 @@ TinyModel small_model() {
 /// Runs the tool on the config of `model`, which is written to `folder`.
 ProcessResult make(const TemporaryDirectory& folder, const TinyModel& model, const std::string& to,
                    std::vector<std::string> options = {}) {
-  std::vector<std::string> command = {TQKV_MAKE_CHECKPOINT, folder.write("config.json", config_json(model)), to};
+  std::vector<std::string> command = {test::make_checkpoint_program(), folder.write("config.json", config_json(model)),
+                                      to};
   command.insert(command.end(), options.begin(), options.end());
   return run(command);
 }
@@ -324,9 +326,9 @@ TEST_CASE("make-checkpoint refuses layers that the config lacks, bad configs and
                 {"make-checkpoint: [usage] --layers 9:", "has 8 layers, expected 1 to 8"}, to);
   check_refused(make(folder, model, to.string(), {"--layers", "0"}), 2, {"make-checkpoint: [usage] --layers:"}, to);
   check_refused(make(folder, model, to.string(), {"--depth", "3"}), 2, {"make-checkpoint: [usage] ", "--depth"}, to);
-  check_refused(run({TQKV_MAKE_CHECKPOINT, folder.write("bad.json", "{"), to.string()}), 1,
+  check_refused(run({test::make_checkpoint_program(), folder.write("bad.json", "{"), to.string()}), 1,
                 {"make-checkpoint: [config] ", "bad.json"}, to);
-  check_refused(run({TQKV_MAKE_CHECKPOINT, (folder.path() / "none.json").string(), to.string()}), 1,
+  check_refused(run({test::make_checkpoint_program(), (folder.path() / "none.json").string(), to.string()}), 1,
                 {"make-checkpoint: [io] ", "none.json"}, to);
   TinyModel few = model;
   few.vocab = 320;
@@ -358,8 +360,8 @@ TEST_CASE("make-checkpoint removes what it wrote when a file cannot be completed
   const TemporaryDirectory folder;
   const std::string config = folder.write("config.json", config_json(small_model()));
   const std::string to = (folder.path() / "a" / "model").string();
-  const ProcessResult result = run({"/bin/bash", "-c", "ulimit -f 1400 && exec \"$0\" \"$@\"", TQKV_MAKE_CHECKPOINT,
-                                    config, to, "--shard-bytes", "1500000"});
+  const ProcessResult result = run({"/bin/bash", "-c", "ulimit -f 1400 && exec \"$0\" \"$@\"",
+                                    test::make_checkpoint_program(), config, to, "--shard-bytes", "1500000"});
   CHECK(contains(result.output, "model-00001-of-"));  // the first shards fit
   check_refused(result, 1, {"make-checkpoint: [io] ", "cannot be written"}, folder.path() / "a");
 }
@@ -371,8 +373,9 @@ TEST_CASE("make-checkpoint removes what it wrote when it is interrupted") {
   const TemporaryDirectory folder;
   const fs::path to = folder.path() / "model";
   // A shard a tensor: the lines about them fill the pipe more than twice before the last one is written.
-  const std::vector<std::string> command = {TQKV_MAKE_CHECKPOINT, folder.write("config.json", config_json(model)),
-                                            to.string(), "--shard-bytes", "1"};
+  const std::vector<std::string> command = {test::make_checkpoint_program(),
+                                            folder.write("config.json", config_json(model)), to.string(),
+                                            "--shard-bytes", "1"};
   ProcessOptions options;
   options.interrupt_at_output = true;
   check_refused(run(command, options), 130, {"make-checkpoint: interrupted"}, to);
