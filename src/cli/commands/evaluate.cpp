@@ -154,6 +154,7 @@ void evaluate_vectors(const Options& options) {
     const OutputFile probe(options.output);  // what cannot be written is known before the work
   const std::vector<KvFormat> formats = options.cache.formats();
   std::vector<std::string> names;
+  names.reserve(formats.size());
   for (const KvFormat& format : formats) names.push_back(format.canonical());
   std::vector<Precision> precisions;
   for (const std::string& precision : options.precisions) precisions.push_back(precision_of(precision));
