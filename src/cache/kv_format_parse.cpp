@@ -386,6 +386,7 @@ Entry resolved(const Entry& usual) {
                                   [&](const BackendRules::Bits& one) { return one.name == bits; });
   if (found == usual_bits.end()) {
     std::vector<std::string_view> names;
+    names.reserve(usual_bits.size());
     for (const BackendRules::Bits& one : usual_bits) names.push_back(one.name);
     refuse_value(usual, "bits", bits, fmt::format("{}", fmt::join(names, ", ")));
   }

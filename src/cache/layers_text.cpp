@@ -19,6 +19,7 @@ std::string sides_text(const LayerText& layer) {
 
 std::vector<LayerText> describe(const std::vector<LayerCache>& layers) {
   std::vector<LayerText> texts;
+  texts.reserve(layers.size());
   for (const LayerCache& one : layers) texts.push_back({one.layer, one.k.describe(), one.v.describe()});
   return texts;
 }

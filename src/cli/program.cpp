@@ -1,4 +1,4 @@
-#include "program.h"
+#include "cli/program.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <exception>
 #include <memory>
@@ -16,17 +15,15 @@
 #include <vector>
 
 #include "base/descriptor.h"
-#include "commands.h"
-#include "file_options.h"
-#include "interrupt.h"
-#include "output.h"
+#include "cli/commands/commands.h"
+#include "cli/options/file_options.h"
+#include "cli/terminal/interrupt.h"
+#include "cli/terminal/output.h"
 #include "tqkv/error.h"
 #include "tqkv/version.h"
 
 namespace tqkv::cli {
 namespace {
-
-const std::chrono::steady_clock::time_point program_start = std::chrono::steady_clock::now();
 
 constexpr const char* examples = R"(Examples:
   tqkv generate pocket 'Hi, what can you help me with?'
@@ -172,10 +169,6 @@ int execute(int argc, const char* const* argv) {
 }
 
 }  // namespace
-
-double seconds_since_start() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - program_start).count();
-}
 
 int run(int argc, const char* const* argv) {
   occupy_standard_streams();

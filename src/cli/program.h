@@ -7,7 +7,4 @@ namespace tqkv::cli {
 /// code: 0, 1 failed, 2 usage, 130 interrupted.
 int run(int argc, const char* const* argv);
 
-/// Seconds since the program was loaded.
-double seconds_since_start();
-
 }  // namespace tqkv::cli

@@ -85,7 +85,7 @@ std::string name_of_page(std::string_view path) {
   const std::size_t org = path.find('/');
   const std::size_t name = org == std::string_view::npos ? org : path.find('/', org + 1);
   if (name == std::string_view::npos) return std::string(path);
-  const std::string id(path.substr(0, name));
+  std::string id(path.substr(0, name));
   const std::string_view rest = path.substr(name + 1);
   if (rest == "tree/main" || rest == "tree") return id;
   for (const std::string_view page : {"tree/", "blob/", "resolve/"}) {

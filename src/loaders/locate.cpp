@@ -90,7 +90,7 @@ fs::path locate_evaluation_text() {
   std::error_code error;
   std::vector<std::string> searched;
   for (const fs::path& folder : model_folders()) {
-    const fs::path file = folder / "texts" / "documents.txt";
+    fs::path file = folder / "texts" / "documents.txt";
     if (fs::is_regular_file(file, error)) return file;
     searched.push_back(file.string());
   }

@@ -26,7 +26,7 @@ const json& object_at(const ConfigReader& text, const char* key) {
 
 /// rope_type, or `type` as older files have it; "mrope" has the angles of "default".
 std::string type_of(const ConfigReader& rope) {
-  const auto plain = [](std::string type) { return type == "mrope" ? std::string("default") : type; };
+  const auto plain = [](const std::string& type) { return type == "mrope" ? std::string("default") : type; };
   const std::string type = plain(rope.string_or("rope_type", "")), older = plain(rope.string_or("type", ""));
   if (!type.empty() && !older.empty() && type != older)
     rope.fail(fmt::format("rope_type is \"{}\", but type is \"{}\"", shown(type), shown(older)));

@@ -104,7 +104,7 @@ std::optional<std::string> foreign_markup(std::string_view text) {
   for (const std::string_view marker : {"[INST]", "<start_of_turn>", "<<SYS>>", "### Instruction"})
     if (text.find(marker) != std::string_view::npos) return fmt::format("the marker {}", marker);
   for (std::size_t at = text.find(start_of_turn); at != std::string_view::npos; at = text.find(start_of_turn, at + 1))
-    if (const auto role = foreign_role(text.substr(at + start_of_turn.size()))) return role;
+    if (auto role = foreign_role(text.substr(at + start_of_turn.size()))) return role;
   // A role that is set or compared before it is written.
   for (const std::string_view name : {"set role", "role_map", "roles ="})
     if (const std::size_t at = text.find(name); at != std::string_view::npos) {

@@ -138,7 +138,7 @@ void check_model(const Reader& in, const Json& model) {
   }
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Json& affix = Reader::member(model, key);
-    if (!affix.is_null() && affix != "") {
+    if (!affix.is_null() && affix != Json("")) {
       in.fail(fmt::format("unsupported model: {} is {}, expected none", key, Reader::shown(affix)));
     }
   }

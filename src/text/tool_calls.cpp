@@ -100,7 +100,7 @@ ordered_json value_of(const std::string& text, const std::vector<std::string>& t
   if (literal == "True" || literal == "False" || literal == "None")  // 3.5 was shown scalars as Python prints them
     literal = literal == "True" ? "true" : literal == "False" ? "false" : "null";
   bool too_deep = false;  // to be printed again
-  const ordered_json parsed = ordered_json::parse(
+  ordered_json parsed = ordered_json::parse(
       literal,
       [&](int depth, ordered_json::parse_event_t, ordered_json&) {
         too_deep = too_deep || depth > deepest;

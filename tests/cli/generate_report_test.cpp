@@ -1,5 +1,5 @@
 // What `tqkv generate --json` makes of results that the bundled model does not give.
-#include "generate_report.h"
+#include "cli/commands/generate_report.h"
 
 #include <doctest/doctest.h>
 

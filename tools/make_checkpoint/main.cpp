@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "base/file.h"
-#include "interrupt.h"
-#include "number_checks.h"
-#include "output.h"
+#include "cli/options/number_checks.h"
+#include "cli/terminal/interrupt.h"
+#include "cli/terminal/output.h"
 #include "random_tensor.h"
 #include "shards.h"
 #include "tqkv/checkpoint.h"

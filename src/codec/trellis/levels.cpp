@@ -165,7 +165,8 @@ TrellisTable trellis_table_of(int bits, int states, std::span<const std::int8_t>
   table.step = step;
   for (int i = 0; i < most_trellis_levels; ++i) {
     const int at = i % table.levels, memory = table.memory, window = reversed(at % (2 * states), memory + 1);
-    table.stored_order[i] = codes[static_cast<std::size_t>(window * table.choices + (at >> (memory + 1)))];
+    const int code = window * table.choices + (at >> (memory + 1));
+    table.stored_order[i] = codes[static_cast<std::size_t>(code)];
   }
   for (std::size_t i = 0; i < codes.size(); ++i) table.code[i] = codes[i];
   return table;

@@ -29,9 +29,9 @@ std::uint32_t advance(const TrellisTable& table, float z, const Costs& cost, Cos
   const int states = table.states, half = states / 2;
   std::uint32_t upper = 0;
   for (int to = 0; to < states; ++to) {
-    const int from = to / 2;
+    const int from = to / 2, upper_from = from + half;
     const float low = cost[static_cast<std::size_t>(from)] + squared_distance<choices>(table.level + to * choices, z);
-    const float high = cost[static_cast<std::size_t>(from + half)] +
+    const float high = cost[static_cast<std::size_t>(upper_from)] +
                        squared_distance<choices>(table.level + (to + states) * choices, z);
     upper |= static_cast<std::uint32_t>(high < low) << to;
     next[static_cast<std::size_t>(to)] = high < low ? high : low;

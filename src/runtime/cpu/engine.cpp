@@ -14,10 +14,10 @@ namespace {
 // [channels, kernel] as stored to [kernel, channels]: a tap's weights lie side by side.
 std::vector<float> tap_major(const Vector& conv, int kernel) {
   const int channels = conv.size / kernel;
-  std::vector<float> out(static_cast<std::size_t>(conv.size));
-  for (int channel = 0; channel < channels; ++channel)
-    for (int tap = 0; tap < kernel; ++tap)
-      out[static_cast<std::size_t>(tap * channels + channel)] = conv.element(channel * kernel + tap);
+  std::vector<float> out;
+  out.reserve(static_cast<std::size_t>(conv.size));
+  for (int tap = 0; tap < kernel; ++tap)
+    for (int channel = 0; channel < channels; ++channel) out.push_back(conv.element(channel * kernel + tap));
   return out;
 }
 

@@ -136,6 +136,7 @@ std::vector<Served> served_by(const Pass& pass, const ExpertProducts& routed, co
 void multiply_experts(const Pass& pass, const ExpertProducts& routed, const ExpertProducts& shared) {
   const std::vector<Served> all = served_by(pass, routed, shared);
   std::vector<int> ends;  // of each one's tasks
+  ends.reserve(all.size());
   for (const Served& served : all) ends.push_back((ends.empty() ? 0 : ends.back()) + served.tasks);
   pass.pool().run(ends.back(), [&](int task, int worker) {
     const auto at = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), task) - ends.begin());
