@@ -53,9 +53,9 @@ function(tqkv_room_link name)
 endfunction()
 
 # A room may lie inside a folder: measure/page. ROOMS are those that its headers may include, and with them who includes it; INSIDE are for its sources alone.
-# PROGRAM: a room of the program, no part of the library.
+# COLD: it computes nothing that takes time. PROGRAM: a room of the program, no part of the library; cold as well.
 function(tqkv_room name)
-  cmake_parse_arguments(ROOM "PROGRAM" "" "ROOMS;INSIDE;LINKS;HEADERS" ${ARGN})
+  cmake_parse_arguments(ROOM "PROGRAM;COLD" "" "ROOMS;INSIDE;LINKS;HEADERS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/kernels_[a-z0-9]+\\.cpp$")
   tqkv_room_link(${name})
@@ -78,13 +78,12 @@ function(tqkv_room name)
       set(kind programs)
       set(headers <algorithm> <map> <optional> <string> <vector> <CLI/CLI.hpp> <fmt/format.h> <nlohmann/json.hpp>)
       set(property TQKV_PROGRAM_ROOMS)
+    endif()
+    if(ROOM_PROGRAM OR ROOM_COLD OR (TQKV_SANITIZE AND name MATCHES "^measure/"))
       target_compile_options(${target} PRIVATE ${tqkv_cold_options})
     endif()
     if(TQKV_SANITIZE AND name MATCHES "^(runtime|measure)")
       set(kind ${CMAKE_MATCH_1})  # without the flags of coverage
-    endif()
-    if(TQKV_SANITIZE AND name MATCHES "^measure/")
-      target_compile_options(${target} PRIVATE ${tqkv_cold_options})
     endif()
     tqkv_precompiled(${kind} ${target} ${headers})
     set_property(GLOBAL APPEND PROPERTY ${property} ${target})

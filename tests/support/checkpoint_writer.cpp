@@ -13,6 +13,7 @@
 #include <stdexcept>
 
 #include "base/float16.h"
+#include "base/splitmix64.h"
 #include "model/weights.h"
 #include "support/places.h"
 #include "tqkv/model_config.h"
@@ -25,16 +26,11 @@ using nlohmann::json;
 
 constexpr int pocket_vocab = 8192;  // rows of the pocket model's embedding
 
-/// splitmix64 and sums of it: no distribution of the standard library, whose results differ between implementations.
+/// SplitMix64 and sums of it: no distribution of the standard library, whose results differ between implementations.
 class Random {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t bits() {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  explicit Random(std::uint64_t seed) : seed_(seed) {}
+  std::uint64_t bits() { return splitmix64(seed_, count_++); }
   double uniform(double low, double high) { return low + (high - low) * static_cast<double>(bits() >> 11) * 0x1p-53; }
   double normal() {  // the sum of twelve uniform numbers is near enough
     double sum = -6;
@@ -43,7 +39,7 @@ class Random {
   }
 
  private:
-  std::uint64_t state_;
+  std::uint64_t seed_, count_ = 0;
 };
 
 bool ends_with(std::string_view text, std::string_view end) {

@@ -9,23 +9,16 @@
 #include <string_view>
 
 #include "base/float16.h"
+#include "base/splitmix64.h"
 #include "tqkv/error.h"
 
 namespace tqkv::tools {
 namespace {
 
-constexpr std::uint64_t golden = 0x9e3779b97f4a7c15u;
-
-std::uint64_t mixed(std::uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
 std::uint64_t key_of(std::uint64_t seed, std::string_view name) {
   std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
   for (const char letter : name) hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001b3u;
-  return mixed(mixed(seed + golden) ^ hash);
+  return splitmix64_mix(splitmix64_mix(seed + splitmix64_step) ^ hash);
 }
 
 bool ends_with(std::string_view text, std::string_view end) {
@@ -117,14 +110,14 @@ class Maker {
 }  // namespace
 
 void RandomTensor::fill(std::uint64_t offset, std::span<std::byte> bytes) const {
-  std::uint64_t counter = key + offset / (8 * width) * golden;
+  std::uint64_t counter = key + offset / (8 * width) * splitmix64_step;
   std::byte* to = bytes.data();
   const auto each_word = [&](std::size_t block, auto write) {
     std::size_t left = bytes.size();
-    for (; left >= block; left -= block, to += block) write(to, mixed(counter += golden));
+    for (; left >= block; left -= block, to += block) write(to, splitmix64_mix(counter += splitmix64_step));
     if (left == 0) return;
     std::array<std::byte, 32> last;
-    write(last.data(), mixed(counter + golden));
+    write(last.data(), splitmix64_mix(counter + splitmix64_step));
     std::memcpy(to, last.data(), left);
   };
   if (width == 1) return each_word(8, [](std::byte* at, std::uint64_t word) { store(at, word); });
