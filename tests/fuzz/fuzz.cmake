@@ -27,7 +27,7 @@ endforeach()
 
 # Of what measures, the sanitized library has nothing: the target brings what it reaches.
 if(TQKV_SANITIZE AND NOT TQKV_SANITIZE_ALL)
-  foreach(part agreement/captured agreement/captured_file figures/number_text)
+  foreach(part agreement/captured agreement/captured_file figures/number_text figures/text_table)
     target_sources(fuzz_captured PRIVATE ${CMAKE_SOURCE_DIR}/src/measure/${part}.cpp)
   endforeach()
 endif()
