@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "runtime/cpu/device.h"
+#include "runtime/mlx_kind.h"
 #include "runtime/no_cuda.h"
-#include "runtime/no_mlx.h"
 #include "tqkv/error.h"
 
 namespace tqkv {

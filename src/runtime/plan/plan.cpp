@@ -152,7 +152,9 @@ MemoryPlan plan_memory(const ModelConfig& config, std::uint64_t weight_bytes, co
 }
 
 MemoryPlan plan_memory(const DeviceKind& kind, const ModelConfig& config, std::uint64_t weight_bytes,
-                       const KvFormat& format, const PlanRequest& request) {
+                       const KvFormat& format, const PlanRequest& asked) {
+  PlanRequest request = asked;
+  if (kind.report) request.device.precision = kind.report(asked.device).precision;  // a device may have one alone
   check_request(config, request.session);
   MemoryPlan plan;
   plan.format = cache::as_stored(format, request.device.precision);

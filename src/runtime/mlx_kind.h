@@ -1,4 +1,4 @@
-// The device `mlx` in a program that was built without it.
+// The device `mlx`: of the folder mlx, or of no_mlx.cpp in a program that was built without it.
 #pragma once
 #include "runtime/devices.h"
 

@@ -1,0 +1,57 @@
+# MLX: the engine for Apple GPUs, and on Linux the same engine on the processor. Nothing is fetched: scripts/install-mlx puts it into
+# build/mlx, MLX_DIR names another place. TQKV_MLX is
+#   AUTO   the program has the engine where MLX is found
+#   ON     it has, and a missing MLX is an error
+#   TESTS  only the tests have it: what is installed or packed stays without
+#   OFF    nothing has it
+set(TQKV_MLX AUTO CACHE STRING "the engine on MLX: AUTO, ON, TESTS or OFF")
+set(TQKV_MLX_VERSION 0.32.4)
+set(tqkv_mlx_found OFF)
+if(NOT TQKV_MLX MATCHES "^(AUTO|ON|TESTS|OFF)$")
+  message(FATAL_ERROR "TQKV_MLX is ${TQKV_MLX}, and AUTO, ON, TESTS or OFF was expected")
+endif()
+if(NOT TQKV_MLX STREQUAL OFF AND NOT (TQKV_MLX STREQUAL AUTO AND TQKV_SANITIZE))
+  if(NOT MLX_DIR)
+    set(MLX_DIR ${CMAKE_SOURCE_DIR}/build/mlx/mlx/share/cmake/MLX)
+  endif()
+  find_package(MLX CONFIG QUIET PATHS ${MLX_DIR} NO_DEFAULT_PATH)
+  if(NOT MLX_FOUND)
+    set(problem "MLX was not found at ${MLX_DIR}: run scripts/install-mlx")
+  elseif(NOT MLX_VERSION VERSION_EQUAL TQKV_MLX_VERSION)
+    set(problem "MLX at ${MLX_DIR} is ${MLX_VERSION}, and ${TQKV_MLX_VERSION} is needed: run scripts/install-mlx")
+  else()
+    set(tqkv_mlx_found ON)
+  endif()
+  if(NOT tqkv_mlx_found AND NOT TQKV_MLX STREQUAL AUTO)
+    message(FATAL_ERROR "TQKV_MLX is ${TQKV_MLX}: ${problem}")
+  elseif(NOT tqkv_mlx_found)
+    message(STATUS "without the engine on MLX: ${problem}")
+  endif()
+endif()
+set(tqkv_mlx OFF)
+if(tqkv_mlx_found AND NOT TQKV_MLX STREQUAL TESTS)
+  set(tqkv_mlx ON)
+endif()
+
+# The device `mlx`: src/runtime/mlx, the one folder that includes MLX, or what says that it is missing.
+function(tqkv_mlx_device)
+  add_library(tqkv_no_mlx OBJECT ${CMAKE_SOURCE_DIR}/src/runtime/no_mlx.cpp)
+  tqkv_warnings(tqkv_no_mlx)
+  target_link_libraries(tqkv_no_mlx PRIVATE tqkv_runtime)
+  if(tqkv_mlx_found)
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/runtime/mlx/*.cpp)
+    add_library(tqkv_mlx_engine OBJECT ${sources})
+    tqkv_warnings(tqkv_mlx_engine)
+    target_link_libraries(tqkv_mlx_engine PRIVATE tqkv_runtime mlx)
+  endif()
+endfunction()
+
+# Gives a library of all rooms the device.
+function(tqkv_with_mlx library has)
+  if(has)
+    target_sources(${library} PRIVATE $<TARGET_OBJECTS:tqkv_mlx_engine>)
+    target_link_libraries(${library} PUBLIC mlx)
+  else()
+    target_sources(${library} PRIVATE $<TARGET_OBJECTS:tqkv_no_mlx>)
+  endif()
+endfunction()

@@ -1,0 +1,86 @@
+#include "runtime/mlx/device.h"
+
+#include <algorithm>
+
+#include "base/memory_info.h"
+#include "base/processor.h"
+#include "runtime/mlx/engine.h"
+#include "runtime/mlx/mlx.h"
+
+#if MLX_VERSION_NUMERIC != 32004
+#error "this engine is written for MLX 0.32.4: run scripts/install-mlx"
+#endif
+
+namespace tqkv {
+namespace mlx {
+namespace {
+
+constexpr std::string_view wanted = "0.32.4";
+
+std::string missing() {
+  const std::string found = mx::version();
+  if (found == wanted) return {};
+  return "this program was built for MLX " + std::string(wanted) + ", and " + found +
+         " is there: run scripts/install-mlx and build again";
+}
+
+std::unique_ptr<Engine> load(Checkpoint checkpoint, const DeviceOptions& options) {
+  return std::make_unique<MlxEngine>(std::move(checkpoint), options);
+}
+
+DeviceReport report(const DeviceOptions& options) {
+  DeviceReport report{options.device, precision_of(options), {}};
+  const std::string library = std::string("MLX ") + mx::version();
+  if (on_processor())
+    report.values = {{"cpu", processor_name()}, {"mlx", library + " on the processor, in float32"}};
+  else
+    report.values = {{"gpu", "Apple GPU"}, {"mlx", library}};
+  return report;
+}
+
+std::uint64_t working_memory(const ModelConfig& config, const DeviceOptions&, const PassSize& size) {
+  return pass_bytes(config, size);
+}
+
+DeviceMemory memory(const DeviceOptions&) {
+  return {on_processor() ? "memory for MLX" : "GPU memory", available_memory(), true};
+}
+
+}  // namespace
+
+bool on_processor() {
+  return !mx::is_available(mx::Device::gpu);
+}
+
+Precision precision_of(const DeviceOptions& options) {
+  return on_processor() ? Precision::f32 : options.precision;
+}
+
+std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {
+  // The widest layer's arrays of a pass live at the same time, in float32; scores of one layer beside them.
+  const auto rows = static_cast<std::uint64_t>(size.rows);
+  const auto widest = static_cast<std::uint64_t>(6 * config.hidden_size + 3 * config.conv_dim() +
+                                                 3 * config.value_dim() + 4 * config.query_dim());
+  const auto mlp = static_cast<std::uint64_t>(
+      config.moe() ? config.num_experts_per_tok * (2 * config.hidden_size + 3 * config.moe_intermediate_size)
+                   : 3 * config.intermediate_size);
+  const std::uint64_t scores =
+      rows * static_cast<std::uint64_t>(size.context) * static_cast<std::uint64_t>(config.num_attention_heads);
+  const std::uint64_t logits =
+      (size.every_row ? std::min<std::uint64_t>(rows, 128) : 1) * static_cast<std::uint64_t>(config.vocab_size);
+  return 4 * (rows * (widest + mlp) + 2 * scores + logits);
+}
+
+}  // namespace mlx
+
+const DeviceKind& mlx_kind() {
+  static const DeviceKind kind = {.name = "mlx",
+                                  .missing = mlx::missing,
+                                  .load = mlx::load,
+                                  .report = mlx::report,
+                                  .working_memory = mlx::working_memory,
+                                  .memory = mlx::memory};
+  return kind;
+}
+
+}  // namespace tqkv

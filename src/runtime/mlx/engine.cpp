@@ -1,0 +1,158 @@
+#include "runtime/mlx/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/weights.h"
+#include "runtime/mlx/device.h"
+#include "runtime/mlx/forward.h"
+#include "runtime/mlx/state.h"
+#include "tqkv/error.h"
+
+namespace tqkv::mlx {
+namespace {
+
+constexpr int logit_rows = 128;  // computed at once
+
+mx::array angles(const std::vector<float>& values, int tokens) {
+  return mx::array(values.begin(), {tokens, static_cast<int>(values.size()) / tokens}, mx::float32);
+}
+
+Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
+  std::vector<float> cosine, sine;
+  std::vector<Segment> segments;
+  const std::size_t half = engine.rotary().inverse_frequency.size();
+  int rows = 0;
+  for (const Piece& piece : pieces) {
+    const int count = static_cast<int>(piece.ids.size());
+    segments.push_back({dynamic_cast<MlxState*>(piece.state), rows, count, piece.position, piece.observer});
+    rows += count;
+    for (int i = 0; i < count; ++i) {
+      cosine.resize(cosine.size() + half);
+      sine.resize(sine.size() + half);
+      engine.rotary().at(piece.position + i, cosine.data() + cosine.size() - half, sine.data() + sine.size() - half);
+    }
+  }
+  return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows)};
+}
+
+mx::array ids_of(std::span<const Piece> pieces) {
+  std::vector<int> ids;
+  for (const Piece& piece : pieces) ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
+  return mx::array(ids.begin(), {static_cast<int>(ids.size())}, mx::int32);
+}
+
+/// Row `row` of the pass belongs to `to`.
+struct Wanted {
+  int row;
+  std::function<void(std::span<const float>)> to;
+};
+
+std::vector<Wanted> wanted_rows(const Pass& pass, std::span<const Piece> pieces) {
+  std::vector<Wanted> wanted;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
+    const Segment& segment = pass.segments[i];
+    if (piece.rows) {
+      for (int row = piece.first_row; row < segment.count; ++row)
+        wanted.push_back(
+            {segment.first + row, [&piece, row](std::span<const float> logits) { (*piece.rows)(row, logits); }});
+    }
+    if (piece.last_logits)
+      wanted.push_back({segment.first + segment.count - 1, [&piece](std::span<const float> logits) {
+                          std::copy(logits.begin(), logits.end(), piece.last_logits);
+                        }});
+  }
+  return wanted;
+}
+
+/// Everything that a later step reads.
+std::vector<mx::array> states_of(const Pass& pass) {
+  std::vector<mx::array> all;
+  for (const Segment& segment : pass.segments) {
+    for (const AttentionCache& cache : segment.state->caches)
+      for (const PlainSide* side : {&cache.keys, &cache.values})
+        all.insert(all.end(), side->blocks().begin(), side->blocks().end());
+    for (const LinearState& state : segment.state->states) {
+      all.push_back(state.recurrent);
+      all.push_back(state.convolution);
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
+    : DeviceEngine(std::move(a_checkpoint), precision_of(options), options.guard),
+      report_(mlx_kind().report(options)),
+      rotary_(rotary_angles(config())) {
+  const Weights weights = bind_weights(checkpoint(), config());
+  thread_.run([&] { arrays_ = copy_weights(config(), weights); });
+}
+
+MlxEngine::~MlxEngine() {
+  thread_.run([&] { arrays_.reset(); });
+}
+
+std::unique_ptr<DeviceState> MlxEngine::make_state(const KvFormat& format, StateType type) const {
+  return std::make_unique<MlxState>(thread_, config(), format, type);
+}
+
+std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {
+  PassSize size{0, 1, 0, false};
+  for (const Piece& piece : pieces) {
+    size.rows += static_cast<int>(piece.ids.size());
+    size.context = std::max(size.context, piece.position + static_cast<int>(piece.ids.size()));
+    size.every_row = size.every_row || piece.rows != nullptr;
+  }
+  return pass_bytes(config(), size);
+}
+
+void MlxEngine::pass(std::span<const Piece> pieces) const {
+  thread_.run([&] {
+    const Pass pass = pass_of(*this, pieces);
+    // Arrays are computed late, and an error with them: what was there before is put back then.
+    std::vector<std::pair<std::vector<AttentionCache>, std::vector<LinearState>>> before;
+    for (const Segment& segment : pass.segments) before.emplace_back(segment.state->caches, segment.state->states);
+    try {
+      const mx::array hidden = forward(pass, ids_of(pieces));
+      const std::vector<Wanted> wanted = wanted_rows(pass, pieces);
+      mx::eval(states_of(pass));
+      for (std::size_t first = 0; first < wanted.size(); first += logit_rows) {
+        const std::size_t last = std::min(wanted.size(), first + logit_rows);
+        std::vector<int> rows;
+        for (std::size_t i = first; i < last; ++i) rows.push_back(wanted[i].row);
+        const mx::array of(rows.begin(), {static_cast<int>(rows.size())}, mx::int32);
+        mx::array logits = mx::contiguous(arrays().lm_head(rms_norm(config(), mx::take(hidden, of, 0), arrays().norm)));
+        logits.eval();
+        const auto vocab = static_cast<std::size_t>(config().vocab_size);
+        for (std::size_t i = first; i < last; ++i) {
+          const std::span<const float> row(logits.data<float>() + (i - first) * vocab, vocab);
+          if (!std::all_of(row.begin(), row.end(), [](float value) { return std::isfinite(value); }))
+            throw Error(ErrorKind::checkpoint,
+                        fmt::format("{}: the model computes logits that are not finite: its weights are not those of a "
+                                    "trained model",
+                                    checkpoint().directory().string()));
+          wanted[i].to(row);
+        }
+      }
+    } catch (...) {
+      for (std::size_t i = 0; i < before.size(); ++i) {
+        pass.segments[i].state->caches = std::move(before[i].first);
+        pass.segments[i].state->states = std::move(before[i].second);
+      }
+      throw;
+    }
+  });
+}
+
+void MlxEngine::run_tasks(int count, const std::function<void(int)>& task) const {
+  thread_.run([&] {
+    for (int i = 0; i < count; ++i) task(i);
+  });
+}
+
+}  // namespace tqkv::mlx

@@ -1,0 +1,32 @@
+// MlxEngine: the weights as arrays of MLX, and one thread that speaks with it.
+#pragma once
+#include <optional>
+
+#include "model/rope.h"
+#include "runtime/device_engine.h"
+#include "runtime/mlx/thread.h"
+#include "runtime/mlx/weights.h"
+
+namespace tqkv::mlx {
+
+class MlxEngine final : public DeviceEngine {
+ public:
+  MlxEngine(Checkpoint checkpoint, const DeviceOptions& options);
+  ~MlxEngine() override;
+  DeviceReport device() const override { return report_; }
+  std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
+  std::uint64_t growth(std::span<const Piece> pieces) const override;
+  void pass(std::span<const Piece> pieces) const override;
+  void run_tasks(int count, const std::function<void(int)>& task) const override;
+
+  const Arrays& arrays() const { return *arrays_; }
+  const RotaryAngles& rotary() const { return rotary_; }
+
+ private:
+  mutable MlxThread thread_;
+  DeviceReport report_;
+  RotaryAngles rotary_;
+  std::optional<Arrays> arrays_;
+};
+
+}  // namespace tqkv::mlx

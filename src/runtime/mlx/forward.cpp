@@ -1,0 +1,57 @@
+#include "runtime/mlx/forward.h"
+
+#include <algorithm>
+
+namespace tqkv::mlx {
+namespace {
+
+bool observed(const Pass& pass) {
+  return std::any_of(pass.segments.begin(), pass.segments.end(),
+                     [](const Segment& segment) { return segment.observer != nullptr; });
+}
+
+void observe(const Pass& pass, int layer, const mx::array& values) {
+  for (const Segment& segment : pass.segments) {
+    if (!segment.observer) continue;
+    mx::array rows = mx::contiguous(segment.of(values));
+    rows.eval();
+    segment.observer->hidden(layer, {rows.data<float>(), rows.size()}, segment.count);
+  }
+}
+
+}  // namespace
+
+mx::array Segment::of(const mx::array& rows) const {
+  mx::Shape start(rows.ndim(), 0), stop = rows.shape();
+  start[0] = first;
+  stop[0] = first + count;
+  return mx::slice(rows, start, stop);
+}
+
+mx::array rms_norm(const ModelConfig& config, const mx::array& x, const mx::array& weight) {
+  return mx::fast::rms_norm(x, weight, config.rms_norm_eps);
+}
+
+mx::array silu(const mx::array& x) {
+  return mx::multiply(x, mx::sigmoid(x));
+}
+
+mx::array forward(const Pass& pass, const mx::array& ids) {
+  const Arrays& arrays = pass.engine.arrays();
+  mx::array hidden = arrays.embed_tokens.rows(ids);
+  if (observed(pass)) observe(pass, 0, hidden);
+  std::size_t attention_layer = 0, linear_layer = 0;
+  for (std::size_t i = 0; i < arrays.layers.size(); ++i) {
+    const LayerArrays& layer = arrays.layers[i];
+    mx::array normed = rms_norm(pass.config, hidden, layer.input_layernorm);
+    hidden = mx::add(hidden, layer.attention ? full_attention(pass, attention_layer++, *layer.attention, normed)
+                                             : delta_net(pass, linear_layer++, *layer.delta, normed));
+    normed = rms_norm(pass.config, hidden, layer.post_attention_layernorm);
+    hidden = mx::add(hidden, layer.experts ? experts(pass.config, *layer.experts, normed) : mlp(*layer.mlp, normed));
+    if (observed(pass) && i + 1 < arrays.layers.size()) observe(pass, static_cast<int>(i) + 1, hidden);
+  }
+  if (observed(pass)) observe(pass, static_cast<int>(arrays.layers.size()), rms_norm(pass.config, hidden, arrays.norm));
+  return hidden;
+}
+
+}  // namespace tqkv::mlx

@@ -1,0 +1,66 @@
+// MlxState: what one session keeps in arrays of MLX. An array never changes; a step makes new ones, so that a snapshot
+// is a list of those that were there.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "runtime/device_state.h"
+#include "runtime/mlx/mlx.h"
+#include "runtime/mlx/thread.h"
+
+namespace tqkv::mlx {
+
+/// Keys or values of one attention layer, plain: [kv heads, tokens, head_dim] in blocks. Full blocks stay as they are;
+/// what a step writes is a small one, so that a copy of it costs little.
+class PlainSide {
+ public:
+  PlainSide(int heads, int dim) : heads_(heads), dim_(dim) {}
+  /// rows [tokens, kv heads, head_dim]
+  void append(const mx::array& rows);
+  /// All tokens, in order: [kv heads, tokens, head_dim] each.
+  const std::vector<mx::array>& blocks() const { return blocks_; }
+  int tokens() const { return tokens_; }
+  void truncate(int tokens);
+  std::uint64_t bytes() const;
+
+ private:
+  int heads_, dim_, tokens_ = 0;
+  std::vector<mx::array> blocks_;
+};
+
+struct AttentionCache {
+  int layer = 0;  // in the model
+  PlainSide keys, values;
+};
+
+/// What a linear layer remembers.
+struct LinearState {
+  mx::array recurrent;    // [value heads, value_head_dim, key_head_dim]
+  mx::array convolution;  // [kernel - 1, conv_dim], oldest first
+};
+
+struct MlxState final : DeviceState {
+  /// `format` is effective. Throws Error(format) for what this engine does not store.
+  MlxState(MlxThread& thread, const ModelConfig& config, const KvFormat& format, StateType type);
+  ~MlxState() override;
+  const KvFormat& format() const override { return stored; }
+  StateType type() const override { return StateType::f32; }
+  void reserve(int tokens) override;
+  std::uint64_t kv_bytes(int tokens) const override;
+  std::unique_ptr<DeviceSnapshot> snapshot() const override;
+  void restore(const DeviceSnapshot& snapshot, int position) override;
+  std::unique_ptr<DeviceState> fork(const DeviceSnapshot& snapshot, int position) const override;
+  CacheReport report(int tokens) const override;
+  void save(const cache::SessionTensor& tensor,
+            const std::function<void(std::span<const std::byte>)>& sink) const override;
+  void load(const cache::SessionTensor& tensor, int tokens, int first, int count,
+            std::span<const std::byte> bytes) override;
+
+  MlxThread& thread;
+  const ModelConfig& config;
+  KvFormat stored;
+  std::vector<AttentionCache> caches;  // attention layers, in order
+  std::vector<LinearState> states;     // linear layers, in order
+};
+
+}  // namespace tqkv::mlx

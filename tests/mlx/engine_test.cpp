@@ -1,0 +1,186 @@
+// The engine on MLX, here on the processor in float32, against transformers and against the engine for the processor.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <memory>
+
+#include "support/failure.h"
+#include "support/reference.h"
+#include "support/temporary_directory.h"
+#include "tqkv/error.h"
+#include "tqkv/saved_session.h"
+
+using namespace tqkv;
+using namespace tqkv::test;
+
+namespace {
+
+constexpr int vocab = 8192;
+
+const Engine& on_mlx() {
+  static const std::unique_ptr<Engine> engine =
+      Engine::load(Checkpoint::open(pocket_directory()), {Device::parse("mlx"), Precision::f32, {}});
+  return *engine;
+}
+
+const Engine& on_cpu() {
+  return pocket(Precision::f32);
+}
+
+KvFormat plain() {
+  return KvFormat::of(Backend::baseline);
+}
+
+std::vector<int> ids_of(const std::string& prompt) {
+  return pocket_reference().at(prompt + ".ids").ints();
+}
+
+std::vector<float> copy(std::span<const float> logits) {
+  return {logits.begin(), logits.end()};
+}
+
+SessionOptions options_of(int context, int chunk = 2048) {
+  SessionOptions options;
+  options.context = context;
+  options.prefill_chunk = chunk;
+  return options;
+}
+
+class HiddenStates final : public Observer {
+ public:
+  void hidden(int, std::span<const float> values, int) override { layers.emplace_back(values.begin(), values.end()); }
+  void keys_values(int layer, std::span<const float> keys, std::span<const float>, int) override {
+    seen.emplace_back(layer, keys.size());
+  }
+  std::vector<std::vector<float>> layers;
+  std::vector<std::pair<int, std::size_t>> seen;
+};
+
+}  // namespace
+
+TEST_CASE("MLX gives the logits of transformers") {
+  for (const std::string prompt : {"doc", "chat"}) {
+    const auto& logits = pocket_reference().at(prompt + ".logits_last64");
+    const Agreement result = compare(
+        logits.values, last_logits(on_mlx(), plain(), ids_of(prompt), static_cast<int>(logits.shape[0])), vocab);
+    MESSAGE(prompt << ": mean KL " << result.mean_kl << ", maximum " << result.max_kl << ", same top "
+                   << result.same_top);
+    CHECK(result.mean_kl < 1e-5);
+    CHECK(result.same_top > 0.98);  // the reference is rounded to f16: ties may turn
+  }
+}
+
+TEST_CASE("MLX goes on greedily as transformers does") {
+  const auto expected = pocket_reference().at("chat.greedy").ints();
+  CHECK(greedy(on_mlx(), plain(), ids_of("chat"), static_cast<int>(expected.size())) == expected);
+}
+
+TEST_CASE("MLX shows the hidden states of transformers layer by layer") {
+  const auto& reference = pocket_reference().at("chat.hidden");
+  const auto ids = ids_of("chat");
+  const auto session = on_mlx().open(plain(), options_of(static_cast<int>(ids.size())));
+  HiddenStates seen;
+  session->observe(&seen);
+  session->prefill(ids);
+  REQUIRE(seen.layers.size() == static_cast<std::size_t>(reference.shape[0]));
+  CHECK(seen.seen.size() == static_cast<std::size_t>(on_mlx().config().attention_layers()));
+  const auto size = static_cast<std::size_t>(reference.shape[1] * reference.shape[2]);
+  for (std::size_t layer = 0; layer < seen.layers.size(); ++layer) {
+    REQUIRE(seen.layers[layer].size() == size);
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      const double expected = static_cast<double>(reference.values[layer * size + i]);
+      difference += std::pow(static_cast<double>(seen.layers[layer][i]) - expected, 2);
+      norm += expected * expected;
+    }
+    CAPTURE(layer);
+    CHECK(std::sqrt(difference / norm) < 1e-5);
+  }
+}
+
+TEST_CASE("a prompt may be cut anywhere on MLX") {
+  const std::vector<int> doc = ids_of("doc");
+  const std::span<const int> ids = std::span(doc).first(70);
+  const auto expected = copy(on_cpu().open(plain(), options_of(100))->prefill(ids));
+  for (const int chunk : {1, 8, 9, 64, 70}) {
+    CAPTURE(chunk);
+    const auto session = on_mlx().open(plain(), options_of(100, chunk));
+    CHECK(kl_divergence(expected, session->prefill(ids)) < 1e-5);
+    CHECK(session->position() == 70);
+    CHECK(session->cache().bytes.kv_used == 70u * 2 * 2 * 2 * 256 * 4);  // layers, sides, heads, channels, f32
+  }
+}
+
+TEST_CASE("a snapshot goes back, and a fork goes on by itself on MLX") {
+  const std::vector<int> doc = ids_of("doc");
+  const std::span<const int> start = std::span(doc).first(259), more = std::span(doc).subspan(259, 7);
+  const auto session = on_mlx().open(plain(), options_of(400));
+  session->prefill(start);
+  const auto at = session->snapshot();
+  CHECK(at->bytes() > 0);
+  const auto expected = copy(session->prefill(more));
+  session->restore(*at);
+  CHECK(session->position() == 259);
+  const auto forked = on_mlx().fork(*session, *at, options_of(400));
+  CHECK(copy(forked->prefill(more)) == expected);
+  session->prefill(more);
+  session->decode(9);
+  CHECK(copy(forked->decode(5)) != copy(session->logits()));
+  session->restore(*at);
+  CHECK(copy(session->prefill(more)) == expected);
+}
+
+TEST_CASE("a session saved on one engine goes on in the other, both ways") {
+  const std::vector<int> doc = ids_of("doc");
+  const std::span<const int> start = std::span(doc).first(90), more = std::span(doc).subspan(90, 3);
+  const TemporaryDirectory directory;
+  const auto goes_on = [&](const Engine& from, const Engine& to) {
+    const auto session = from.open(plain(), options_of(300));
+    session->prefill(start);
+    const auto path = directory / "a.session";
+    session->save(path);
+    const auto resumed = to.restore(SavedSession::open(path), options_of(300));
+    CHECK(resumed->position() == 90);
+    CHECK(copy(resumed->logits()) == copy(session->logits()));
+    for (const int id : more) {
+      session->decode(id);
+      resumed->decode(id);
+    }
+    CHECK(kl_divergence(session->logits(), resumed->logits()) < 1e-6);
+  };
+  goes_on(on_cpu(), on_mlx());
+  goes_on(on_mlx(), on_cpu());
+  goes_on(on_mlx(), on_mlx());
+}
+
+TEST_CASE("a session on MLX has the same bits alone and in company") {
+  const std::vector<int> doc = ids_of("doc");
+  const auto part = [&](int first, int count) {
+    return std::span(doc).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+  };
+  const auto at = [&](int tokens) {
+    auto session = on_mlx().open(plain(), options_of(200));
+    session->prefill(part(0, tokens));
+    return session;
+  };
+  const auto alone_decode = at(30), alone_prompt = at(20), alone_short = at(40);
+  const auto decoded = copy(alone_decode->decode(7)), prompt = copy(alone_prompt->prefill(part(20, 30))),
+             piece = copy(alone_short->prefill(part(40, 5)));
+  const auto a = at(30), b = at(20), c = at(40);
+  const int seven = 7;
+  std::vector<Work> work{{a.get(), {&seven, 1}}, {b.get(), part(20, 30)}, {c.get(), part(40, 5)}};
+  on_mlx().step(work);
+  CHECK(copy(work[0].logits) == decoded);
+  CHECK(copy(work[1].logits) == prompt);
+  CHECK(copy(work[2].logits) == piece);
+}
+
+TEST_CASE("what this engine does not store is refused by name") {
+  CHECK(contains(failure(ErrorKind::format, [] { on_mlx().open(KvFormat::of(Backend::trellis), options_of(10)); }),
+                 "the device mlx stores baseline alone so far: use --device cpu"));
+  SessionOptions bf16 = options_of(10);
+  bf16.state = StateType::bf16;
+  CHECK(contains(failure(ErrorKind::format, [&] { on_mlx().open(plain(), bf16); }), "leave out --state"));
+  CHECK(on_mlx().device().device.canonical() == "mlx");
+  CHECK(on_mlx().device().precision == Precision::f32);
+}
