@@ -144,6 +144,7 @@ int execute(int argc, const char* const* argv) {
   add_tune(program);
   add_report(program);
   add_inspect(program);
+  add_doctor(program);
   add_pull(program);
   add_verify(program);
   add_models(program);

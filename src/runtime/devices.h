@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "tqkv/device.h"
 #include "tqkv/engine.h"
@@ -47,12 +49,17 @@ struct DeviceKind {
   std::unique_ptr<Engine> (*load)(Checkpoint checkpoint, const DeviceOptions& options) = nullptr;
   /// What `options` stand for on this machine, with every key.
   DeviceReport (*report)(const DeviceOptions& options) = nullptr;
+  /// What else `tqkv doctor` says of it, (name, value); null for nothing.
+  std::vector<std::pair<std::string, std::string>> (*facts)() = nullptr;
   /// Bytes of working memory that passes take.
   std::uint64_t (*working_memory)(const ModelConfig& config, const DeviceOptions& options,
                                   const PassSize& size) = nullptr;
   /// Where weights, caches, states and working memory lie; null for the machine's memory, where weights stay in the
   /// files that are mapped.
   DeviceMemory (*memory)(const DeviceOptions& options) = nullptr;
+  /// Bytes that the weights take there, `file_bytes` in the checkpoint; null for as many.
+  std::uint64_t (*weight_bytes)(const ModelConfig& config, std::uint64_t file_bytes,
+                                const DeviceOptions& options) = nullptr;
   /// One layer's attention alone; null where the device has none.
   std::unique_ptr<LayerAttention> (*attention)(const LayerShape& shape, const KvFormat& format, int layer, int index,
                                                int count, const DeviceOptions& options) = nullptr;

@@ -47,7 +47,7 @@ TEST_CASE("tqkv --help names every command and ends with examples") {
     if (line.starts_with("  ") && line[2] != ' ') named.push_back(line.substr(2, line.find(' ', 2) - 2));
   const std::vector<std::string> commands{"generate", "chat",     "prefill",    "benchmark",  "evaluate", "compare",
                                           "tune",     "report",   "inspect",    "pull",       "verify",   "models",
-                                          "logits",   "tokenize", "detokenize", "completion", "manual"};
+                                          "logits",   "tokenize", "detokenize", "completion", "manual",   "doctor"};
   CHECK(std::is_permutation(named.begin(), named.end(), commands.begin(), commands.end()));
   for (const std::string& command : commands)
     CHECK_MESSAGE(run_tqkv({command, "--help"}).output.find(command) != std::string::npos, command);

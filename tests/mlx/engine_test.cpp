@@ -4,8 +4,8 @@
 #include <cmath>
 #include <memory>
 
+#include "mlx/support.h"
 #include "support/failure.h"
-#include "support/reference.h"
 #include "support/temporary_directory.h"
 #include "tqkv/error.h"
 #include "tqkv/saved_session.h"
@@ -17,33 +17,8 @@ namespace {
 
 constexpr int vocab = 8192;
 
-const Engine& on_mlx() {
-  static const std::unique_ptr<Engine> engine =
-      Engine::load(Checkpoint::open(pocket_directory()), {Device::parse("mlx"), Precision::f32, {}});
-  return *engine;
-}
-
-const Engine& on_cpu() {
-  return pocket(Precision::f32);
-}
-
 KvFormat plain() {
   return KvFormat::of(Backend::baseline);
-}
-
-std::vector<int> ids_of(const std::string& prompt) {
-  return pocket_reference().at(prompt + ".ids").ints();
-}
-
-std::vector<float> copy(std::span<const float> logits) {
-  return {logits.begin(), logits.end()};
-}
-
-SessionOptions options_of(int context, int chunk = 2048) {
-  SessionOptions options;
-  options.context = context;
-  options.prefill_chunk = chunk;
-  return options;
 }
 
 class HiddenStates final : public Observer {
@@ -177,7 +152,7 @@ TEST_CASE("a session on MLX has the same bits alone and in company") {
 
 TEST_CASE("what this engine does not store is refused by name") {
   CHECK(contains(failure(ErrorKind::format, [] { on_mlx().open(KvFormat::of(Backend::trellis), options_of(10)); }),
-                 "the device mlx stores baseline alone so far: use --device cpu"));
+                 "the device mlx stores baseline, mlx_quant, rotated_quant and turboquant of whole bits"));
   SessionOptions bf16 = options_of(10);
   bf16.state = StateType::bf16;
   CHECK(contains(failure(ErrorKind::format, [&] { on_mlx().open(plain(), bf16); }), "leave out --state"));

@@ -13,6 +13,7 @@ void add_compare(CLI::App& program);
 void add_report(CLI::App& program);
 void add_tune(CLI::App& program);
 void add_inspect(CLI::App& program);
+void add_doctor(CLI::App& program);
 void add_logits(CLI::App& program);
 void add_pull(CLI::App& program);
 void add_verify(CLI::App& program);

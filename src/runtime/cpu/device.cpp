@@ -65,6 +65,10 @@ DeviceReport report(const DeviceOptions& options) {
   return {std::move(device), options.precision, {{"cpu", processor_name()}}};
 }
 
+std::vector<std::pair<std::string, std::string>> facts() {
+  return {{"instruction sets", fmt::format("{}", fmt::join(available_isas(), ", "))}};
+}
+
 }  // namespace
 
 const DeviceKind& device_kind() {
@@ -73,6 +77,7 @@ const DeviceKind& device_kind() {
                                   .missing = [] { return std::string(); },
                                   .load = load,
                                   .report = report,
+                                  .facts = facts,
                                   .working_memory = working_memory,
                                   .attention = attention};
   return kind;

@@ -1,9 +1,12 @@
 #include "runtime/mlx/device.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/memory_info.h"
 #include "base/processor.h"
+#include "model/weights.h"
 #include "runtime/mlx/engine.h"
 #include "runtime/mlx/mlx.h"
 
@@ -16,6 +19,7 @@ namespace mlx {
 namespace {
 
 constexpr std::string_view wanted = "0.32.4";
+constexpr std::uint64_t library_bytes = 24'000'000;  // that MLX takes for itself, measured
 
 std::string missing() {
   const std::string found = mx::version();
@@ -39,11 +43,28 @@ DeviceReport report(const DeviceOptions& options) {
 }
 
 std::uint64_t working_memory(const ModelConfig& config, const DeviceOptions&, const PassSize& size) {
-  return pass_bytes(config, size);
+  return pass_bytes(config, size) + library_bytes;
+}
+
+// On the processor what is bf16 in the checkpoint becomes float32.
+std::uint64_t weight_bytes(const ModelConfig& config, std::uint64_t file_bytes, const DeviceOptions&) {
+  if (!on_processor()) return file_bytes;
+  for (const ExpectedTensor& tensor : expected_tensors(config))
+    if (tensor.dtype == DType::bf16) file_bytes += tensor.bytes;
+  return file_bytes;
 }
 
 DeviceMemory memory(const DeviceOptions&) {
   return {on_processor() ? "memory for MLX" : "GPU memory", available_memory(), true};
+}
+
+std::vector<std::pair<std::string, std::string>> facts() {
+  std::vector<std::pair<std::string, std::string>> facts{
+      {"library", fmt::format("MLX {} from PyPI's wheel", mx::version())},
+      {"caches", "baseline, mlx_quant, rotated_quant, turboquant"},
+      {"kernels", "none of its own: every step is made of MLX's operations"}};
+  if (on_processor()) facts.emplace_back("note", "MLX has no GPU here: the processor serves for proof, not for speed");
+  return facts;
 }
 
 }  // namespace
@@ -78,8 +99,10 @@ const DeviceKind& mlx_kind() {
                                   .missing = mlx::missing,
                                   .load = mlx::load,
                                   .report = mlx::report,
+                                  .facts = mlx::facts,
                                   .working_memory = mlx::working_memory,
-                                  .memory = mlx::memory};
+                                  .memory = mlx::memory,
+                                  .weight_bytes = mlx::weight_bytes};
   return kind;
 }
 

@@ -72,9 +72,10 @@ std::vector<Wanted> wanted_rows(const Pass& pass, std::span<const Piece> pieces)
 std::vector<mx::array> states_of(const Pass& pass) {
   std::vector<mx::array> all;
   for (const Segment& segment : pass.segments) {
-    for (const AttentionCache& cache : segment.state->caches)
-      for (const PlainSide* side : {&cache.keys, &cache.values})
-        all.insert(all.end(), side->blocks().begin(), side->blocks().end());
+    for (const AttentionCache& cache : segment.state->caches) {
+      cache.keys.add_arrays(all);
+      cache.values.add_arrays(all);
+    }
     for (const LinearState& state : segment.state->states) {
       all.push_back(state.recurrent);
       all.push_back(state.convolution);
@@ -114,6 +115,8 @@ std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {
 void MlxEngine::pass(std::span<const Piece> pieces) const {
   thread_.run([&] {
     const Pass pass = pass_of(*this, pieces);
+    // What MLX keeps of arrays that were let go, for the next ones of their size, is at most what a pass takes.
+    mx::set_cache_limit(growth(pieces));
     // Arrays are computed late, and an error with them: what was there before is put back then.
     std::vector<std::pair<std::vector<AttentionCache>, std::vector<LinearState>>> before;
     for (const Segment& segment : pass.segments) before.emplace_back(segment.state->caches, segment.state->states);
@@ -121,6 +124,7 @@ void MlxEngine::pass(std::span<const Piece> pieces) const {
       const mx::array hidden = forward(pass, ids_of(pieces));
       const std::vector<Wanted> wanted = wanted_rows(pass, pieces);
       mx::eval(states_of(pass));
+      if (hidden.shape(0) >= logit_rows) mx::clear_cache();  // a prompt's arrays are of no use to a decoded token
       for (std::size_t first = 0; first < wanted.size(); first += logit_rows) {
         const std::size_t last = std::min(wanted.size(), first + logit_rows);
         std::vector<int> rows;

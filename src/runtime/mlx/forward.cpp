@@ -5,6 +5,10 @@
 namespace tqkv::mlx {
 namespace {
 
+// From so many rows on a pass is computed layer by layer: no piece of work takes long, and no two layers' arrays live
+// at the same time.
+constexpr int rows_to_wait = 32;
+
 bool observed(const Pass& pass) {
   return std::any_of(pass.segments.begin(), pass.segments.end(),
                      [](const Segment& segment) { return segment.observer != nullptr; });
@@ -48,6 +52,7 @@ mx::array forward(const Pass& pass, const mx::array& ids) {
                                              : delta_net(pass, linear_layer++, *layer.delta, normed));
     normed = rms_norm(pass.config, hidden, layer.post_attention_layernorm);
     hidden = mx::add(hidden, layer.experts ? experts(pass.config, *layer.experts, normed) : mlp(*layer.mlp, normed));
+    if (hidden.shape(0) >= rows_to_wait) hidden.eval();
     if (observed(pass) && i + 1 < arrays.layers.size()) observe(pass, static_cast<int>(i) + 1, hidden);
   }
   if (observed(pass)) observe(pass, static_cast<int>(arrays.layers.size()), rms_norm(pass.config, hidden, arrays.norm));

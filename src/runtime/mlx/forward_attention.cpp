@@ -19,25 +19,66 @@ mx::array rope(const Pass& pass, const mx::array& x) {
                          2);
 }
 
-// Few queries [heads, tokens, head_dim] over blocks of keys and values, which are not copied.
-mx::array over_blocks(const mx::array& query, const AttentionCache& cache, float scale) {
-  const auto& keys = cache.keys.blocks();
-  const int heads = query.shape(0), tokens = query.shape(1), dim = query.shape(2), kv = keys.front().shape(0);
-  const int group = heads / kv, all = cache.keys.tokens();
+/// Keys and values that the queries of a segment meet, range by range, and which query sees which key.
+struct Seen {
+  std::vector<mx::array> keys, values;  // blocks [kv heads, tokens, head_dim], each side in the same order of tokens
+  int tokens = 0;
+  std::optional<mx::array> mask;  // [queries, tokens]; none: query t sees the keys up to its own
+};
+
+Seen seen_by(const Segment& segment, const AttentionCache& cache) {
+  const KvFormat& format = segment.state->stored;
+  const int oldest = segment.position, newest = segment.position + segment.count - 1;
+  Seen seen;
+  std::vector<int> position, from_window;  // of every key
+  for (const cache::KeySpan& span :
+       cache::key_spans(format, cache.keys.format(), cache.values.format(), oldest, newest, 0, newest + 1)) {
+    if (span.from >= span.to) continue;
+    for (mx::array& block : cache.keys.decoded(span.range, span.from, span.to)) seen.keys.push_back(std::move(block));
+    for (mx::array& block : cache.values.decoded(span.range, span.from, span.to))
+      seen.values.push_back(std::move(block));
+    for (int key = span.from; key < span.to; ++key) {
+      position.push_back(key);
+      from_window.push_back(span.range == cache::Range::window ? 1 : span.range == cache::Range::sink ? 2 : 0);
+    }
+  }
+  seen.tokens = static_cast<int>(position.size());
+  const bool coded =
+      cache.keys.format().kind != SideFormat::Kind::plain || cache.values.format().kind != SideFormat::Kind::plain;
+  const int window = coded ? format.window : 0;
+  if (window == 0) return seen;  // ranges in the order of tokens
+
+  // Each pair of a query and a key is served by one range: the window where the key is one of the query's newest.
+  const auto row = [](const std::vector<int>& values) {
+    return mx::array(values.begin(), {1, static_cast<int>(values.size())}, mx::int32);
+  };
+  const mx::array key = row(position), range = row(from_window);
+  const mx::array query = mx::expand_dims(mx::add(mx::arange(segment.count), mx::array(oldest)), 1);
+  const mx::array newest_of_query = mx::greater(key, mx::subtract(query, mx::array(window)));
+  const mx::array served =
+      mx::logical_or(mx::equal(range, mx::array(2)), mx::equal(newest_of_query, mx::equal(range, mx::array(1))));
+  seen.mask = mx::logical_and(mx::less_equal(key, query), served);
+  return seen;
+}
+
+// Few queries [heads, tokens, head_dim] over blocks of keys and values, which are not joined.
+mx::array over_blocks(const mx::array& query, const Seen& seen, float scale) {
+  const int heads = query.shape(0), tokens = query.shape(1), dim = query.shape(2), kv = seen.keys.front().shape(0);
+  const int group = heads / kv, all = seen.tokens;
   const mx::array q = mx::reshape(mx::multiply(query, mx::array(scale)), {kv, group * tokens, dim});
   std::vector<mx::array> scores;
-  for (const mx::array& block : keys) scores.push_back(mx::matmul(q, mx::swapaxes(block, 1, 2)));
+  for (const mx::array& block : seen.keys) scores.push_back(mx::matmul(q, mx::swapaxes(block, 1, 2)));
   mx::array joined = scores.size() == 1 ? scores.front() : mx::concatenate(scores, 2);
-  if (tokens > 1) {  // query t sees the keys up to its own
+  if (tokens > 1) {
     const mx::array position = mx::add(mx::arange(tokens), mx::array(all - tokens));
-    const mx::array seen = mx::less_equal(mx::arange(all), mx::expand_dims(position, 1));
-    joined = mx::reshape(mx::where(seen, mx::reshape(joined, {kv, group, tokens, all}), mx::array(-INFINITY)),
+    const mx::array mask = seen.mask ? *seen.mask : mx::less_equal(mx::arange(all), mx::expand_dims(position, 1));
+    joined = mx::reshape(mx::where(mask, mx::reshape(joined, {kv, group, tokens, all}), mx::array(-INFINITY)),
                          {kv, group * tokens, all});
   }
   const mx::array weights = mx::softmax(joined, -1);
   std::optional<mx::array> sum;
   int first = 0;
-  for (const mx::array& block : cache.values.blocks()) {
+  for (const mx::array& block : seen.values) {
     const int count = block.shape(1);
     const mx::array part = mx::matmul(mx::slice(weights, {0, 0, first}, {kv, group * tokens, first + count}), block);
     sum = sum ? mx::add(*sum, part) : part;
@@ -47,13 +88,15 @@ mx::array over_blocks(const mx::array& query, const AttentionCache& cache, float
 }
 
 // Many queries: one plain array a side, which lives as long as this layer.
-mx::array over_all(const mx::array& query, const AttentionCache& cache, float scale) {
-  const auto whole = [](const PlainSide& side) {
-    return mx::expand_dims(side.blocks().size() == 1 ? side.blocks().front() : mx::concatenate(side.blocks(), 1), 0);
+mx::array over_all(const mx::array& query, const Seen& seen, float scale) {
+  const auto whole = [](const std::vector<mx::array>& blocks) {
+    return mx::expand_dims(blocks.size() == 1 ? blocks.front() : mx::concatenate(blocks, 1), 0);
   };
-  return mx::squeeze(mx::fast::scaled_dot_product_attention(mx::expand_dims(query, 0), whole(cache.keys),
-                                                            whole(cache.values), scale, "causal"),
-                     0);
+  const mx::array q = mx::expand_dims(query, 0);
+  const mx::array out =
+      seen.mask ? mx::fast::scaled_dot_product_attention(q, whole(seen.keys), whole(seen.values), scale, "", *seen.mask)
+                : mx::fast::scaled_dot_product_attention(q, whole(seen.keys), whole(seen.values), scale, "causal");
+  return mx::squeeze(out, 0);
 }
 
 void observe(const Segment& segment, const AttentionCache& cache, const mx::array& keys, const mx::array& values) {
@@ -82,12 +125,15 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
     AttentionCache& cache = segment.state->caches[index];
     const mx::array keys = segment.of(key), values = segment.of(value);
     if (segment.observer) observe(segment, cache, keys, values);
-    cache.keys.append(keys);
-    cache.values.append(values);
+    cache.keys.append(keys, segment.position);
+    cache.values.append(values, segment.position);
     const mx::array queries = mx::transpose(segment.of(query), {1, 0, 2});
+    const Seen seen = seen_by(segment, cache);
     const mx::array out =
-        segment.count < fewest_for_prefill ? over_blocks(queries, cache, scale) : over_all(queries, cache, scale);
+        segment.count < fewest_for_prefill ? over_blocks(queries, seen, scale) : over_all(queries, seen, scale);
     mixed.push_back(mx::transpose(out, {1, 0, 2}));
+    cache.keys.drop_for(segment.position + segment.count);
+    cache.values.drop_for(segment.position + segment.count);
   }
   const mx::array all = mixed.size() == 1 ? mixed.front() : mx::concatenate(mixed, 0);
   return weights.o_proj(mx::reshape(mx::multiply(all, mx::sigmoid(gate)), {tokens, heads * dim}));

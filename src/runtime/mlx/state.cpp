@@ -12,13 +12,16 @@
 namespace tqkv::mlx {
 namespace {
 
-constexpr int block_tokens = cache::page_tokens;
-
 struct MlxSnapshot final : DeviceSnapshot {
+  struct Sides {
+    CacheSide::Snapshot keys, values;
+  };
   std::vector<LinearState> states;
+  std::vector<Sides> sides;  // of the attention layers
   std::uint64_t bytes() const override {
     std::uint64_t sum = 0;
     for (const LinearState& state : states) sum += state.recurrent.nbytes() + state.convolution.nbytes();
+    for (const Sides& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
     return sum;
   }
 };
@@ -43,50 +46,23 @@ std::span<const std::byte> bytes_of(const mx::array& computed) {
 
 }  // namespace
 
-void PlainSide::append(const mx::array& rows) {
-  mx::array more = mx::transpose(rows, {1, 0, 2});
-  int count = more.shape(1);
-  tokens_ += count;
-  // The last block takes what it has room for; what is left makes blocks of its own.
-  if (!blocks_.empty() && blocks_.back().shape(1) < block_tokens) {
-    const int room = std::min(block_tokens - blocks_.back().shape(1), count);
-    blocks_.back() = mx::concatenate({blocks_.back(), mx::slice(more, {0, 0, 0}, {heads_, room, dim_})}, 1);
-    more = mx::slice(more, {0, room, 0}, {heads_, count, dim_});
-    count -= room;
-  }
-  const int full = count - count % block_tokens;
-  if (full > 0) blocks_.push_back(mx::contiguous(mx::slice(more, {0, 0, 0}, {heads_, full, dim_})));
-  if (count > full) blocks_.push_back(mx::contiguous(mx::slice(more, {0, full, 0}, {heads_, count, dim_})));
-}
-
-void PlainSide::truncate(int tokens) {
-  while (tokens_ > tokens) {
-    const int last = blocks_.back().shape(1), kept = last - std::min(last, tokens_ - tokens);
-    tokens_ -= last - kept;
-    if (kept == 0)
-      blocks_.pop_back();
-    else
-      blocks_.back() = mx::contiguous(mx::slice(blocks_.back(), {0, 0, 0}, {heads_, kept, dim_}));
-  }
-}
-
-std::uint64_t PlainSide::bytes() const {
-  return static_cast<std::uint64_t>(tokens_) * static_cast<std::uint64_t>(heads_) * static_cast<std::uint64_t>(dim_) *
-         4;
-}
-
 MlxState::MlxState(MlxThread& a_thread, const ModelConfig& a_config, const KvFormat& format, StateType type)
     : thread(a_thread), config(a_config), stored(format) {
-  if (stored.backend != Backend::baseline)
-    throw Error(ErrorKind::format,
-                fmt::format("{}: the device mlx stores baseline alone so far: use --device cpu", stored.canonical()));
+  for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
+    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
+    const auto sides = stored.sides(layer, index++, config.attention_layers());
+    check_stored(sides.k, stored.canonical());
+    check_stored(sides.v, stored.canonical());
+  }
   if (type != StateType::f32)
     throw Error(ErrorKind::format, "the device mlx keeps the recurrent state in f32: leave out --state");
   thread.run([&] {
     for (int layer = 0; layer < config.num_layers(); ++layer) {
       if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
-        const PlainSide side(config.num_key_value_heads, config.head_dim);
-        caches.push_back({layer, side, side});
+        const auto sides = stored.sides(layer, static_cast<int>(caches.size()), config.attention_layers());
+        const int heads = config.num_key_value_heads, dim = config.head_dim;
+        caches.push_back({layer, CacheSide(stored, sides.k, layer, heads, dim, true),
+                          CacheSide(stored, sides.v, layer, heads, dim, false)});
       } else {
         states.push_back(
             {mx::zeros({config.linear_num_value_heads, config.linear_value_head_dim, config.linear_key_head_dim}),
@@ -112,15 +88,18 @@ std::uint64_t MlxState::kv_bytes(int tokens) const {
 std::unique_ptr<DeviceSnapshot> MlxState::snapshot() const {
   auto snapshot = std::make_unique<MlxSnapshot>();
   snapshot->states = states;
+  for (const AttentionCache& cache : caches)
+    snapshot->sides.push_back({cache.keys.snapshot(), cache.values.snapshot()});
   return snapshot;
 }
 
 void MlxState::restore(const DeviceSnapshot& snapshot, int position) {
   thread.run([&] {
-    states = dynamic_cast<const MlxSnapshot&>(snapshot).states;
-    for (AttentionCache& cache : caches) {
-      cache.keys.truncate(position);
-      cache.values.truncate(position);
+    const auto& own = dynamic_cast<const MlxSnapshot&>(snapshot);
+    states = own.states;
+    for (std::size_t i = 0; i < caches.size(); ++i) {
+      caches[i].keys.restore(own.sides[i].keys, position);
+      caches[i].values.restore(own.sides[i].values, position);
     }
   });
 }
@@ -140,9 +119,9 @@ CacheReport MlxState::report(int tokens) const {
   for (const AttentionCache& cache : caches) {
     const auto sides = stored.sides(cache.layer, static_cast<int>(report.layers.size()), config.attention_layers());
     report.layers.push_back({cache.layer, sides.k, sides.v});
-    report.bytes.kv_used += cache.keys.bytes() + cache.values.bytes();
+    report.bytes.kv_allocated += cache.keys.bytes() + cache.values.bytes();
   }
-  report.bytes.kv_allocated = report.bytes.kv_used;
+  report.bytes.kv_used = kv_bytes(tokens);
   for (const LinearState& state : states) {
     report.bytes.recurrent += state.recurrent.nbytes();
     report.bytes.convolution += state.convolution.nbytes();
@@ -153,7 +132,7 @@ CacheReport MlxState::report(int tokens) const {
 void MlxState::save(const cache::SessionTensor& tensor,
                     const std::function<void(std::span<const std::byte>)>& sink) const {
   thread.run([&] {
-    if (!tensor.paged()) {
+    if (tensor.part == cache::SessionPart::recurrent || tensor.part == cache::SessionPart::convolution) {
       const LinearState& state = of_layer(states, config, tensor.layer);
       mx::array whole =
           mx::contiguous(tensor.part == cache::SessionPart::recurrent ? state.recurrent : state.convolution);
@@ -161,26 +140,40 @@ void MlxState::save(const cache::SessionTensor& tensor,
       return sink(bytes_of(whole));
     }
     const AttentionCache& cache = of_layer(caches, config, tensor.layer);
-    for (const mx::array& block : (tensor.keys ? cache.keys : cache.values).blocks()) {
-      mx::array rows = mx::contiguous(mx::transpose(block, {1, 0, 2}));
-      rows.eval();
-      sink(bytes_of(rows));
+    const CacheSide& side = tensor.keys ? cache.keys : cache.values;
+    if (tensor.part == cache::SessionPart::mean) {
+      mx::array sum = mx::contiguous(*side.key_sum);
+      sum.eval();
+      return sink(bytes_of(sum));
     }
+    const RangeStore& store = side.store_of(tensor.part);
+    for (const Payload& block : store.stored(tensor.first_token, tensor.first_token + tensor.tokens))
+      sink(bytes_of(store.codec().to_bytes(block)));
   });
 }
 
-void MlxState::load(const cache::SessionTensor& tensor, int, int, int count, std::span<const std::byte> bytes) {
+void MlxState::load(const cache::SessionTensor& tensor, int, int first, int count, std::span<const std::byte> bytes) {
   thread.run([&] {
-    if (!tensor.paged()) {
+    if (tensor.part == cache::SessionPart::recurrent || tensor.part == cache::SessionPart::convolution) {
       LinearState& state = of_layer(states, config, tensor.layer);
       mx::array& to = tensor.part == cache::SessionPart::recurrent ? state.recurrent : state.convolution;
       to = of_bytes(bytes, to.shape());
       return;
     }
     AttentionCache& cache = of_layer(caches, config, tensor.layer);
-    PlainSide& side = tensor.keys ? cache.keys : cache.values;
-    side.append(of_bytes(bytes, {count, config.num_key_value_heads, config.head_dim}));
-    mx::eval(side.blocks());
+    CacheSide& side = tensor.keys ? cache.keys : cache.values;
+    if (tensor.part == cache::SessionPart::mean) {
+      side.key_sum = of_bytes(bytes, side.key_sum->shape());
+      return;
+    }
+    RangeStore& store = side.store_of(tensor.part);
+    if (first == tensor.first_token) store.start_at(first);
+    const mx::array raw(reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                        {count, config.num_key_value_heads, static_cast<int>(store.codec().vector_bytes())}, mx::uint8);
+    store.append(store.codec().from_bytes(raw));
+    std::vector<mx::array> all;
+    store.add_arrays(all);
+    mx::eval(all);
   });
 }
 

@@ -5,33 +5,11 @@
 #include <vector>
 
 #include "runtime/device_state.h"
+#include "runtime/mlx/layer_cache.h"
 #include "runtime/mlx/mlx.h"
 #include "runtime/mlx/thread.h"
 
 namespace tqkv::mlx {
-
-/// Keys or values of one attention layer, plain: [kv heads, tokens, head_dim] in blocks. Full blocks stay as they are;
-/// what a step writes is a small one, so that a copy of it costs little.
-class PlainSide {
- public:
-  PlainSide(int heads, int dim) : heads_(heads), dim_(dim) {}
-  /// rows [tokens, kv heads, head_dim]
-  void append(const mx::array& rows);
-  /// All tokens, in order: [kv heads, tokens, head_dim] each.
-  const std::vector<mx::array>& blocks() const { return blocks_; }
-  int tokens() const { return tokens_; }
-  void truncate(int tokens);
-  std::uint64_t bytes() const;
-
- private:
-  int heads_, dim_, tokens_ = 0;
-  std::vector<mx::array> blocks_;
-};
-
-struct AttentionCache {
-  int layer = 0;  // in the model
-  PlainSide keys, values;
-};
 
 /// What a linear layer remembers.
 struct LinearState {

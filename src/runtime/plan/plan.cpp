@@ -163,7 +163,7 @@ MemoryPlan plan_memory(const DeviceKind& kind, const ModelConfig& config, std::u
   plan.state = request.session.state;
   plan.native_context = config.max_position_embeddings;
   plan.context = request.session.context == 0 ? plan.native_context : request.session.context;
-  plan.weights = weight_bytes;
+  plan.weights = kind.weight_bytes ? kind.weight_bytes(config, weight_bytes, request.device) : weight_bytes;
   plan.kv_per_token = cache::bytes_per_token(config, plan.format);
   const Planner planner(kind, config, request);
   planner.add_demands(plan, plan.context);
