@@ -60,7 +60,7 @@ DeviceMemory memory(const DeviceOptions&) {
 
 std::vector<std::pair<std::string, std::string>> facts() {
   std::vector<std::pair<std::string, std::string>> facts{
-      {"library", fmt::format("MLX {} from PyPI's wheel", mx::version())},
+      {"library", fmt::format("MLX {}", mx::version())},
       {"caches", "baseline, mlx_quant, rotated_quant, turboquant"},
       {"kernels", "none of its own: every step is made of MLX's operations"}};
   if (on_processor()) facts.emplace_back("note", "MLX has no GPU here: the processor serves for proof, not for speed");
