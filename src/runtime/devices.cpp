@@ -62,6 +62,13 @@ const DeviceKind& kind_of(const Device& device) {
   return *kind;
 }
 
+void require_precision(const DeviceOptions& options) {
+  const Precision has = kind_of(options.device).report(options).precision;
+  if (has != options.precision)
+    refuse(options.device, fmt::format("it computes in {} precision alone here, and {} was asked for", name(has),
+                                       name(options.precision)));
+}
+
 Device bits_of(Device device) {
   const DeviceKind* kind = find(device.name);
   if (!kind) return device;

@@ -69,6 +69,8 @@ struct DeviceKind {
 std::span<const DeviceKind* const> device_kinds();
 /// The kind of a device that can be used as it is named. Throws Error(usage).
 const DeviceKind& kind_of(const Device& device);
+/// For measurements, whose figures are those of a precision. Throws Error(usage) where the device computes in another.
+void require_precision(const DeviceOptions& options);
 /// With the keys alone that results depend on. A device that this program does not know is given back as it is.
 Device bits_of(Device device);
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/failure.h"
+#include "support/places.h"
 #include "support/process.h"
 #include "support/reference.h"
 
@@ -49,4 +50,20 @@ TEST_CASE("what mlx does not do is one line and an exit code") {
   const ProcessResult key = run_on_mlx({"generate", model, "Hi", "--device", "mlx:threads=2", "--max-tokens", "1"});
   CHECK(key.exit_code == 2);
   CHECK(contains(key.error, "mlx has no key 'threads'"));
+}
+
+TEST_CASE("what is measured on mlx has the precision that was asked for, or is refused before anything runs") {
+  const std::string model = pocket_directory().string(), text = source_dir() + "/models/texts/documents.txt";
+  const std::vector<std::string> asked{"evaluate",  model,        "--text",   text, "--device",    "mlx",
+                                       "--backend", "turboquant", "--tokens", "24", "--no-recall", "--no-codec-level"};
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), asked.begin(), asked.end());
+    return more;
+  };
+  const ProcessResult fast = run_on_mlx(with({}));  // the noise floor has the fast path
+  CHECK(fast.exit_code == 2);
+  CHECK(contains(fast.error, "device `mlx`: it computes in f32 precision alone here, and fast was asked for"));
+  const ProcessResult result = run_on_mlx(with({"--no-noise-floor"}));
+  CHECK(result.exit_code == 0);
+  CHECK(contains(result.output, "MLX 0.32.4 on the processor, in float32, mlx"));
 }

@@ -23,6 +23,7 @@
 #include "measure/recall/run.h"
 #include "measure/recall/score.h"
 #include "measure/recall/set.h"
+#include "runtime/devices.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
 
@@ -429,6 +430,7 @@ std::vector<MemoryPlan> Evaluator::plans(std::uint64_t weight_bytes, const Devic
   const auto add = [&](const KvFormat& format, Precision precision, int context, int prefilled, int snapshots) {
     PlanRequest request{device, {context, std::min(state.options.prefill_chunk, prefilled), state.options.state}};
     request.device.precision = precision;
+    require_precision(request.device);
     request.snapshots = snapshots;
     request.every_row = true;
     plans.push_back(plan_memory(state.model.config, weight_bytes, format, request));
@@ -437,6 +439,7 @@ std::vector<MemoryPlan> Evaluator::plans(std::uint64_t weight_bytes, const Devic
   const KvFormat baseline = KvFormat::of(Backend::baseline);
   jobs.push_back({baseline, Precision::f32, state.options.recall});  // the reference
   const int longest = longest_session(state.contexts, state.options.recall_options.match);
+  if (state.options.agreement && state.options.noise_floor) require_precision({device.device, Precision::fast, {}});
   for (const Job& job : jobs) {
     if (state.options.agreement) add(job.format, job.precision, state.rows(), state.prefilled(), 0);
     if (job.recall) add(job.format, state.options.recall_precision, longest, longest, 1);

@@ -17,6 +17,7 @@
 #include "measure/figures/digest.h"
 #include "measure/tune/choice.h"
 #include "measure/tune/file.h"
+#include "runtime/devices.h"
 #include "text/utf8.h"
 #include "tqkv/error.h"
 
@@ -456,6 +457,7 @@ MemoryPlan Tuner::plan(std::uint64_t weight_bytes, const DeviceOptions& device) 
   const int context = std::max(state.measured.rows(), state.held_out.rows());
   PlanRequest request{device, {context, std::min(options.prefill_chunk, context), options.state}};
   request.device.precision = options.precision;
+  require_precision(request.device);
   request.every_row = true;
   // Nearly everything plain, and a window next to what is not.
   const MemoryPlan plain = plan_memory(state.model.config, weight_bytes, KvFormat::of(Backend::baseline), request),
