@@ -9,6 +9,8 @@
 #include "model/weights.h"
 #include "runtime/mlx/engine.h"
 #include "runtime/mlx/mlx.h"
+#include "runtime/mlx/self_test.h"
+#include "runtime/mlx/thread.h"
 
 #if MLX_VERSION_NUMERIC != 32004
 #error "this engine is written for MLX 0.32.4: run scripts/install-mlx"
@@ -63,6 +65,13 @@ std::vector<std::pair<std::string, std::string>> facts() {
       {"library", fmt::format("MLX {}", mx::version())},
       {"caches", "baseline, mlx_quant, rotated_quant, turboquant"},
       {"kernels", "none of its own: every step is made of MLX's operations"}};
+  MlxThread thread;
+  thread.run([&] {
+    for (const SelfCheck& one : self_test(operations()))
+      facts.emplace_back("self-test",
+                         fmt::format("{}: {}, {:.1e} (at most {:.0e}) in {:.2f} s", one.name,
+                                     one.passed() ? "passed" : "FAILED", one.difference, one.limit, one.seconds));
+  });
   if (on_processor()) facts.emplace_back("note", "MLX has no GPU here: the processor serves for proof, not for speed");
   return facts;
 }

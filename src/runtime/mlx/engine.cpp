@@ -8,6 +8,7 @@
 #include "model/weights.h"
 #include "runtime/mlx/device.h"
 #include "runtime/mlx/forward.h"
+#include "runtime/mlx/self_test.h"
 #include "runtime/mlx/state.h"
 #include "tqkv/error.h"
 
@@ -91,7 +92,10 @@ MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
       report_(mlx_kind().report(options)),
       rotary_(rotary_angles(config())) {
   const Weights weights = bind_weights(checkpoint(), config());
-  thread_.run([&] { arrays_ = copy_weights(config(), weights); });
+  thread_.run([&] {
+    require_self_test();
+    arrays_ = copy_weights(config(), weights);
+  });
 }
 
 MlxEngine::~MlxEngine() {
