@@ -68,9 +68,9 @@ std::vector<std::pair<std::string, std::string>> facts() {
   MlxThread thread;
   thread.run([&] {
     for (const SelfCheck& one : self_test(operations()))
-      facts.emplace_back("self-test",
-                         fmt::format("{}: {}, {:.1e} (at most {:.0e}) in {:.2f} s", one.name,
-                                     one.passed() ? "passed" : "FAILED", one.difference, one.limit, one.seconds));
+      facts.emplace_back("self-test of " + one.name,
+                         fmt::format("{}, {:.1e} (at most {:.0e}) in {:.2f} s", one.passed() ? "passed" : "FAILED",
+                                     one.difference, one.limit, one.seconds));
   });
   if (on_processor()) facts.emplace_back("note", "MLX has no GPU here: the processor serves for proof, not for speed");
   return facts;
