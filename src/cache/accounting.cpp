@@ -37,12 +37,16 @@ struct Tokens {
 };
 
 // One head of one side of one layer with `tokens` tokens.
-Tokens side_bytes(const KvFormat& format, const SideFormat& side, bool keys, int dim, int tokens) {
+Tokens side_bytes(const KvFormat& format, const SideFormat& side, bool keys, int dim, int tokens,
+                  Allocation allocation) {
   Tokens bytes;
   for (const StoredRange& range : stored_ranges(format, side, tokens)) {
     const std::uint64_t vector = vector_bytes(range.vectors, dim);
     bytes.used += product({vector, count(range.tokens(), "the number of tokens")});
-    bytes.allocated += product({vector, count(range.pages(), "the number of pages"), std::uint64_t{page_tokens}});
+    const int room = range.pages() * page_tokens,
+              beyond = range.pages() > 0 ? pages_for(range.end) * page_tokens - range.end : 0;
+    bytes.allocated +=
+        product({vector, count(allocation == Allocation::pages ? room : room - beyond, "the number of tokens")});
   }
   if (keys && format.mean > 0 && side.kind != SideFormat::Kind::plain) {
     const auto mean = sizeof(float) * static_cast<std::uint64_t>(dim);
@@ -122,11 +126,11 @@ int widest_vector(const ModelConfig& config, const KvFormat& format) {
 }
 
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
-                       Precision precision) {
+                       Precision precision, Allocation allocation) {
   const auto linear_layers = count(config.linear_layers(), "the number of linear layers");
   CacheBytes bytes;
   const auto of_side = [&](const SideFormat& side, bool keys) {
-    return side_bytes(format, side, keys, config.head_dim, tokens);
+    return side_bytes(format, side, keys, config.head_dim, tokens, allocation);
   };
   bytes.kv_used =
       over_layers(config, format, [&](const SideFormat& side, bool keys) { return of_side(side, keys).used; });

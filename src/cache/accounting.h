@@ -19,9 +19,11 @@ std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format)
 int convolution_bits(Precision precision);
 /// The format that a session of `precision` has: plain sides are f32 under f32 precision.
 KvFormat as_stored(const KvFormat& format, Precision precision);
+/// How a device makes room: whole pages, or as many tokens as there are. Either lets go of a window page by page.
+enum class Allocation { pages, tokens };
 /// Bytes of a session of `precision` that holds `tokens` tokens; `format` is as stored.
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
-                       Precision precision = Precision::fast);
+                       Precision precision = Precision::fast, Allocation allocation = Allocation::pages);
 /// Floats of the widest decoded key or value: head_dim, or more where signs of S are kept.
 int widest_vector(const ModelConfig& config, const KvFormat& format);
 /// Throws Error(format), naming the format, when some side cannot store head_dim channels, when `layers` names one

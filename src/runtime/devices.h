@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "cache/accounting.h"
 #include "tqkv/device.h"
 #include "tqkv/engine.h"
 
@@ -51,6 +52,7 @@ struct DeviceKind {
   DeviceReport (*report)(const DeviceOptions& options) = nullptr;
   /// What else `tqkv doctor` says of it, (name, value); null for nothing.
   std::vector<std::pair<std::string, std::string>> (*facts)() = nullptr;
+  cache::Allocation allocation = cache::Allocation::pages;  ///< of keys and values
   /// Bytes of working memory that passes take.
   std::uint64_t (*working_memory)(const ModelConfig& config, const DeviceOptions& options,
                                   const PassSize& size) = nullptr;

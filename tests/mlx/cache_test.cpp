@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "cache/accounting.h"
 #include "codec/rotation.h"
 #include "codec/side_codec.h"
 #include "mlx/support.h"
@@ -121,6 +122,11 @@ TEST_CASE("every cache gives on MLX what it gives on the processor, in prompts a
       }
       const CacheReport report = session->cache();
       CHECK(report.bytes.kv_used <= report.bytes.kv_allocated);
+      const bool pages = &engine == &on_cpu();
+      CHECK(report.bytes.kv_allocated ==
+            cache::cache_bytes(engine.config(), report.format, 53, StateType::f32, Precision::f32,
+                               pages ? cache::Allocation::pages : cache::Allocation::tokens)
+                .kv_allocated);
       CHECK(report.layers.size() == 2);
       return logits;
     };
@@ -162,4 +168,20 @@ TEST_CASE("a compressed session goes back to a snapshot, and its fork shares wha
   session->restore(*at);
   CHECK(copy(session->prefill(std::span(doc).subspan(30, 12))) == expected);
   CHECK(copy(forked->prefill(std::span(doc).subspan(30, 12))) == expected);
+}
+
+TEST_CASE("a window lets go of pages, and what is left is what the accounting says") {
+  const std::vector<int> doc = ids_of("doc");
+  const KvFormat format = KvFormat::parse("turboquant:window=20");
+  const auto session = on_mlx().open(format, options_of(320, 300));
+  const auto check = [&] {
+    CHECK(session->cache().bytes.kv_allocated == cache::cache_bytes(on_mlx().config(), session->cache().format,
+                                                                    session->position(), StateType::f32, Precision::f32,
+                                                                    cache::Allocation::tokens)
+                                                     .kv_allocated);
+  };
+  session->prefill(std::span(doc).first(270));
+  check();
+  for (int i = 270; i < 280; ++i) session->decode(doc[static_cast<std::size_t>(i)]);
+  check();
 }

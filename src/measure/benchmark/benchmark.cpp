@@ -10,6 +10,7 @@
 #include "measure/figures/digest.h"
 #include "measure/figures/kl.h"
 #include "measure/figures/memory_peak.h"
+#include "runtime/devices.h"
 #include "tqkv/error.h"
 
 namespace tqkv::measure {
@@ -261,7 +262,7 @@ class Benchmark {
       run.ids_digest = digest_of(ids_.first(static_cast<std::size_t>(lengths.fed())));
       run.warmup = trial_of(*timed[i], lengths, static_cast<int>(i), run);
       run.predicted = cache::cache_bytes(engine_.config(), KvFormat::parse(run.format), lengths.fed(), options_.state,
-                                         engine_.device().precision);
+                                         engine_.device().precision, kind_of(engine_.device().device).allocation);
     }
     for (int round = 0; round < options_.trials; ++round) {
       for (std::size_t place = 0; place < timed.size(); ++place) {

@@ -109,6 +109,7 @@ const DeviceKind& mlx_kind() {
                                   .load = mlx::load,
                                   .report = mlx::report,
                                   .facts = mlx::facts,
+                                  .allocation = cache::Allocation::tokens,
                                   .working_memory = mlx::working_memory,
                                   .memory = mlx::memory,
                                   .weight_bytes = mlx::weight_bytes};

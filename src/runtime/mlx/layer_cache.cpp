@@ -56,9 +56,14 @@ void RangeStore::truncate(int end) {
 }
 
 void RangeStore::drop_before(int token) {
-  while (!blocks_.empty() && begin_ + tokens_in(blocks_.front()) <= token) {
-    begin_ += tokens_in(blocks_.front());
-    blocks_.erase(blocks_.begin());
+  token -= std::max(token, 0) % block_tokens;
+  while (!blocks_.empty() && begin_ < token) {
+    const int count = tokens_in(blocks_.front()), gone = std::min(count, token - begin_);
+    begin_ += gone;
+    if (gone == count)
+      blocks_.erase(blocks_.begin());
+    else
+      blocks_.front() = tokens_of(blocks_.front(), gone, count);
   }
 }
 

@@ -21,7 +21,7 @@ class RangeStore {
   void start_at(int token);
   void append(const Payload& payload);
   void truncate(int end);
-  /// Lets go blocks that end at or before `token`.
+  /// Lets go the pages that end at or before `token`.
   void drop_before(int token);
   /// Tokens first..last-1, which it holds, block by block.
   std::vector<Payload> stored(int first, int last) const;

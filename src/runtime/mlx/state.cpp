@@ -82,7 +82,8 @@ MlxState::~MlxState() {
 void MlxState::reserve(int) {}  // a step makes what it writes
 
 std::uint64_t MlxState::kv_bytes(int tokens) const {
-  return cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32).kv_used;
+  return cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32, cache::Allocation::tokens)
+      .kv_allocated;
 }
 
 std::unique_ptr<DeviceSnapshot> MlxState::snapshot() const {
@@ -121,7 +122,7 @@ CacheReport MlxState::report(int tokens) const {
     report.layers.push_back({cache.layer, sides.k, sides.v});
     report.bytes.kv_allocated += cache.keys.bytes() + cache.values.bytes();
   }
-  report.bytes.kv_used = kv_bytes(tokens);
+  report.bytes.kv_used = cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32).kv_used;
   for (const LinearState& state : states) {
     report.bytes.recurrent += state.recurrent.nbytes();
     report.bytes.convolution += state.convolution.nbytes();

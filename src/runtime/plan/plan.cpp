@@ -66,7 +66,8 @@ class Planner {
 
  private:
   CacheBytes bytes_at(const KvFormat& held, int tokens) const {
-    return cache::cache_bytes(config_, held, tokens, request_.session.state, request_.device.precision);
+    return cache::cache_bytes(config_, held, tokens, request_.session.state, request_.device.precision,
+                              kind_.allocation);
   }
 
   // A window holds the chunk that is being fed beside its own tokens, one layer at a time.
