@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <map>
+#include <string>
 
 #include "base/file.h"
 #include "measure/report_example.h"
@@ -51,6 +53,22 @@ TEST_CASE("report writes one page and its figures, and says where they are and w
   const fs::path other = folder.path() / "elsewhere";
   CHECK(run_tqkv({"report", file, "--output", page, "--figures", other.string()}).exit_code == 0);
   CHECK(fs::exists(other / "quality-f32.svg"));
+}
+
+TEST_CASE("two processes that are given the same files write the same bytes") {
+  const test::TemporaryDirectory folder;
+  const std::string file = evaluation(folder), page = (folder.path() / "report.html").string();
+  const auto written = [&] {
+    CHECK(run_tqkv({"report", file, test::source_dir() + "/benchmarks/pocket_paired_2048_128.json", "--output", page})
+              .exit_code == 0);
+    std::map<std::string, std::string> texts{{page, read_text(page)}};
+    for (const auto& entry : fs::directory_iterator(folder.path() / "report"))
+      texts[entry.path().filename().string()] = read_text(entry.path());
+    return texts;
+  };
+  const auto first = written();
+  CHECK(first.size() == 9);
+  CHECK((first == written()));
 }
 
 TEST_CASE("report writes nothing when a file cannot be used, and says in one line which") {

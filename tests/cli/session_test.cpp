@@ -261,6 +261,8 @@ TEST_CASE("options that a session has no place for are usage errors, and files t
   check_refusal(run_tqkv({"prefill", "pocket", "--save-session", session}), 2, "usage", {"a prompt is needed"});
   check_refusal(generate({"Hi", "--session", (folder / "none").string()}), 1, "io", {"none", "cannot be opened"});
   check_refusal(generate({"Hi", "--session", folder.write("text", "Some text, no session.")}), 1, "session", {"text"});
+  const std::string newer = folder.write("newer", replaced(read_text(session), R"("version":"2")", R"("version":"3")"));
+  check_refusal(generate({"Hi", "--session", newer}), 1, "session", {"newer", "version 3", "reads up to 2"});
   check_refusal(generate({"Hi", "--session", session, "--context", "4"}), 1, "input", {"--context is 4"});
   check_refusal(generate({"Hi", "--save-session", folder.path().string()}), 1, "io", {"directory"});
 

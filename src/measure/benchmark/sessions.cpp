@@ -131,9 +131,9 @@ class Company {
       work.push_back({sessions_[at].get(), {}});
     }
     const Stopwatch watch;
-    for (int step = 0; step < options_.steps; ++step) {
+    for (int at = options_.depth; at < options_.depth + options_.steps; ++at) {
       for (int i = 0; i < count; ++i)
-        work[static_cast<std::size_t>(i)].ids = ids_of(i).subspan(static_cast<std::size_t>(options_.depth + step), 1);
+        work[static_cast<std::size_t>(i)].ids = ids_of(i).subspan(static_cast<std::size_t>(at), 1);
       engine_.step(work);
       for (const Work& one : work)
         if (one.error) throw *one.error;

@@ -10,6 +10,7 @@
 // Values are numbers, truth values, texts, names (Names below), described structs, and std::optional and std::vector of
 // them; pairs of a name and a number are an object. An empty optional is null, or absent.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -172,7 +173,7 @@ class JsonReader {
     if (json_.has(key)) describe(*this, value.emplace());
   }
   void gigabytes(const char* key, std::uint64_t& bytes) {
-    bytes = static_cast<std::uint64_t>(json_.number(key, 0, 9e6) * 1e9 + 0.5);
+    bytes = static_cast<std::uint64_t>(std::llround(json_.number(key, 0, 9e6) * 1e9));
   }
   void require(bool good, const char* problem) const {
     if (!good) refuse_file(json_.file(), json_.place() + " " + problem);

@@ -105,7 +105,7 @@ RecallLines pairs(std::size_t most, const Vocabulary& vocabulary, Draws& draws) 
 RecallLines numbered(std::size_t most, const Vocabulary& vocabulary, Draws& draws) {
   RecallLines lines{"Here is a list.\n", "\n", {}, 5};
   for (std::size_t i = 0; i < std::min(std::max(most, lines.least), most_items); ++i) {
-    const std::string first = vocabulary.word(draws);
+    const std::string& first = vocabulary.word(draws);
     lines.lines.push_back(fmt::format("{}. {} {}", i + 1, first, vocabulary.word(draws)));
   }
   return lines;
@@ -126,6 +126,7 @@ std::vector<RecallQuestion> room_questions(const RecallLines& all, std::size_t c
     }
   }
   std::vector<RecallQuestion> questions;
+  questions.reserve(where.size());
   for (const auto& [thing, place] : where) questions.push_back(about_room(thing, place));
   return questions;
 }
@@ -140,6 +141,7 @@ std::vector<RecallQuestion> variable_questions(const RecallLines& all, std::size
     values[name] = value;
   }
   std::vector<RecallQuestion> questions;
+  questions.reserve(values.size());
   for (const auto& [name, value] : values)
     questions.push_back(
         {fmt::format("What is the value of {}?", name), fmt::format("{} is {}.", name, value), value, 0});
@@ -216,7 +218,7 @@ std::vector<RecallQuestion> make_needles(const std::vector<double>& depths, cons
     const bool phrase = field == "pass phrase";
     const std::string value = fresh(used, [&]() -> std::string {
       if (!phrase && field != "code word") return number(draws, 10'000, 1'000'000);
-      const std::string first = vocabulary.word(draws);
+      const std::string& first = vocabulary.word(draws);
       return phrase ? first + "-" + vocabulary.word(draws) : first;
     });
     taken.push_back(value);

@@ -310,6 +310,7 @@ std::string Tuner::State::options_of_best(const std::vector<double>& kl) const {
 // Window, sink and mean: by what they do to the base format.
 std::string Tuner::State::choose_options(const Engine& engine, const Callbacks& callbacks) {
   std::vector<double> kl;
+  kl.reserve(candidates.size());
   for (const char* options : candidates)
     kl.push_back(measure(engine, measured, KvFormat::parse(base_format() + options), callbacks));
   return options_of_best(kl);
@@ -425,7 +426,7 @@ Tuner::State::Pick Tuner::State::choose(const Engine& engine, const std::string&
     if (a_reaches && a.bytes != b.bytes) return a.bytes < b.bytes;
     return a.kl < b.kl;
   };
-  const Pick best = *std::min_element(tried.begin(), tried.end(), better);
+  Pick best = *std::min_element(tried.begin(), tried.end(), better);
   tuning.goal_reached = !wanted || best.kl <= *wanted;
   return best;
 }
