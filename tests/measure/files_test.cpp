@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <fstream>
 #include <span>
+#include <string>
 
 #include "base/file.h"
 #include "measure/files/evaluation_fields.h"
@@ -50,7 +51,7 @@ void require_same(const json& written, const json& read, const std::string& plac
 }
 
 struct Limited {
-  const char* place;
+  std::string place;
   Limits limits;
 };
 
