@@ -12,16 +12,18 @@ namespace {
 
 class TimelineSnapshot final : public Snapshot {
  public:
-  TimelineSnapshot(const Timeline* owner, int position, std::unique_ptr<DeviceSnapshot> state)
-      : owner_(owner), position_(position), state_(std::move(state)) {}
+  TimelineSnapshot(const Timeline* owner, int position, std::size_t cuts, std::unique_ptr<DeviceSnapshot> state)
+      : owner_(owner), position_(position), cuts_(cuts), state_(std::move(state)) {}
   int position() const override { return position_; }
   std::uint64_t bytes() const override { return state_->bytes(); }
   const Timeline* owner() const { return owner_; }
+  std::size_t cuts() const { return cuts_; }
   const DeviceSnapshot& state() const { return *state_; }
 
  private:
   const Timeline* owner_;
   int position_;
+  std::size_t cuts_;  // that the session had been through
   std::unique_ptr<DeviceSnapshot> state_;
 };
 
@@ -135,23 +137,31 @@ std::span<const float> Timeline::decode(int id) {
 }
 
 std::unique_ptr<Snapshot> Timeline::snapshot() const {
-  return std::make_unique<TimelineSnapshot>(this, position_, state_->snapshot());
+  return std::make_unique<TimelineSnapshot>(this, position_, cut_count_, state_->snapshot());
 }
 
 namespace {
 
 const TimelineSnapshot& own_snapshot(const Timeline& session, const Snapshot& snapshot, std::string_view what) {
   const auto* own = dynamic_cast<const TimelineSnapshot*>(&snapshot);
-  if (!own || own->owner() != &session || own->position() > session.position())
+  if (!own || own->owner() != &session || own->position() > session.kept_since(own->cuts()))
     throw Error(ErrorKind::internal, fmt::format("{}: the snapshot is not of this session's past", what));
   return *own;
 }
 
 }  // namespace
 
+int Timeline::kept_since(std::size_t cuts) const {
+  const auto first =
+      std::find_if(cuts_.begin(), cuts_.end(), [&](const Cut& cut) { return cut.number >= cuts; });  // the deepest
+  return first == cuts_.end() ? position_ : std::min(position_, first->position);
+}
+
 void Timeline::restore(const Snapshot& snapshot) {
   const TimelineSnapshot& own = own_snapshot(*this, snapshot, "restore");
   position_ = own.position();
+  while (!cuts_.empty() && cuts_.back().position >= position_) cuts_.pop_back();
+  cuts_.push_back({cut_count_++, position_});
   ids_.resize(static_cast<std::size_t>(position_));
   has_logits_ = false;
   state_->restore(own.state(), position_);

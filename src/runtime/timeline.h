@@ -31,6 +31,9 @@ class Timeline final : public Session {
   /// Resumes a saved session: of one that has just been opened with its format and state. Throws Error(session).
   void load(const SavedSession& saved);
   std::unique_ptr<Timeline> fork(const Snapshot& snapshot, const SessionOptions& options) const;
+  /// Tokens that have stood since the session had been through `cuts` restores: a snapshot of then that has more is of
+  /// tokens that are others now.
+  int kept_since(std::size_t cuts) const;
 
   // ---- a pass, in this order
 
@@ -53,7 +56,14 @@ class Timeline final : public Session {
   int chunk_;
   std::unique_ptr<DeviceState> state_;
   int position_ = 0;
-  std::vector<int> ids_;       // [position]
+  std::vector<int> ids_;  // [position]
+  /// A restore, and the position that it went back to.
+  struct Cut {
+    std::size_t number;
+    int position;
+  };
+  std::size_t cut_count_ = 0;
+  std::vector<Cut> cuts_;      // those that no later one went behind: both numbers ascend
   std::vector<float> logits_;  // [vocab], once a pass wanted some
   bool wants_logits_ = false;  // of the pass under way
   bool has_logits_ = false;    // of the last id

@@ -267,6 +267,20 @@ TEST_CASE("a snapshot of another session or of the future is refused") {
   one->restore(*snapshot);
   CHECK_THROWS_AS(one->restore(*future), Error);  // its tokens are not there any more
   CHECK(one->position() == 8);
+
+  // Nor are they when others stand in their place.
+  one->prefill(document(10));
+  CHECK(one->position() == 18);
+  CHECK_THROWS_AS(one->restore(*future), Error);
+  CHECK_THROWS_AS(engine.fork(*one, *future, context_of(64)), Error);
+  const auto now = one->snapshot();
+  one->prefill(document(3));
+  one->restore(*now);
+  one->restore(*now);
+  CHECK(one->position() == 18);
+  one->restore(*snapshot);
+  CHECK(one->position() == 8);
+  CHECK_THROWS_AS(one->restore(*now), Error);
 }
 
 TEST_CASE("the bytes reported are the bytes that the accounting predicts" * doctest::skip(test::sanitized)) {
