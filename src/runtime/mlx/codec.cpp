@@ -111,7 +111,7 @@ Payload tokens_of(const Payload& payload, int first, int last) {
   return cut;
 }
 
-Codec::Codec(const SideFormat& format, int kv_heads, int dim) : format_(format), kv_heads_(kv_heads), dim_(dim) {
+Codec::Codec(const SideFormat& format, int kv_heads, int dim) : format_(format), kv_heads_(kv_heads) {
   check_stored(format, format.describe());
   if (format.kind == Kind::plain) {
     types_ = {format.bits == 32 ? mx::float32 : mx::bfloat16};

@@ -35,7 +35,7 @@ class Codec {
 
  private:
   SideFormat format_;
-  int kv_heads_, dim_;
+  int kv_heads_;
   std::vector<mx::Dtype> types_;  // of the parts
   std::vector<int> widths_;
 };
