@@ -43,10 +43,10 @@ Tokens side_bytes(const KvFormat& format, const SideFormat& side, bool keys, int
   for (const StoredRange& range : stored_ranges(format, side, tokens)) {
     const std::uint64_t vector = vector_bytes(range.vectors, dim);
     bytes.used += product({vector, count(range.tokens(), "the number of tokens")});
-    const int room = range.pages() * page_tokens,
-              beyond = range.pages() > 0 ? pages_for(range.end) * page_tokens - range.end : 0;
-    bytes.allocated +=
-        product({vector, count(allocation == Allocation::pages ? room : room - beyond, "the number of tokens")});
+    std::uint64_t room = product({count(range.pages(), "the number of pages"), std::uint64_t{page_tokens}});
+    if (allocation == Allocation::tokens && room > 0)  // the last page as far as it is filled
+      room -= static_cast<std::uint64_t>(pages_for(range.end)) * page_tokens - static_cast<std::uint64_t>(range.end);
+    bytes.allocated += product({vector, room});
   }
   if (keys && format.mean > 0 && side.kind != SideFormat::Kind::plain) {
     const auto mean = sizeof(float) * static_cast<std::uint64_t>(dim);

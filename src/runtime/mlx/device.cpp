@@ -35,12 +35,12 @@ std::unique_ptr<Engine> load(Checkpoint checkpoint, const DeviceOptions& options
 }
 
 DeviceReport report(const DeviceOptions& options) {
-  DeviceReport report{options.device, precision_of(options), {}};
+  DeviceReport report{options.device, precision(), {}};
   const std::string library = std::string("MLX ") + mx::version();
   if (on_processor())
     report.values = {{"cpu", processor_name()}, {"mlx", library + " on the processor, in float32"}};
   else
-    report.values = {{"gpu", "Apple GPU"}, {"mlx", library}};
+    report.values = {{"gpu", "Apple GPU"}, {"mlx", library + " on the GPU, in float32"}};
   return report;
 }
 
@@ -48,9 +48,8 @@ std::uint64_t working_memory(const ModelConfig& config, const DeviceOptions&, co
   return pass_bytes(config, size) + library_bytes;
 }
 
-// On the processor what is bf16 in the checkpoint becomes float32.
+// What is bf16 in the checkpoint becomes float32.
 std::uint64_t weight_bytes(const ModelConfig& config, std::uint64_t file_bytes, const DeviceOptions&) {
-  if (!on_processor()) return file_bytes;
   for (const ExpectedTensor& tensor : expected_tensors(config))
     if (tensor.dtype == DType::bf16) file_bytes += tensor.bytes;
   return file_bytes;
@@ -82,8 +81,8 @@ bool on_processor() {
   return !mx::is_available(mx::Device::gpu);
 }
 
-Precision precision_of(const DeviceOptions& options) {
-  return on_processor() ? Precision::f32 : options.precision;
+Precision precision() {
+  return Precision::f32;
 }
 
 std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {

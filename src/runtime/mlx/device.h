@@ -5,10 +5,10 @@
 
 namespace tqkv::mlx {
 
-/// Whether MLX computes on the processor: everything is float32 there.
+/// Whether MLX computes on the processor.
 bool on_processor();
-/// Precision that a device of `options` has.
-Precision precision_of(const DeviceOptions& options);
+/// Of everything that this engine computes, whatever was asked for: float32.
+Precision precision();
 /// Bytes of arrays that a pass makes and lets go.
 std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size);
 

@@ -88,7 +88,7 @@ std::vector<mx::array> states_of(const Pass& pass) {
 }  // namespace
 
 MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
-    : DeviceEngine(std::move(a_checkpoint), precision_of(options), options.guard),
+    : DeviceEngine(std::move(a_checkpoint), mlx::precision(), options.guard),
       report_(mlx_kind().report(options)),
       rotary_(rotary_angles(config())) {
   const Weights weights = bind_weights(checkpoint(), config());
