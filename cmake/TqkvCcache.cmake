@@ -1,6 +1,6 @@
-# Compiles through ccache if it is installed and no launcher was chosen. ccache needs this sloppiness for precompiled headers, and
-# names relative to the project serve every clone of it. What a
-# file includes comes from the compiler, not from a preprocessor that runs first. -DTQKV_CCACHE=OFF compiles everything again.
+# Compiles through ccache if it is installed and no launcher was chosen. ccache needs this sloppiness for precompiled headers. Paths
+# are relative to the project, so that every clone can use the cache, and the compiler itself says what a file includes.
+# -DTQKV_CCACHE=OFF compiles everything again.
 option(TQKV_CCACHE "compile through ccache where it is installed" ON)
 find_program(TQKV_CCACHE_PROGRAM ccache)
 mark_as_advanced(TQKV_CCACHE_PROGRAM)

@@ -19,10 +19,9 @@ mx::array softplus(const mx::array& x) {
 }
 
 // The past of a segment, then its rows, weighted by the taps of each channel; and the new past.
-mx::array convolve(const Segment& segment, LinearState& state, const mx::array& rows, const mx::array& taps) {
+mx::array convolve(LinearState& state, const mx::array& rows, const mx::array& taps) {
   const int past = state.convolution.shape(0), channels = rows.shape(1), tokens = rows.shape(0);
   const mx::array all = mx::concatenate({state.convolution, rows}, 0);
-  static_cast<void>(segment);
   std::optional<mx::array> sum;
   for (int tap = 0; tap <= past; ++tap) {
     const mx::array part = mx::multiply(mx::slice(all, {tap, 0}, {tap + tokens, channels}),
@@ -49,7 +48,7 @@ mx::array delta_net(const Pass& pass, std::size_t index, const DeltaArrays& weig
   for (const Segment& segment : pass.segments) {
     LinearState& state = segment.state->states[index];
     const int count = segment.count;
-    const mx::array out = convolve(segment, state, segment.of(in), weights.conv1d);
+    const mx::array out = convolve(state, segment.of(in), weights.conv1d);
     const auto part = [&](int first, int heads, int dim) {
       return mx::reshape(mx::slice(out, {0, first}, {count, first + heads * dim}), {count, heads, dim});
     };
