@@ -58,11 +58,6 @@ JsonObject JsonObject::object(const char* key) const {
   return {file_, value, place_ == "the file" ? key : fmt::format("{}.{}", place_, key)};
 }
 
-std::optional<JsonObject> JsonObject::object_or_none(const char* key) const {
-  if (!has(key)) return std::nullopt;
-  return object(key);
-}
-
 std::vector<JsonObject> JsonObject::objects(const char* key) const {
   const json& list = get(key);
   if (!list.is_array()) wrong(key, "a list");
@@ -73,11 +68,6 @@ std::vector<JsonObject> JsonObject::objects(const char* key) const {
   const std::string name = place_ == "the file" ? key : fmt::format("{}.{}", place_, key);
   for (std::size_t i = 0; i < list.size(); ++i) objects.emplace_back(file_, list[i], fmt::format("{}[{}]", name, i));
   return objects;
-}
-
-std::vector<JsonObject> JsonObject::objects_or_none(const char* key) const {
-  if (!has(key)) return {};
-  return objects(key);
 }
 
 std::string JsonObject::text(const char* key) const {
@@ -102,10 +92,6 @@ std::vector<std::string> JsonObject::texts(const char* key) const {
     wrong(key, "a list of texts");
   for (const json& entry : list) texts.push_back(entry.get<std::string>());
   return texts;
-}
-
-std::vector<std::string> JsonObject::texts_or_none(const char* key) const {
-  return has(key) ? texts(key) : std::vector<std::string>();
 }
 
 std::size_t JsonObject::choice(const char* key, const std::vector<std::string>& choices) const {
@@ -176,11 +162,6 @@ double JsonObject::number(const char* key, double least, double most) const {
   const double number = value.get<double>();
   if (!(number >= least && number <= most)) wrong(key, fmt::format("a number from {} to {}", least, most));
   return number;
-}
-
-std::optional<double> JsonObject::number_or_none(const char* key, double least, double most) const {
-  if (!has(key)) return std::nullopt;
-  return number(key, least, most);
 }
 
 std::vector<double> JsonObject::numbers(const char* key, double least, double most) const {

@@ -24,16 +24,13 @@ class JsonObject {
   /// Whether there is a value that is not null.
   bool has(const char* key) const;
   JsonObject object(const char* key) const;
-  std::optional<JsonObject> object_or_none(const char* key) const;
   /// Of objects; at most 10,000.
   std::vector<JsonObject> objects(const char* key) const;
-  std::vector<JsonObject> objects_or_none(const char* key) const;
   /// At most 4,000 bytes.
   std::string text(const char* key) const;
   std::string text_or(const char* key, std::string_view other) const;
   /// At most 10,000.
   std::vector<std::string> texts(const char* key) const;
-  std::vector<std::string> texts_or_none(const char* key) const;
   /// The place of the text among `choices`.
   std::size_t choice(const char* key, const std::vector<std::string>& choices) const;
   /// A text, number or truth value as text; a list of them with commas.
@@ -46,7 +43,6 @@ class JsonObject {
   std::uint64_t count_or(const char* key, std::uint64_t other) const;
   bool truth(const char* key) const;
   double number(const char* key, double least, double most) const;
-  std::optional<double> number_or_none(const char* key, double least, double most) const;
   std::vector<double> numbers(const char* key, double least, double most) const;
   /// Lists of whole numbers up to `most`.
   std::vector<std::vector<int>> table(const char* key, std::uint64_t most) const;
