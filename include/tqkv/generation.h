@@ -12,6 +12,7 @@
 
 #include "tqkv/engine.h"
 #include "tqkv/generate.h"
+#include "tqkv/sampling.h"
 #include "tqkv/tokenizer.h"
 
 namespace tqkv {
@@ -44,6 +45,9 @@ class Generation {
   void accept(std::span<const float> logits);
   /// The id that was drawn from them elsewhere.
   void accept(int id);
+  /// For who draws elsewhere: what with, once the first id is there, and how many ids may still come.
+  Sampler& sampler();
+  int left() const;
   /// The step after an id was refused with `error`. Throws it again unless it is one of memory.
   void refuse(const Error& error);
   /// A part of the prompt was fed, by other means than accept(const Work&). False when the rest of it is not wanted.

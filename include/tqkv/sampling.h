@@ -66,6 +66,11 @@ class Sampler {
   /// passes uniform(seed, position). Throws Error(internal) when no allowed logit is a finite number.
   int next(std::span<const float> logits, std::uint64_t position);
 
+  const Sampling& sampling() const { return sampling_; }
+  const std::vector<bool>& allowed() const { return allowed_; }  ///< [vocab], or empty
+  /// Whether ids seen before change what is drawn: a penalty is on.
+  bool remembers() const;
+
  private:
   struct Candidate {
     int id;

@@ -12,6 +12,8 @@
 
 namespace tqkv {
 
+class Sampler;  // sampling.h
+
 struct SessionOptions {
   int context = 0;           ///< most tokens this session may have; 0: the model's native context
   int prefill_chunk = 2048;  ///< tokens of one forward pass
@@ -58,6 +60,12 @@ class Session {
   virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
   /// Appends one id and returns logits [vocab]. Throws Error(memory) like prefill(), with nothing changed.
   virtual std::span<const float> decode(int id) = 0;
+  /// Appends `first`, draws an id, appends that, draws the next one and so on: `count` ids, each handed to `next`,
+  /// which ends it by returning false. The id that is drawn last is not appended. A device that draws ids itself
+  /// computes the next step while `next` has this one's id: there, ids are those that decode() and `sampler` give where
+  /// no two candidates tie to rounding, and `next` asks this session for nothing but position() and ids(). Throws as
+  /// decode().
+  virtual void run(int first, Sampler& sampler, int count, const std::function<bool(int id)>& next);
   virtual int position() const = 0;  ///< tokens in the session
   virtual int context() const = 0;   ///< most tokens it may have
   /// The tokens of the session [position].

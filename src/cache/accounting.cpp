@@ -32,6 +32,8 @@ std::uint64_t vector_bytes(const SideFormat& side, int dim) {
   return codec::side_codec(side, dim).vector_bytes();
 }
 
+constexpr std::uint64_t growth_pages = segment_growth / page_tokens;
+
 struct Tokens {
   std::uint64_t used = 0, allocated = 0;
 };
@@ -43,10 +45,10 @@ Tokens side_bytes(const KvFormat& format, const SideFormat& side, bool keys, int
   for (const StoredRange& range : stored_ranges(format, side, tokens)) {
     const std::uint64_t vector = vector_bytes(range.vectors, dim);
     bytes.used += product({vector, count(range.tokens(), "the number of tokens")});
-    std::uint64_t room = product({count(range.pages(), "the number of pages"), std::uint64_t{page_tokens}});
-    if (allocation == Allocation::tokens && room > 0)  // the last page as far as it is filled
-      room -= static_cast<std::uint64_t>(pages_for(range.end)) * page_tokens - static_cast<std::uint64_t>(range.end);
-    bytes.allocated += product({vector, room});
+    std::uint64_t pages = count(range.pages(), "the number of pages");
+    if (allocation == Allocation::segments && range.range == Range::main && pages > 0)
+      pages = (pages - 1 + growth_pages - 1) / growth_pages * growth_pages + 1;
+    bytes.allocated += product({vector, pages, std::uint64_t{page_tokens}});
   }
   if (keys && format.mean > 0 && side.kind != SideFormat::Kind::plain) {
     const auto mean = sizeof(float) * static_cast<std::uint64_t>(dim);

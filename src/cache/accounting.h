@@ -19,8 +19,8 @@ std::uint64_t bytes_per_token(const ModelConfig& config, const KvFormat& format)
 int convolution_bits(Precision precision);
 /// The format that a session of `precision` has: plain sides are f32 under f32 precision.
 KvFormat as_stored(const KvFormat& format, Precision precision);
-/// How a device makes room: whole pages, or as many tokens as there are. Either lets go of a window page by page.
-enum class Allocation { pages, tokens };
+/// How a device makes room: page by page, or with the main pages before the newest one in segments (ranges.h).
+enum class Allocation { pages, segments };
 /// Bytes of a session of `precision` that holds `tokens` tokens; `format` is as stored.
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
                        Precision precision = Precision::fast, Allocation allocation = Allocation::pages);

@@ -10,6 +10,9 @@
 namespace tqkv::cache {
 
 inline constexpr int page_tokens = 256;  // mlx-lm's block
+/// A device can keep main pages behind one another in segments, of which the last one grows step by step; the newest
+/// page lies apart.
+inline constexpr int segment_tokens = 16384, segment_growth = 2048;
 
 /// Pages that `tokens` tokens take in one layer and side. Throws Error(usage) for a negative number.
 int pages_for(int tokens);

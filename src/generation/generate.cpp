@@ -37,16 +37,6 @@ class ProcessWatch {
   Clock::time_point step_;
 };
 
-/// One step, which memory may refuse.
-std::span<const float> decode(Session& session, Generation& generation) {
-  try {
-    return session.decode(generation.next().front());
-  } catch (const Error& error) {
-    generation.refuse(error);
-    return {};
-  }
-}
-
 }  // namespace
 
 std::string_view name(FinishReason reason) {
@@ -74,18 +64,26 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     watch.look();
     return generation.read_part();
   };
-  std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(generation.next(), prefill);
+  const std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(generation.next(), prefill);
   watch.look();
   if (logits.empty())
     generation.cancel();
   else
     generation.accept(logits);
-  while (!generation.finished()) {
-    watch.begin_step();
-    logits = decode(session, generation);
-    if (generation.finished()) break;
-    watch.end_step();
-    generation.accept(logits);
+  if (generation.finished()) return watch.noted(generation.result());
+  const int last = generation.next().front();
+  watch.begin_step();
+  try {
+    session.run(last, generation.sampler(), generation.left(), [&](int id) {
+      watch.end_step();
+      generation.accept(id);
+      if (generation.finished()) return false;
+      generation.next();
+      watch.begin_step();
+      return true;
+    });
+  } catch (const Error& error) {  // memory may refuse a step
+    generation.refuse(error);
   }
   return watch.noted(generation.result());
 }

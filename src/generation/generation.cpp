@@ -173,6 +173,18 @@ void Generation::accept(int id) {
   state_->take(id);
 }
 
+Sampler& Generation::sampler() {
+  if (!state_->sampler) throw Error(ErrorKind::internal, "generation: nothing was drawn yet");
+  return *state_->sampler;
+}
+
+int Generation::left() const {
+  const State& state = *state_;
+  const int room = state.session.context() - state.session.position();
+  const int wanted = state.options.max_tokens - static_cast<int>(state.ids.size());
+  return state.options.max_tokens > 0 ? std::min(room, wanted) : room;
+}
+
 void Generation::refuse(const Error& error) {
   if (error.kind() != ErrorKind::memory || state_->ids.empty()) throw error;
   state_->stopped_by = error.what();

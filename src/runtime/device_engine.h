@@ -13,6 +13,20 @@
 
 namespace tqkv {
 
+/// Steps of one session whose ids the device draws: one more is queued before the last one's id is read. Gone before
+/// its end, it takes back what was not waited for.
+class AheadRun {
+ public:
+  virtual ~AheadRun() = default;
+  /// Begins the next step, which appends the id drawn last, the first time the one that was given.
+  virtual void queue() = 0;
+  /// The id that the oldest step drew which was not waited for. Throws what went wrong in it: the session then has the
+  /// tokens before it.
+  virtual int wait() = 0;
+  /// Takes back what was not waited for, and writes the logits [vocab] of the last step that was.
+  virtual void end(float* logits) = 0;
+};
+
 class DeviceEngine : public Engine {
  public:
   DeviceEngine(Checkpoint checkpoint, Precision precision, MemoryGuard guard);
@@ -37,6 +51,11 @@ class DeviceEngine : public Engine {
   /// Through all layers: afterwards every state has the tokens of its piece. Bits of a piece do not depend on the
   /// others.
   virtual void pass(std::span<const Piece> pieces) const = 0;
+  /// Steps from a piece of one id on; null where the device does not draw as `sampler` does.
+  virtual std::unique_ptr<AheadRun> run_ahead(const Piece& first, const Sampler& sampler) const {
+    static_cast<void>(first), static_cast<void>(sampler);
+    return nullptr;
+  }
   /// Runs task(0) to task(count - 1), several at a time where there are threads. Tasks do not throw.
   virtual void run_tasks(int count, const std::function<void(int)>& task) const = 0;
 

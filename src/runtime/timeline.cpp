@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "cache/accounting.h"
 #include "tqkv/error.h"
+#include "tqkv/sampling.h"
 
 namespace tqkv {
 namespace {
@@ -82,16 +84,16 @@ Piece Timeline::piece(std::span<const int> ids) {
 }
 
 std::uint64_t Timeline::require_room(std::span<const Piece> pieces, std::uint64_t promised) {
-  const int tokens = static_cast<int>(pieces.back().ids.size());
+  const int position = pieces.back().position, tokens = static_cast<int>(pieces.back().ids.size());
   std::uint64_t own =
       logits_.capacity() > 0 ? 0 : static_cast<std::uint64_t>(engine_.config().vocab_size) * sizeof(float);
-  if (cache::pages_for(position_ + tokens) > cache::pages_for(position_)) {
-    const std::uint64_t now = state_->kv_bytes(position_), after = state_->kv_bytes(position_ + tokens);
+  if (cache::pages_for(position + tokens) > cache::pages_for(position)) {
+    const std::uint64_t now = state_->kv_bytes(position), after = state_->kv_bytes(position + tokens);
     own += after - std::min(after, now);
   }
   const std::uint64_t growth = engine_.growth(pieces) + own;
-  if (growth > 0 || watch_.due()) watch_.require(growth + promised, position_, tokens);
-  state_->reserve(position_ + tokens);
+  if (growth > 0 || watch_.due()) watch_.require(growth + promised, position, tokens);
+  state_->reserve(position + tokens);
   return own;
 }
 
@@ -134,6 +136,42 @@ std::span<const float> Timeline::prefill(std::span<const int> ids, const Prefill
 
 std::span<const float> Timeline::decode(int id) {
   return prefill({&id, 1}, {});
+}
+
+void Timeline::run(int first, Sampler& sampler, int count, const std::function<bool(int id)>& next) {
+  if (count < 1) return;
+  check({&first, 1}, "run");
+  Piece own = piece({&first, 1});
+  const std::unique_ptr<AheadRun> ahead = observer_ ? nullptr : engine_.run_ahead(own, sampler);
+  if (!ahead) return Session::run(first, sampler, count, next);
+  int id = first, queued = 0;
+  std::optional<Error> refused;  // told once the ids before it are read
+  const auto queue = [&] {
+    own.position = position_ + queued;
+    try {
+      if (queued == 0) check({&id, 1}, "run");
+      require_room({&own, 1});
+      ahead->queue();
+      ++queued;
+    } catch (const Error& error) {
+      refused = error;
+    }
+  };
+  for (int drawn = 0; drawn < count; ++drawn) {
+    while (!refused && queued < std::min(2, count - drawn) && (queued == 0 || position_ + queued < context_)) queue();
+    if (queued == 0) break;
+    begin(true);
+    const int got = ahead->wait();
+    --queued;
+    added({&id, 1});
+    id = got;
+    if (!next(id)) {
+      refused.reset();
+      break;
+    }
+  }
+  if (!logits().empty()) ahead->end(logits_.data());
+  if (refused) throw *refused;
 }
 
 std::unique_ptr<Snapshot> Timeline::snapshot() const {

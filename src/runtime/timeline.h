@@ -19,6 +19,7 @@ class Timeline final : public Session {
   Timeline(const DeviceEngine& engine, std::unique_ptr<DeviceState> state, const SessionOptions& options);
   std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options) override;
   std::span<const float> decode(int id) override;
+  void run(int first, Sampler& sampler, int count, const std::function<bool(int id)>& next) override;
   int position() const override { return position_; }
   int context() const override { return context_; }
   std::span<const int> ids() const override { return ids_; }

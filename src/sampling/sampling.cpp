@@ -49,6 +49,11 @@ Sampler::Sampler(const Sampling& sampling, std::vector<bool> allowed)
   check(sampling_);
 }
 
+bool Sampler::remembers() const {
+  return sampling_.repetition_penalty != 1.0f || sampling_.presence_penalty != 0.0f ||
+         sampling_.frequency_penalty != 0.0f;
+}
+
 void Sampler::prompt(std::span<const int> ids) {
   if (sampling_.repetition_penalty != 1.0f) seen_.insert(ids.begin(), ids.end());
 }

@@ -125,7 +125,7 @@ TEST_CASE("every cache gives on MLX what it gives on the processor, in prompts a
       const bool pages = &engine == &on_cpu();
       CHECK(report.bytes.kv_allocated ==
             cache::cache_bytes(engine.config(), report.format, 53, StateType::f32, Precision::f32,
-                               pages ? cache::Allocation::pages : cache::Allocation::tokens)
+                               pages ? cache::Allocation::pages : cache::Allocation::segments)
                 .kv_allocated);
       CHECK(report.layers.size() == 2);
       return logits;
@@ -177,7 +177,7 @@ TEST_CASE("a window lets go of pages, and what is left is what the accounting sa
   const auto check = [&] {
     CHECK(session->cache().bytes.kv_allocated == cache::cache_bytes(on_mlx().config(), session->cache().format,
                                                                     session->position(), StateType::f32, Precision::f32,
-                                                                    cache::Allocation::tokens)
+                                                                    cache::Allocation::segments)
                                                      .kv_allocated);
   };
   session->prefill(std::span(doc).first(270));

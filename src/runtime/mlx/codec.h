@@ -13,9 +13,7 @@ namespace tqkv::mlx {
 /// are its canonical bytes.
 using Payload = std::vector<mx::array>;
 
-/// Parts of `payload`, which hold the same tokens, one behind the other.
-Payload joined(const std::vector<Payload>& payloads);
-/// Tokens first..last-1.
+/// Tokens first..last-1, in the same arrays.
 Payload tokens_of(const Payload& payload, int first, int last);
 
 class Codec {

@@ -97,7 +97,13 @@ std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {
       rows * static_cast<std::uint64_t>(size.context) * static_cast<std::uint64_t>(config.num_attention_heads);
   const std::uint64_t logits =
       (size.every_row ? std::min<std::uint64_t>(rows, 128) : 1) * static_cast<std::uint64_t>(config.vocab_size);
-  return 4 * (rows * (widest + mlp) + 2 * scores + logits);
+  // What the linear layers remember is written anew by each step: of one that is queued ahead and of the one before it,
+  // beside what stands.
+  const std::uint64_t states =
+      2 * static_cast<std::uint64_t>(config.linear_layers()) *
+      (static_cast<std::uint64_t>(config.value_dim()) * static_cast<std::uint64_t>(config.linear_key_head_dim) +
+       static_cast<std::uint64_t>((config.linear_conv_kernel_dim - 1) * config.conv_dim()));
+  return 4 * (rows * (widest + mlp) + 2 * scores + logits + states);
 }
 
 }  // namespace mlx
@@ -108,7 +114,7 @@ const DeviceKind& mlx_kind() {
                                   .load = mlx::load,
                                   .report = mlx::report,
                                   .facts = mlx::facts,
-                                  .allocation = cache::Allocation::tokens,
+                                  .allocation = cache::Allocation::segments,
                                   .working_memory = mlx::working_memory,
                                   .memory = mlx::memory,
                                   .weight_bytes = mlx::weight_bytes};

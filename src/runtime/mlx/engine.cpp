@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 
 #include "model/weights.h"
 #include "runtime/mlx/device.h"
+#include "runtime/mlx/draw.h"
 #include "runtime/mlx/forward.h"
 #include "runtime/mlx/self_test.h"
 #include "runtime/mlx/state.h"
@@ -37,6 +39,18 @@ Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
     }
   }
   return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows)};
+}
+
+/// Rows of `hidden` -> logits.
+mx::array logits_of(const MlxEngine& engine, const mx::array& hidden) {
+  return mx::contiguous(engine.arrays().lm_head(rms_norm(engine.config(), hidden, engine.arrays().norm)));
+}
+
+[[noreturn]] void refuse_logits(const MlxEngine& engine) {
+  throw Error(ErrorKind::checkpoint,
+              fmt::format("{}: the model computes logits that are not finite: its weights are not those of a "
+                          "trained model",
+                          engine.checkpoint().directory().string()));
 }
 
 mx::array ids_of(std::span<const Piece> pieces) {
@@ -85,6 +99,97 @@ std::vector<mx::array> states_of(const Pass& pass) {
   return all;
 }
 
+class MlxAheadRun final : public AheadRun {
+ public:
+  MlxAheadRun(const MlxEngine& engine, const Piece& first, const Sampler& sampler)
+      : engine_(engine),
+        state_(dynamic_cast<MlxState&>(*first.state)),
+        position_(first.position),
+        id_(first.ids.front()) {
+    engine.thread().run([&] {
+      draw_.emplace(sampler);
+      mx::set_cache_limit(engine.growth({&first, 1}));
+    });
+  }
+  ~MlxAheadRun() override {
+    engine_.thread().run([&] {
+      take_back();
+      last_logits_.reset();
+      draw_.reset();
+    });
+  }
+  MlxAheadRun(const MlxAheadRun&) = delete;
+  MlxAheadRun& operator=(const MlxAheadRun&) = delete;
+
+  void queue() override {
+    engine_.thread().run([&] {
+      Step step{position_, state_.mark(), {}, {}};
+      try {
+        Piece piece;
+        piece.state = &state_;
+        piece.ids = {&id_, 1};
+        piece.position = position_;
+        const Pass pass = pass_of(engine_, {&piece, 1});
+        const mx::array hidden = forward(pass, steps_.empty() ? ids_of({&piece, 1}) : *steps_.back().id);
+        step.logits = mx::reshape(logits_of(engine_, hidden), {engine_.config().vocab_size});
+        step.id = (*draw_)(*step.logits, static_cast<std::uint64_t>(position_) + 1);
+        std::vector<mx::array> all = states_of(pass);
+        all.push_back(*step.logits);
+        all.push_back(*step.id);
+        mx::async_eval(all);
+      } catch (...) {
+        state_.go_back(step.before);
+        throw;
+      }
+      steps_.push_back(std::move(step));
+      ++position_;
+    });
+  }
+
+  int wait() override {
+    engine_.thread().run([&] {
+      Step& step = steps_.front();
+      step.id->eval();
+      id_ = step.id->item<int>();
+      if (id_ < 0) refuse_logits(engine_);
+      last_logits_ = step.logits;
+      steps_.pop_front();
+    });
+    return id_;
+  }
+
+  void end(float* logits) override {
+    engine_.thread().run([&] {
+      take_back();
+      if (!last_logits_) return;
+      last_logits_->eval();
+      std::copy_n(last_logits_->data<float>(), last_logits_->size(), logits);
+    });
+  }
+
+ private:
+  struct Step {
+    int position;
+    MlxState::Mark before;
+    std::optional<mx::array> logits, id;
+  };
+
+  void take_back() {
+    if (steps_.empty()) return;
+    state_.go_back(steps_.front().before);
+    position_ = steps_.front().position;
+    steps_.clear();
+  }
+
+  const MlxEngine& engine_;
+  MlxState& state_;
+  int position_;  // of the next step
+  int id_;        // drawn last
+  std::optional<Draw> draw_;
+  std::deque<Step> steps_;  // not waited for
+  std::optional<mx::array> last_logits_;
+};
+
 }  // namespace
 
 MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
@@ -122,8 +227,8 @@ void MlxEngine::pass(std::span<const Piece> pieces) const {
     // What MLX keeps of arrays that were let go, for the next ones of their size, is at most what a pass takes.
     mx::set_cache_limit(growth(pieces));
     // Arrays are computed late, and an error with them: what was there before is put back then.
-    std::vector<std::pair<std::vector<AttentionCache>, std::vector<LinearState>>> before;
-    for (const Segment& segment : pass.segments) before.emplace_back(segment.state->caches, segment.state->states);
+    std::vector<MlxState::Mark> before;
+    for (const Segment& segment : pass.segments) before.push_back(segment.state->mark());
     try {
       const mx::array hidden = forward(pass, ids_of(pieces));
       const std::vector<Wanted> wanted = wanted_rows(pass, pieces);
@@ -134,27 +239,26 @@ void MlxEngine::pass(std::span<const Piece> pieces) const {
         std::vector<int> rows;
         for (std::size_t i = first; i < last; ++i) rows.push_back(wanted[i].row);
         const mx::array of(rows.begin(), {static_cast<int>(rows.size())}, mx::int32);
-        mx::array logits = mx::contiguous(arrays().lm_head(rms_norm(config(), mx::take(hidden, of, 0), arrays().norm)));
+        mx::array logits = logits_of(*this, mx::take(hidden, of, 0));
         logits.eval();
         const auto vocab = static_cast<std::size_t>(config().vocab_size);
         for (std::size_t i = first; i < last; ++i) {
           const std::span<const float> row(logits.data<float>() + (i - first) * vocab, vocab);
           if (!std::all_of(row.begin(), row.end(), [](float value) { return std::isfinite(value); }))
-            throw Error(ErrorKind::checkpoint,
-                        fmt::format("{}: the model computes logits that are not finite: its weights are not those of a "
-                                    "trained model",
-                                    checkpoint().directory().string()));
+            refuse_logits(*this);
           wanted[i].to(row);
         }
       }
     } catch (...) {
-      for (std::size_t i = 0; i < before.size(); ++i) {
-        pass.segments[i].state->caches = std::move(before[i].first);
-        pass.segments[i].state->states = std::move(before[i].second);
-      }
+      for (std::size_t i = 0; i < before.size(); ++i) pass.segments[i].state->go_back(before[i]);
       throw;
     }
   });
+}
+
+std::unique_ptr<AheadRun> MlxEngine::run_ahead(const Piece& first, const Sampler& sampler) const {
+  if (sampler.remembers()) return nullptr;  // what it draws depends on ids that are not read yet
+  return std::make_unique<MlxAheadRun>(*this, first, sampler);
 }
 
 void MlxEngine::run_tasks(int count, const std::function<void(int)>& task) const {

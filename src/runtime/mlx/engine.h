@@ -17,8 +17,10 @@ class MlxEngine final : public DeviceEngine {
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
   std::uint64_t growth(std::span<const Piece> pieces) const override;
   void pass(std::span<const Piece> pieces) const override;
+  std::unique_ptr<AheadRun> run_ahead(const Piece& first, const Sampler& sampler) const override;
   void run_tasks(int count, const std::function<void(int)>& task) const override;
 
+  MlxThread& thread() const { return thread_; }
   const Arrays& arrays() const { return *arrays_; }
   const RotaryAngles& rotary() const { return rotary_; }
 

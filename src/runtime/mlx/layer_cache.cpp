@@ -1,13 +1,14 @@
 #include "runtime/mlx/layer_cache.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "codec/rotation.h"
 
 namespace tqkv::mlx {
 namespace {
 
-constexpr int block_tokens = cache::page_tokens;
+constexpr int page = cache::page_tokens;
 
 mx::array signs_of(const KvFormat& format, int layer, int kv_heads, int dim) {
   std::vector<float> signs;
@@ -22,81 +23,168 @@ int tokens_in(const Payload& payload) {
   return payload.front().shape(1);
 }
 
+mx::array empty_like(const mx::array& part, int tokens) {
+  return mx::zeros({part.shape(0), tokens, part.shape(2)}, part.dtype());
+}
+
+/// Tokens first..last-1 in arrays of their own.
+Payload own_tokens(const Payload& payload, int first, int last) {
+  Payload own = tokens_of(payload, first, last);
+  for (mx::array& part : own) {
+    part = mx::contiguous(part);
+    part.eval();
+  }
+  return own;
+}
+
+/// `to` with `part` from its token `at` on. In place where nothing else holds `to`.
+mx::array written(mx::array to, const mx::array& part, int at) {
+  return mx::slice_update(to, part, mx::Shape{0, at, 0}, mx::Shape{part.shape(0), at + part.shape(1), part.shape(2)});
+}
+
 }  // namespace
 
 // ---- RangeStore
 
+RangeStore::RangeStore(const SideFormat& format, int kv_heads, int dim, int segment, int growth)
+    : codec_(format, kv_heads, dim), segment_(segment), growth_(growth) {}
+
 void RangeStore::start_at(int token) {
+  segments_.clear();
+  tail_.clear();
+  base_ = token - token % page;
   begin_ = end_ = token;
 }
 
 void RangeStore::append(const Payload& payload) {
-  int done = 0;
   const int count = tokens_in(payload);
-  if (!blocks_.empty() && tokens_in(blocks_.back()) % block_tokens != 0) {  // the last one takes what it has room for
-    const int room = block_tokens - tokens_in(blocks_.back()) % block_tokens;
-    done = std::min(room, count);
-    blocks_.back() = joined({blocks_.back(), tokens_of(payload, 0, done)});
+  for (int done = 0; done < count;) {
+    const int in_page = (end_ - base_) % page;
+    if (in_page == 0 && !tail_.empty()) {  // a full one
+      const Payload full = std::move(tail_);
+      tail_.clear();
+      move_to_segments(full, end_ - base_ - page);
+    }
+    const int whole = in_page == 0 ? (count - done - 1) / page * page : 0;  // the last page stays in the tail
+    const int taken = whole > 0 ? whole : std::min(count - done, page - in_page);
+    const Payload part = tokens_of(payload, done, done + taken);
+    if (whole > 0)
+      move_to_segments(part, end_ - base_);
+    else
+      write_tail(part, in_page);
+    done += taken;
+    end_ += taken;
   }
-  const int full = (count - done) / block_tokens * block_tokens;
-  if (full > 0) blocks_.push_back(tokens_of(payload, done, done + full));
-  if (done + full < count) blocks_.push_back(tokens_of(payload, done + full, count));
-  end_ += count;
+}
+
+void RangeStore::write_tail(const Payload& payload, int at) {
+  for (std::size_t i = 0; i < payload.size(); ++i) {
+    if (tail_.size() == i) tail_.push_back(empty_like(payload[i], page));
+    tail_[i] = written(std::move(tail_[i]), payload[i], at);
+  }
+}
+
+// Whole pages, which become tokens `at` and after of the segments. A step that is under way reads them: it is waited
+// for, or MLX would copy the segment.
+void RangeStore::move_to_segments(const Payload& payload, int at) {
+  mx::synchronize();
+  for (int done = 0, count = tokens_in(payload); done < count;) {
+    const int used = at % segment_, taken = std::min(count - done, segment_ - used);
+    const int room = (used + taken + growth_ - 1) / growth_ * growth_;
+    const Payload part = tokens_of(payload, done, done + taken);
+    if (used == 0) segments_.emplace_back();
+    Payload& segment = segments_.back();
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      if (used == 0) segment.push_back(empty_like(part[i], room));
+      if (segment[i].shape(1) < room) {
+        segment[i] = written(empty_like(part[i], room), segment[i], 0);
+        segment[i].eval();
+      }
+      mx::array made = written(std::move(segment[i]), part[i], used);
+      try {
+        made.eval();
+      } catch (...) {
+        segment[i] = made.has_primitive() ? made.inputs().front() : made;  // as it was: what is new lies behind
+        throw;
+      }
+      segment[i] = std::move(made);
+    }
+    done += taken;
+    at += taken;
+  }
+}
+
+// Leaves the first `tokens` tokens, whole pages.
+void RangeStore::cut_segments(int tokens) {
+  segments_.resize(static_cast<std::size_t>((tokens + segment_ - 1) / segment_));
+  if (segments_.empty()) return;
+  const int used = tokens - (static_cast<int>(segments_.size()) - 1) * segment_;
+  segments_.back() = own_tokens(segments_.back(), 0, (used + growth_ - 1) / growth_ * growth_);
 }
 
 void RangeStore::truncate(int end) {
-  while (end_ > end && !blocks_.empty()) {
-    const int last = tokens_in(blocks_.back()), kept = last - std::min(last, end_ - end);
-    end_ -= last - kept;
-    if (kept == 0)
-      blocks_.pop_back();
-    else
-      blocks_.back() = tokens_of(blocks_.back(), 0, kept);
-  }
+  if (end >= end_) return;
+  if (end <= begin_) return start_at(begin_);
+  const int before = in_segments();
+  end_ = end;
+  const int kept = in_segments();
+  if (kept == before) return;
+  const int at = kept % segment_;
+  tail_ = own_tokens(segments_[static_cast<std::size_t>(kept / segment_)], at, at + page);
+  cut_segments(kept);
+}
+
+void RangeStore::go_back(const Mark& mark) {
+  begin_ = mark.begin;
+  end_ = mark.end;
+  tail_ = mark.tail;
+  cut_segments(in_segments());
 }
 
 void RangeStore::drop_before(int token) {
-  token -= std::max(token, 0) % block_tokens;
-  while (!blocks_.empty() && begin_ < token) {
-    const int count = tokens_in(blocks_.front()), gone = std::min(count, token - begin_);
-    begin_ += gone;
-    if (gone == count)
-      blocks_.erase(blocks_.begin());
-    else
-      blocks_.front() = tokens_of(blocks_.front(), gone, count);
+  const int first = std::max(token, 0) / page * page;
+  while (base_ < first && !segments_.empty() && base_ + segment_ <= first) {
+    segments_.erase(segments_.begin());
+    base_ += segment_;
+    begin_ = base_;
   }
 }
 
-std::vector<Payload> RangeStore::stored(int first, int last) const {
-  std::vector<Payload> parts;
-  int at = begin_;
-  for (const Payload& block : blocks_) {
-    const int count = tokens_in(block), from = std::max(first, at), to = std::min(last, at + count);
-    if (from < to) parts.push_back(tokens_of(block, from - at, to - at));
-    at += count;
+std::vector<Run> RangeStore::runs(int first, int last) const {
+  std::vector<Run> all;
+  const auto add = [&](const Payload& arrays, int begin, int count) {
+    const int from = std::max(first, begin), to = std::min(last, begin + count);
+    if (from < to) all.push_back({&arrays, from - begin, to - begin, from});
+  };
+  const int whole = in_segments();
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    const int at = static_cast<int>(i) * segment_;
+    add(segments_[i], base_ + at, std::min(segment_, whole - at));
   }
-  return parts;
+  if (!tail_.empty()) add(tail_, base_ + whole, page);
+  return all;
 }
 
 std::uint64_t RangeStore::bytes() const {
-  std::uint64_t sum = 0;
-  for (const Payload& block : blocks_)
-    for (const mx::array& part : block) sum += part.nbytes();
-  return sum;
+  std::vector<mx::array> all;
+  add_arrays(all);
+  return std::accumulate(all.begin(), all.end(), std::uint64_t{0},
+                         [](std::uint64_t sum, const mx::array& part) { return sum + part.nbytes(); });
 }
 
 void RangeStore::add_arrays(std::vector<mx::array>& all) const {
-  for (const Payload& block : blocks_) all.insert(all.end(), block.begin(), block.end());
+  for (const Payload& segment : segments_) all.insert(all.end(), segment.begin(), segment.end());
+  all.insert(all.end(), tail_.begin(), tail_.end());
 }
 
 // ---- CacheSide
 
 CacheSide::CacheSide(const KvFormat& format, const SideFormat& side, int layer, int kv_heads, int dim, bool keys)
-    : format_(format), main_(side, kv_heads, dim) {
+    : format_(format), main_(side, kv_heads, dim, cache::segment_tokens, cache::segment_growth) {
   if (side.rotated()) signs_ = signs_of(format, layer, kv_heads, dim);
   for (const cache::StoredRange& range : cache::stored_ranges(format, side, 0)) {
-    if (range.range == cache::Range::sink) sink_.emplace(range.vectors, kv_heads, dim);
-    if (range.range == cache::Range::window) window_.emplace(range.vectors, kv_heads, dim);
+    if (range.range == cache::Range::sink) sink_.emplace(range.vectors, kv_heads, dim, page, page);
+    if (range.range == cache::Range::window) window_.emplace(range.vectors, kv_heads, dim, page, page);
   }
   if (keys && side.kind != SideFormat::Kind::plain && format.mean > 0) {
     mean_tokens_ = format.mean;
@@ -164,19 +252,11 @@ std::vector<mx::array> CacheSide::decoded(cache::Range range, int first, int las
   const bool sink = range == cache::Range::sink && sink_, window = range == cache::Range::window && window_;
   const RangeStore& store = sink ? *sink_ : window ? *window_ : main_;
   std::vector<mx::array> parts;
-  for (const Payload& payload : store.stored(first, last)) {
-    const mx::array x = store.codec().decode(payload);
-    const int count = x.shape(1);
-    parts.push_back(sink ? x : with_mean(window ? x : from_basis(x), first));
-    first += count;
+  for (const Run& run : store.runs(first, last)) {
+    const mx::array x = store.codec().decode(tokens_of(*run.arrays, run.from, run.to));
+    parts.push_back(sink ? x : with_mean(window ? x : from_basis(x), run.position));
   }
   return parts;
-}
-
-void CacheSide::truncate(int tokens) {
-  main_.truncate(tokens);
-  if (sink_) sink_->truncate(tokens);
-  if (window_) window_->truncate(tokens);
 }
 
 std::uint64_t CacheSide::bytes() const {
@@ -210,6 +290,19 @@ void CacheSide::restore(const Snapshot& snapshot, int tokens) {
   key_sum = snapshot.key_sum;
   main_.truncate(tokens);
   if (sink_) sink_->truncate(tokens);
+}
+
+CacheSide::Mark CacheSide::mark() const {
+  Mark mark{main_.mark(), {}, snapshot()};
+  if (sink_) mark.sink = sink_->mark();
+  return mark;
+}
+
+void CacheSide::go_back(const Mark& mark) {
+  main_.go_back(mark.main);
+  if (sink_) sink_->go_back(*mark.sink);
+  window_ = mark.rest.window;
+  key_sum = mark.rest.key_sum;
 }
 
 }  // namespace tqkv::mlx

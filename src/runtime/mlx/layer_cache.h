@@ -1,5 +1,4 @@
 // Keys and values of one attention layer in the ranges of cache/ranges.h, as the CPU has them (cpu/layer_cache.h).
-// Arrays never change: what is appended makes new ones, and copies share the old.
 #pragma once
 #include <optional>
 #include <vector>
@@ -10,10 +9,20 @@
 
 namespace tqkv::mlx {
 
-/// Tokens begin..end-1 of one range. Full blocks stay as they are; a decoded token copies the last one alone.
+/// Tokens from..to-1 of `arrays`, of which the first one is token `position`.
+struct Run {
+  const Payload* arrays;
+  int from, to, position;
+};
+
+/// Tokens begin..end-1 of one range, in pages of 256 that begin at multiples of 256. The newest page is the tail; those
+/// before it lie in segments. A token goes into the tail alone, because MLX copies an array that it updates as long as
+/// a step that is under way reads it. Once the tail is full and another token comes, it moves into the last segment at
+/// once. Copies share the arrays until one of them changes.
 class RangeStore {
  public:
-  RangeStore(const SideFormat& format, int kv_heads, int dim) : codec_(format, kv_heads, dim) {}
+  /// A segment holds `segment` tokens and the last one grows by `growth`, both in whole pages.
+  RangeStore(const SideFormat& format, int kv_heads, int dim, int segment, int growth);
   const Codec& codec() const { return codec_; }
   int begin() const { return begin_; }
   int end() const { return end_; }
@@ -23,15 +32,30 @@ class RangeStore {
   void truncate(int end);
   /// Lets go the pages that end at or before `token`.
   void drop_before(int token);
-  /// Tokens first..last-1, which it holds, block by block.
-  std::vector<Payload> stored(int first, int last) const;
+  /// Where tokens first..last-1 lie, which it holds. Valid until the store changes.
+  std::vector<Run> runs(int first, int last) const;
   std::uint64_t bytes() const;
   void add_arrays(std::vector<mx::array>& all) const;
 
+  /// What going back to this point needs while nothing but tokens is added.
+  struct Mark {
+    int begin, end;
+    Payload tail;
+  };
+  Mark mark() const { return {begin_, end_, tail_}; }
+  void go_back(const Mark& mark);
+
  private:
+  int in_segments() const { return end_ == base_ ? 0 : (end_ - base_ - 1) / cache::page_tokens * cache::page_tokens; }
+  void write_tail(const Payload& payload, int at);
+  void move_to_segments(const Payload& payload, int at);
+  void cut_segments(int tokens);
+
   Codec codec_;
-  int begin_ = 0, end_ = 0;
-  std::vector<Payload> blocks_;
+  int segment_, growth_;
+  int base_ = 0, begin_ = 0, end_ = 0;  // base: where the page of `begin` begins
+  std::vector<Payload> segments_;       // computed
+  Payload tail_;                        // a page; without arrays where the store is empty
 };
 
 /// Keys or values.
@@ -43,9 +67,8 @@ class CacheSide {
   void append(const mx::array& x, int position);
   /// Lets go what queries from `position` on do not need.
   void drop_for(int position);
-  /// Tokens first..last-1 as `range` serves them, in the channels of the head, block by block: [kv heads, tokens, dim].
+  /// Tokens first..last-1 as `range` serves them, in the channels of the head, run by run: [kv heads, tokens, dim].
   std::vector<mx::array> decoded(cache::Range range, int first, int last) const;
-  void truncate(int tokens);
   std::uint64_t bytes() const;
   void add_arrays(std::vector<mx::array>& all) const;
 
@@ -61,6 +84,15 @@ class CacheSide {
   };
   Snapshot snapshot() const { return {window_, key_sum}; }
   void restore(const Snapshot& snapshot, int tokens);
+
+  /// What going back needs while nothing but tokens is added.
+  struct Mark {
+    RangeStore::Mark main;
+    std::optional<RangeStore::Mark> sink;
+    Snapshot rest;
+  };
+  Mark mark() const;
+  void go_back(const Mark& mark);
 
  private:
   mx::array to_basis(const mx::array& x) const;

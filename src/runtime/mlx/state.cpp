@@ -82,7 +82,7 @@ MlxState::~MlxState() {
 void MlxState::reserve(int) {}  // a step makes what it writes
 
 std::uint64_t MlxState::kv_bytes(int tokens) const {
-  return cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32, cache::Allocation::tokens)
+  return cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32, cache::Allocation::segments)
       .kv_allocated;
 }
 
@@ -103,6 +103,20 @@ void MlxState::restore(const DeviceSnapshot& snapshot, int position) {
       caches[i].values.restore(own.sides[i].values, position);
     }
   });
+}
+
+MlxState::Mark MlxState::mark() const {
+  Mark mark{states, {}};
+  for (const AttentionCache& cache : caches) mark.sides.emplace_back(cache.keys.mark(), cache.values.mark());
+  return mark;
+}
+
+void MlxState::go_back(const Mark& mark) {
+  states = mark.states;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    caches[i].keys.go_back(mark.sides[i].first);
+    caches[i].values.go_back(mark.sides[i].second);
+  }
 }
 
 std::unique_ptr<DeviceState> MlxState::fork(const DeviceSnapshot& snapshot, int position) const {
@@ -148,8 +162,10 @@ void MlxState::save(const cache::SessionTensor& tensor,
       return sink(bytes_of(sum));
     }
     const RangeStore& store = side.store_of(tensor.part);
-    for (const Payload& block : store.stored(tensor.first_token, tensor.first_token + tensor.tokens))
-      sink(bytes_of(store.codec().to_bytes(block)));
+    for (const Run& run : store.runs(tensor.first_token, tensor.first_token + tensor.tokens))
+      for (int from = run.from; from < run.to; from += cache::page_tokens)
+        sink(bytes_of(
+            store.codec().to_bytes(tokens_of(*run.arrays, from, std::min(run.to, from + cache::page_tokens)))));
   });
 }
 

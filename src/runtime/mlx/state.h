@@ -1,7 +1,8 @@
-// MlxState: what one session keeps in arrays of MLX. An array never changes; a step makes new ones, so that a snapshot
-// is a list of those that were there.
+// MlxState: what one session keeps in arrays of MLX. Whoever holds an array keeps what it has: MLX updates one in place
+// only where nothing else holds it. So a snapshot is a list of arrays.
 #pragma once
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/device_state.h"
@@ -33,6 +34,14 @@ struct MlxState final : DeviceState {
             const std::function<void(std::span<const std::byte>)>& sink) const override;
   void load(const cache::SessionTensor& tensor, int tokens, int first, int count,
             std::span<const std::byte> bytes) override;
+
+  /// What going back needs while nothing but tokens is added.
+  struct Mark {
+    std::vector<LinearState> states;
+    std::vector<std::pair<CacheSide::Mark, CacheSide::Mark>> sides;  // keys, values
+  };
+  Mark mark() const;
+  void go_back(const Mark& mark);
 
   MlxThread& thread;
   const ModelConfig& config;
