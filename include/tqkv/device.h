@@ -41,7 +41,8 @@ struct MemoryGuard {
 struct DeviceOptions {
   Device device;
   Precision precision = Precision::fast;
-  MemoryGuard guard;  ///< memory_guard() of memory_plan.h watches this machine
+  MemoryGuard guard;   ///< memory_guard() of memory_plan.h watches this machine
+  bool force = false;  ///< runs although the device failed its self-test
 };
 
 /// What an engine runs on.

@@ -64,6 +64,7 @@ struct MemoryPlan {
     std::string name;
     std::uint64_t needed = 0, available = 0;  ///< available 0: not known
     bool unified = false;                     ///< it is taken from the machine's memory too
+    std::string advice;                       ///< how the device can have more; empty where nothing is known
     bool fits() const { return available == 0 || needed <= available; }
   };
   std::optional<OnDevice> device;
@@ -84,6 +85,7 @@ struct MemoryPlan {
     int context = 0;
   };
   int largest_context = 0;      ///< of `format`
+  int fitting_chunk = 0;        ///< of a refused plan: a smaller prefill chunk with which it fits; 0: there is none
   std::vector<Largest> others;  ///< of the other backends in their default formats
 };
 

@@ -41,10 +41,20 @@ std::span<const DeviceKind* const> device_kinds() {
   return kinds;
 }
 
+Device chosen(Device device) {
+  if (device.name != "auto") return device;
+  const auto kinds = device_kinds();
+  const auto found = std::find_if(kinds.begin(), kinds.end(), [](const DeviceKind* kind) {
+    return kind->preferred && kind->missing().empty() && kind->preferred();
+  });
+  device.name = (found == kinds.end() ? kinds.front() : *found)->name;
+  return device;
+}
+
 const DeviceKind& kind_of(const Device& device) {
   const DeviceKind* kind = find(device.name);
   if (!kind)
-    refuse(device, "there is no such device; there are " +
+    refuse(device, "there is no such device; there are auto, " +
                        listed(device_kinds(), [](const DeviceKind* known) { return known->name; }));
   if (const std::string problem = kind->missing(); !problem.empty()) refuse(device, problem);
   if (device.index && !kind->several) refuse(device, fmt::format("there is one {}: leave the number out", kind->name));

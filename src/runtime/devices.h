@@ -39,11 +39,15 @@ struct DeviceMemory {
   std::string name;             ///< "GPU memory"
   std::uint64_t available = 0;  ///< bytes; 0: not known
   bool unified = false;         ///< what lies there is taken from the machine's memory too
+  /// How it can have `needed` bytes, more than are available; empty where there is no way. Null for that.
+  std::string (*advice)(std::uint64_t needed) = nullptr;
 };
 
 struct DeviceKind {
   std::string_view name;
   bool several = false;  ///< a machine can have more than one: `name:0`
+  /// Whether `auto` stands for it on this machine; null for no.
+  bool (*preferred)() = nullptr;
   std::span<const DeviceKey> keys = {};
   /// Why this program cannot use it, and how to get one that can; empty where it can.
   std::string (*missing)() = nullptr;
@@ -69,6 +73,8 @@ struct DeviceKind {
 
 /// By name; the first one is the default.
 std::span<const DeviceKind* const> device_kinds();
+/// What `auto` stands for here: the first kind that is preferred, or the default. Other devices are given back.
+Device chosen(Device device);
 /// The kind of a device that can be used as it is named. Throws Error(usage).
 const DeviceKind& kind_of(const Device& device);
 /// For measurements, whose figures are those of a precision. Throws Error(usage) where the device computes in another.

@@ -156,6 +156,6 @@ TEST_CASE("what this engine does not store is refused by name") {
   SessionOptions bf16 = options_of(10);
   bf16.state = StateType::bf16;
   CHECK(contains(failure(ErrorKind::format, [&] { on_mlx().open(plain(), bf16); }), "leave out --state"));
-  CHECK(on_mlx().device().device.canonical() == "mlx");
+  CHECK(on_mlx().device().device.canonical() == "mlx:kernels=off:wired=off");
   CHECK(on_mlx().device().precision == Precision::f32);
 }

@@ -19,7 +19,7 @@ std::string refusal(const std::string& device) {
 
 TEST_CASE("a device that is not there is refused by name, with those that are") {
   CHECK(kind_of(Device{}).name == "cpu");
-  CHECK(contains(refusal("tpu"), "device `tpu`: there is no such device; there are cpu, mlx, cuda"));
+  CHECK(contains(refusal("tpu"), "device `tpu`: there is no such device; there are auto, cpu, mlx, cuda"));
   CHECK(contains(refusal("cpu:lanes=2"), "cpu has no key 'lanes'; it has isa, threads"));
   CHECK(contains(refusal("cpu:threads=0"), "threads is a number from 1 to 1024"));
   CHECK(contains(refusal("cpu:threads=1025"), "threads is a number from 1 to 1024"));

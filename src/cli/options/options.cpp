@@ -19,7 +19,7 @@ constexpr const char* cache_group = "Cache";
 }  // namespace
 
 Device DeviceChoice::device() const {
-  Device device = Device::parse(text);
+  Device device = chosen(Device::parse(text));
   for (const auto& [key, value] : keys) {
     if (device.keys.count(key) > 0)
       throw Error(ErrorKind::usage, fmt::format("--{}: --device {} names it too: give it once", key, text));
@@ -30,7 +30,9 @@ Device DeviceChoice::device() const {
 }
 
 void add_device_options(CLI::App& command, DeviceChoice& options, const char* group) {
-  command.add_option("--device", options.text, "What runs the model: cpu, or with keys, as in cpu:isa=avx2:threads=2")
+  command
+      .add_option("--device", options.text,
+                  "What runs the model: cpu, mlx (Apple GPUs) or auto; with keys, as in cpu:isa=avx2:threads=2")
       ->type_name("DEVICE")
       ->capture_default_str()
       ->group(group);
@@ -43,6 +45,12 @@ void add_device_options(CLI::App& command, DeviceChoice& options, const char* gr
   };
   key("threads", "N", "Threads of the CPU (default: all cores)")->transform(whole_number(1, max_count));
   key("isa", "NAME", "Instruction set of the CPU: avx512, avx2, neon or portable (default: the fastest available)");
+  key("kernels", "on|off", "Own kernels of mlx, or MLX's operations alone (default: on)");
+  command
+      .add_flag_function(
+          "--wired", [&options](std::int64_t) { options.keys["wired"] = "on"; },
+          "Keep what the GPU uses in memory: mlx alone. Without it macOS can page, with it some machines have crashed")
+      ->group(group);
 }
 
 DeviceOptions ModelOptions::device() const {
@@ -50,6 +58,7 @@ DeviceOptions ModelOptions::device() const {
   device.device = device_choice.device();
   device.precision = precision == "f32" ? Precision::f32 : Precision::fast;
   if (!force) device.guard = memory_guard();
+  device.force = force;
   return device;
 }
 
@@ -91,7 +100,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->group(model_group);
   command
       .add_flag("--force", options.force,
-                "Run even if the memory plan does not fit, and keep running when memory runs low")
+                "Run even if the memory plan does not fit or the device failed its self-test, and keep running when "
+                "memory runs low")
       ->group(model_group);
 }
 

@@ -13,7 +13,7 @@ namespace tqkv::cli {
 /// Largest number that an option for a count of tokens takes.
 inline constexpr int max_count = 1 << 30;
 
-/// --device, and --threads and --isa, which name keys of it.
+/// --device, and options that name keys of it: --threads, --isa, --kernels, --wired.
 struct DeviceChoice {
   std::string text = "cpu";
   std::map<std::string, std::string> keys;

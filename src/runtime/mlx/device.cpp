@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <variant>
 
 #include "base/memory_info.h"
 #include "base/processor.h"
@@ -34,8 +36,40 @@ std::unique_ptr<Engine> load(Checkpoint checkpoint, const DeviceOptions& options
   return std::make_unique<MlxEngine>(std::move(checkpoint), options);
 }
 
+std::string problem_of_kernels(std::string_view value) {
+  if (value != "on" && value != "off") return fmt::format("kernels is '{}': it is on or off", value);
+  return value == "on" && on_processor() ? "own kernels are for a GPU, and MLX has none here: leave kernels out" : "";
+}
+
+std::string problem_of_wired(std::string_view value) {
+  if (value != "on" && value != "off") return fmt::format("wired is '{}': it is on or off", value);
+  return value == "on" && on_processor() ? "wired is for a GPU, and MLX has none here: leave it out" : "";
+}
+
+constexpr std::array<DeviceKey, 2> keys = {{{"kernels", true, problem_of_kernels}, {"wired", false, problem_of_wired}}};
+
+/// A number that MLX tells of the GPU; 0 where it does not.
+std::uint64_t gpu_number(const std::string& name) {
+  if (on_processor()) return 0;
+  const auto& facts = mx::gpu::device_info(0);
+  const auto found = facts.find(name);
+  return found != facts.end() && std::holds_alternative<std::size_t>(found->second)
+             ? std::get<std::size_t>(found->second)
+             : 0;
+}
+
+// Above what macOS recommends, as much as leaves the system 4 GB.
+std::string advice(std::uint64_t needed) {
+  constexpr std::uint64_t for_system = 4'000'000'000;
+  if (on_processor() || needed + for_system > total_memory()) return {};
+  return fmt::format("let the GPU have more until the next start (sudo sysctl iogpu.wired_limit_mb={})",
+                     needed / (1 << 20) + 1);
+}
+
 DeviceReport report(const DeviceOptions& options) {
   DeviceReport report{options.device, precision(), {}};
+  report.device.keys.try_emplace("kernels", on_processor() ? "off" : "on");
+  report.device.keys.try_emplace("wired", "off");
   const std::string library = std::string("MLX ") + mx::version();
   if (on_processor())
     report.values = {{"cpu", processor_name()}, {"mlx", library + " on the processor, in float32"}};
@@ -56,7 +90,8 @@ std::uint64_t weight_bytes(const ModelConfig& config, std::uint64_t file_bytes, 
 }
 
 DeviceMemory memory(const DeviceOptions&) {
-  return {on_processor() ? "memory for MLX" : "GPU memory", available_memory(), true};
+  if (on_processor()) return {"memory for MLX", available_memory(), true};
+  return {"GPU memory", working_set(), true, advice};
 }
 
 std::vector<std::pair<std::string, std::string>> facts() {
@@ -81,20 +116,26 @@ bool on_processor() {
   return !mx::is_available(mx::Device::gpu);
 }
 
+std::uint64_t working_set() {
+  return gpu_number("max_recommended_working_set_size");
+}
+
 Precision precision() {
   return Precision::f32;
 }
 
 std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {
-  // The widest layer's arrays of a pass live at the same time, in float32; scores of one layer beside them.
+  // The widest layer's arrays of a pass live at the same time, in float32; beside them scores of one call, and keys and
+  // values of one layer decoded: run by run, then as one array.
   const auto rows = static_cast<std::uint64_t>(size.rows);
   const auto widest = static_cast<std::uint64_t>(6 * config.hidden_size + 3 * config.conv_dim() +
                                                  3 * config.value_dim() + 4 * config.query_dim());
   const auto mlp = static_cast<std::uint64_t>(
       config.moe() ? config.num_experts_per_tok * (2 * config.hidden_size + 3 * config.moe_intermediate_size)
                    : 3 * config.intermediate_size);
-  const std::uint64_t scores =
-      rows * static_cast<std::uint64_t>(size.context) * static_cast<std::uint64_t>(config.num_attention_heads);
+  const std::uint64_t scores = std::min<std::uint64_t>(rows, queries_at_once) *
+                               static_cast<std::uint64_t>(size.context) *
+                               static_cast<std::uint64_t>(config.num_attention_heads);
   const std::uint64_t logits =
       (size.every_row ? std::min<std::uint64_t>(rows, 128) : 1) * static_cast<std::uint64_t>(config.vocab_size);
   // What the linear layers remember is written anew by each step: of one that is queued ahead and of the one before it,
@@ -103,13 +144,16 @@ std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {
       2 * static_cast<std::uint64_t>(config.linear_layers()) *
       (static_cast<std::uint64_t>(config.value_dim()) * static_cast<std::uint64_t>(config.linear_key_head_dim) +
        static_cast<std::uint64_t>((config.linear_conv_kernel_dim - 1) * config.conv_dim()));
-  return 4 * (rows * (widest + mlp) + 2 * scores + logits + states);
+  const auto decoded = 4 * static_cast<std::uint64_t>(size.context) * static_cast<std::uint64_t>(config.kv_dim());
+  return 4 * (rows * (widest + mlp) + 2 * scores + decoded + logits + states);
 }
 
 }  // namespace mlx
 
 const DeviceKind& mlx_kind() {
   static const DeviceKind kind = {.name = "mlx",
+                                  .preferred = [] { return !mlx::on_processor(); },
+                                  .keys = mlx::keys,
                                   .missing = mlx::missing,
                                   .load = mlx::load,
                                   .report = mlx::report,

@@ -9,6 +9,10 @@ namespace tqkv::mlx {
 bool on_processor();
 /// Of everything that this engine computes, whatever was asked for: float32.
 Precision precision();
+/// Queries of a prompt that attend in one call.
+inline constexpr int queries_at_once = 256;
+/// Bytes that macOS recommends for the GPU; 0 where there is none.
+std::uint64_t working_set();
 /// Bytes of arrays that a pass makes and lets go.
 std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size);
 

@@ -41,6 +41,13 @@ Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
   return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows)};
 }
 
+/// A pass takes `bytes` beside what is there. What MLX keeps of arrays that were let go, for the next ones of their
+/// size, is no more than that; and beyond what was planned it waits for steps under way before it takes more.
+void limit_memory(std::uint64_t bytes) {
+  mx::set_cache_limit(bytes);
+  mx::set_memory_limit(mx::get_active_memory() + bytes);
+}
+
 /// Rows of `hidden` -> logits.
 mx::array logits_of(const MlxEngine& engine, const mx::array& hidden) {
   return mx::contiguous(engine.arrays().lm_head(rms_norm(engine.config(), hidden, engine.arrays().norm)));
@@ -108,7 +115,7 @@ class MlxAheadRun final : public AheadRun {
         id_(first.ids.front()) {
     engine.thread().run([&] {
       draw_.emplace(sampler);
-      mx::set_cache_limit(engine.growth({&first, 1}));
+      limit_memory(engine.growth({&first, 1}));
     });
   }
   ~MlxAheadRun() override {
@@ -198,7 +205,9 @@ MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
       rotary_(rotary_angles(config())) {
   const Weights weights = bind_weights(checkpoint(), config());
   thread_.run([&] {
-    require_self_test();
+    if (const std::string failed = require_self_test(options.force); !failed.empty())
+      report_.values.emplace_back("self-test", "FAILED and forced: " + failed);
+    if (report_.device.value("wired") == "on") mx::set_wired_limit(working_set());
     arrays_ = copy_weights(config(), weights);
   });
 }
@@ -224,8 +233,7 @@ std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {
 void MlxEngine::pass(std::span<const Piece> pieces) const {
   thread_.run([&] {
     const Pass pass = pass_of(*this, pieces);
-    // What MLX keeps of arrays that were let go, for the next ones of their size, is at most what a pass takes.
-    mx::set_cache_limit(growth(pieces));
+    limit_memory(growth(pieces));
     // Arrays are computed late, and an error with them: what was there before is put back then.
     std::vector<MlxState::Mark> before;
     for (const Segment& segment : pass.segments) before.push_back(segment.state->mark());

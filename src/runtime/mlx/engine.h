@@ -4,6 +4,7 @@
 
 #include "model/rope.h"
 #include "runtime/device_engine.h"
+#include "runtime/mlx/pace.h"
 #include "runtime/mlx/thread.h"
 #include "runtime/mlx/weights.h"
 
@@ -23,9 +24,11 @@ class MlxEngine final : public DeviceEngine {
   MlxThread& thread() const { return thread_; }
   const Arrays& arrays() const { return *arrays_; }
   const RotaryAngles& rotary() const { return rotary_; }
+  Pace& pace() const { return pace_; }
 
  private:
   mutable MlxThread thread_;
+  mutable Pace pace_;  // of that thread
   DeviceReport report_;
   RotaryAngles rotary_;
   std::optional<Arrays> arrays_;

@@ -5,8 +5,8 @@
 namespace tqkv::mlx {
 namespace {
 
-// From so many rows on a pass is computed layer by layer: no piece of work takes long, and no two layers' arrays live
-// at the same time.
+// From so many rows on a pass is computed half a layer at a time: no piece of work takes long, and no two layers'
+// arrays live at the same time.
 constexpr int rows_to_wait = 32;
 
 bool observed(const Pass& pass) {
@@ -50,6 +50,7 @@ mx::array forward(const Pass& pass, const mx::array& ids) {
     mx::array normed = rms_norm(pass.config, hidden, layer.input_layernorm);
     hidden = mx::add(hidden, layer.attention ? full_attention(pass, attention_layer++, *layer.attention, normed)
                                              : delta_net(pass, linear_layer++, *layer.delta, normed));
+    if (hidden.shape(0) >= rows_to_wait) hidden.eval();
     normed = rms_norm(pass.config, hidden, layer.post_attention_layernorm);
     hidden = mx::add(hidden, layer.experts ? experts(pass.config, *layer.experts, normed) : mlp(*layer.mlp, normed));
     if (hidden.shape(0) >= rows_to_wait) hidden.eval();

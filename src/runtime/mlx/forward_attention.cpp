@@ -1,12 +1,14 @@
 // Gated full attention: project, normalise, RoPE, append, attend, gate, project.
 #include <cmath>
 
+#include "runtime/mlx/device.h"
 #include "runtime/mlx/forward.h"
 
 namespace tqkv::mlx {
 namespace {
 
-constexpr int fewest_for_prefill = 9;  // queries; below it every block of keys is read where it lies
+constexpr std::uint64_t most_scores = 256'000'000;  // bytes, of one call
+constexpr int fewest_for_prefill = 9;               // queries; below it every block of keys is read where it lies
 
 // The first rotary_dim channels of x [tokens, heads, head_dim], whose halves are the two numbers of a pair.
 mx::array rope(const Pass& pass, const mx::array& x) {
@@ -87,16 +89,41 @@ mx::array over_blocks(const mx::array& query, const Seen& seen, float scale) {
   return mx::reshape(*sum, {heads, tokens, dim});
 }
 
+// Queries [1, heads, n, head_dim] that see `mask` or, without one, the keys up to their own, the last query all of
+// them.
+mx::array attend(const mx::array& q, const mx::array& keys, const mx::array& values, float scale,
+                 const std::optional<mx::array>& mask) {
+  // MLX's attention has fused forms of this head size that it does not choose by itself on most GPUs: where scores take
+  // much memory they are asked for.
+  const std::uint64_t scores = std::uint64_t{4} * static_cast<std::uint64_t>(q.shape(1)) *
+                               static_cast<std::uint64_t>(q.shape(2)) * static_cast<std::uint64_t>(keys.shape(2));
+  const bool fused = !on_processor() && scores > most_scores;
+  return mx::fast::scaled_dot_product_attention(q, keys, values, scale, mask ? "" : "causal", mask, std::nullopt,
+                                                fused);
+}
+
 // Many queries: one plain array a side, which lives as long as this layer.
-mx::array over_all(const mx::array& query, const Seen& seen, float scale) {
+mx::array over_all(const mx::array& query, const Seen& seen, float scale, Pace& pace) {
   const auto whole = [](const std::vector<mx::array>& blocks) {
     return mx::expand_dims(blocks.size() == 1 ? blocks.front() : mx::concatenate(blocks, 1), 0);
   };
-  const mx::array q = mx::expand_dims(query, 0);
-  const mx::array out =
-      seen.mask ? mx::fast::scaled_dot_product_attention(q, whole(seen.keys), whole(seen.values), scale, "", *seen.mask)
-                : mx::fast::scaled_dot_product_attention(q, whole(seen.keys), whole(seen.values), scale, "causal");
-  return mx::squeeze(out, 0);
+  const mx::array keys = whole(seen.keys), values = whole(seen.values);
+  const int heads = query.shape(0), tokens = query.shape(1), dim = query.shape(2), before = seen.tokens - tokens;
+  std::vector<mx::array> parts;
+  for (int first = 0; first < tokens; first += queries_at_once) {
+    const int last = std::min(tokens, first + queries_at_once);
+    const mx::array q = mx::expand_dims(mx::slice(query, {0, first, 0}, {heads, last, dim}), 0);
+    if (seen.mask) {
+      const mx::array mask = mx::slice(*seen.mask, {first, 0}, {last, seen.tokens});
+      parts.push_back(attend(q, keys, values, scale, mask));
+    } else {  // a block sees nothing behind its last query
+      const mx::Shape start{0, 0, 0, 0}, stop{1, keys.shape(1), before + last, dim};
+      parts.push_back(attend(q, mx::slice(keys, start, stop), mx::slice(values, start, stop), scale, {}));
+    }
+    if (tokens > queries_at_once) pace.add(parts.back());
+  }
+  pace.finish();
+  return mx::squeeze(parts.size() == 1 ? parts.front() : mx::concatenate(parts, 2), 0);
 }
 
 void observe(const Segment& segment, const AttentionCache& cache, const mx::array& keys, const mx::array& values) {
@@ -129,8 +156,8 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
     cache.values.append(values, segment.position);
     const mx::array queries = mx::transpose(segment.of(query), {1, 0, 2});
     const Seen seen = seen_by(segment, cache);
-    const mx::array out =
-        segment.count < fewest_for_prefill ? over_blocks(queries, seen, scale) : over_all(queries, seen, scale);
+    const mx::array out = segment.count < fewest_for_prefill ? over_blocks(queries, seen, scale)
+                                                             : over_all(queries, seen, scale, pass.engine.pace());
     mixed.push_back(mx::transpose(out, {1, 0, 2}));
     cache.keys.drop_for(segment.position + segment.count);
     cache.values.drop_for(segment.position + segment.count);

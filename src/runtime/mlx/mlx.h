@@ -1,6 +1,7 @@
 // MLX's headers, all that this folder needs, in one place.
 #pragma once
 #include <mlx/array.h>
+#include <mlx/backend/gpu/device_info.h>
 #include <mlx/device.h>
 #include <mlx/fast.h>
 #include <mlx/memory.h>

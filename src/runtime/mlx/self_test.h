@@ -42,8 +42,8 @@ std::vector<SelfCheck> self_test(const Operations& operations);
 std::string problem_of(const std::vector<SelfCheck>& checks);
 
 /// Runs the self-test where this version of it has not passed on this device before. Throws Error(internal) with the
-/// reason where a check fails. The result is kept in the user's cache folder; where it cannot be, the next run tests
-/// again.
-void require_self_test();
+/// reason where a check fails, unless `force`: then returns the reason. The result is kept in the user's cache folder;
+/// where it cannot be, the next run tests again.
+std::string require_self_test(bool force);
 
 }  // namespace tqkv::mlx

@@ -26,6 +26,8 @@ constexpr std::array<const char*, 6> named_formats = {"baseline",   "default",  
 // in what samples from it.
 constexpr std::uint64_t bytes_per_token_of_tokenizer = 402, bytes_per_sampled_row = 18;
 
+constexpr int fewest_in_chunk = 32;  // below it a prompt is as slow as decoding
+
 // What the sessions of one request take on one device.
 class Planner {
  public:
@@ -44,7 +46,20 @@ class Planner {
     plan.scratch = working_memory(plan.format, tokens);
     plan.vocabulary = vocabulary_bytes();
     plan.other_sessions = request_.other_sessions;
-    if (memory_) plan.device = {memory_->name, plan.weights + plan.sessions(), memory_->available, memory_->unified};
+    if (!memory_) return;
+    plan.device = {memory_->name, plan.weights + plan.sessions(), memory_->available, memory_->unified, {}};
+    if (!plan.device->fits() && memory_->advice) plan.device->advice = memory_->advice(plan.device->needed);
+  }
+
+  // The largest of half the chunk, a quarter and so on with which `plan` fits; 0 where none does.
+  int fitting_chunk(MemoryPlan plan) const {
+    PlanRequest smaller = request_;
+    for (int chunk = request_.session.prefill_chunk / 2; chunk >= fewest_in_chunk; chunk /= 2) {
+      smaller.session.prefill_chunk = chunk;
+      Planner(kind_, config_, smaller).add_demands(plan, plan.context);
+      if (plan.fits()) return chunk;
+    }
+    return 0;
   }
 
   // Most tokens of `format` that fit next to everything else of `plan`. Whole pages only: a session allocates them so.
@@ -188,6 +203,7 @@ MemoryPlan plan_memory(const DeviceKind& kind, const ModelConfig& config, std::u
 
   if (!plan.fits()) {
     plan.verdict = Verdict::refused;
+    plan.fitting_chunk = planner.fitting_chunk(plan);
   } else if (plan.available > 0 && !plan.device && plan.usable() - plan.anonymous() < weight_bytes) {
     plan.disk_per_token = disk_bytes_per_token(config, plan.usable() - plan.anonymous());
     if (plan.disk_per_token > 0) plan.verdict = Verdict::weights_spill;

@@ -100,12 +100,14 @@ void require_fit(const MemoryPlan& plan) {
                                              size(plan.device->needed), plan.device->name, size(plan.device->available))
                                : fmt::format("{} of memory{}, but {} are available", size(plan.anonymous()),
                                              plan.device ? "" : " in addition to the weights", size(plan.usable()));
-  throw Error(
-      ErrorKind::memory,
-      fmt::format("memory plan: {} tokens with {} need {}: the largest context that fits is {} tokens ({}); ask "
-                  "for a shorter --context, or --force it",
-                  plan.context, plan.format.canonical(), need, tokens_or_none(plan.largest_context),
-                  others_text(plan)));
+  std::string ways = "ask for a shorter --context";
+  if (plan.fitting_chunk > 0) ways += fmt::format(", give --prefill-chunk {}", plan.fitting_chunk);
+  if (on_device && !plan.device->advice.empty()) ways += ", " + plan.device->advice;
+  throw Error(ErrorKind::memory,
+              fmt::format("memory plan: {} tokens with {} need {}: the largest context that fits is {} tokens ({}); "
+                          "{}, or --force it",
+                          plan.context, plan.format.canonical(), need, tokens_or_none(plan.largest_context),
+                          others_text(plan), ways));
 }
 
 }  // namespace tqkv
