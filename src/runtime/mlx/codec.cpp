@@ -80,11 +80,11 @@ Payload encode_turboquant(const SideFormat& format, const mx::array& y) {
   if (format.scalar == KvScalar::unbiased) scalar = mx::divide(norm, cosine);
   if (format.scalar == KvScalar::best) scalar = mx::divide(mx::multiply(norm, cosine), square);
   scalar = mx::minimum(mx::where(none, mx::array(0.0f), scalar), mx::array(65504.0f));  // the largest f16
-  return {pack(index, format.bits), mx::astype(scalar, mx::float16)};
+  return {mx::view(mx::contiguous(pack(index, format.bits)), mx::uint32), mx::astype(scalar, mx::float16)};
 }
 
 mx::array decode_turboquant(const SideFormat& format, const Payload& payload) {
-  const mx::array index = unpack(payload[0], format.bits);
+  const mx::array index = unpack(mx::view(mx::contiguous(payload[0]), mx::uint8), format.bits);
   const float root = std::sqrt(static_cast<float>(index.shape(2)));
   const mx::array factor = mx::divide(mx::astype(payload[1], mx::float32), mx::array(root));
   return mx::multiply(mx::take(table(codec::centroids(format.bits)), index), factor);
@@ -117,8 +117,8 @@ Codec::Codec(const SideFormat& format, int kv_heads, int dim) : format_(format),
     types_ = {format.bits == 32 ? mx::float32 : mx::bfloat16};
     widths_ = {dim};
   } else if (format.kind == Kind::turboquant) {
-    types_ = {mx::uint8, mx::float16};
-    widths_ = {dim * format.bits / 8, 1};
+    types_ = {mx::uint32, mx::float16};
+    widths_ = {dim * format.bits / 32, 1};
   } else {
     types_ = {mx::uint32, mx::bfloat16, mx::bfloat16};
     widths_ = {dim * format.bits / 32, dim / format.group, dim / format.group};
