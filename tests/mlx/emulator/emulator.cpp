@@ -51,7 +51,8 @@ fs::path compiled(const std::string& name, const std::string& text, const std::s
   if (fs::exists(made)) return made;
   fs::create_directories(folder);
   const TemporaryDirectory own;
-  const fs::path in = own.path() / "kernel.cpp", out = folder / fmt::format("{}.{}", made.filename().string(), getpid());
+  const fs::path in = own.path() / "kernel.cpp",
+                 out = folder / fmt::format("{}.{}", made.filename().string(), getpid());
   write(in, text);
   const std::string problem =
       problem_of(fmt::format(fmt::runtime(command), fmt::arg("in", in.string()), fmt::arg("out", out.string())),
@@ -123,7 +124,8 @@ mlx::RunKernel emulated(const Options& options) {
     launch.grid = call.grid;
     launch.group = call.group;
     launch.seed = options.seed;
-    for (const mx::array& input : inputs) launch.buffers.push_back(const_cast<std::uint8_t*>(input.data<std::uint8_t>()));
+    for (const mx::array& input : inputs)
+      launch.buffers.push_back(const_cast<std::uint8_t*>(input.data<std::uint8_t>()));
     const std::vector<std::size_t> bytes = output_bytes(call);
     std::vector<std::vector<unsigned char>> outputs;
     for (const std::size_t size : bytes) outputs.emplace_back(size, 0xff);  // NaN
@@ -159,16 +161,16 @@ mlx::RunKernel sanitized(const std::string& sanitizers, const Options& options) 
     for (const mx::array& input : inputs)
       job.append(reinterpret_cast<const char*>(input.data<std::uint8_t>()), input.nbytes());
     write(own.path() / "job", job);
-    const std::string problem = problem_of(fmt::format("{} {} {}", program.string(), (own.path() / "job").string(),
-                                                       (own.path() / "made").string()),
-                                           own.path() / "log");
+    const std::string problem = problem_of(
+        fmt::format("{} {} {}", program.string(), (own.path() / "job").string(), (own.path() / "made").string()),
+        own.path() / "log");
     if (!problem.empty()) throw std::runtime_error(problem);
     const std::string made = read_text(own.path() / "made");
     std::vector<mx::array> outputs;
     std::size_t at = 0;
     for (std::size_t i = 0; i < bytes.size(); ++i) {
-      outputs.push_back(array_of(reinterpret_cast<const unsigned char*>(made.data()) + at, bytes[i], call.shapes[i],
-                                 call.types[i]));
+      outputs.push_back(
+          array_of(reinterpret_cast<const unsigned char*>(made.data()) + at, bytes[i], call.shapes[i], call.types[i]));
       at += bytes[i];
     }
     return outputs;

@@ -18,8 +18,8 @@ struct Options {
 /// Lanes are coroutines of this process. Throws std::runtime_error where lanes do not meet.
 mlx::RunKernel emulated(const Options& options = {});
 
-/// In a program of its own, under sanitizers: "address,undefined", where lanes are coroutines, or "thread", where each is
-/// a thread. Throws std::runtime_error with what they say.
+/// In a program of its own, under sanitizers: "address,undefined", where lanes are coroutines, or "thread", where each
+/// is a thread. Throws std::runtime_error with what they say.
 mlx::RunKernel sanitized(const std::string& sanitizers, const Options& options = {});
 
 }  // namespace tqkv::test::emulator

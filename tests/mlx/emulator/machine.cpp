@@ -53,8 +53,8 @@ Position position_of(const Launch& launch, const std::array<int, 3>& group, int 
   const std::array<int, 3> at = {thread % launch.group[0], thread / launch.group[0] % launch.group[1],
                                  thread / launch.group[0] / launch.group[1]};
   Position position{};
-  position.thread_position_in_grid = three(group[0] * launch.group[0] + at[0], group[1] * launch.group[1] + at[1],
-                                           group[2] * launch.group[2] + at[2]);
+  position.thread_position_in_grid =
+      three(group[0] * launch.group[0] + at[0], group[1] * launch.group[1] + at[1], group[2] * launch.group[2] + at[2]);
   position.thread_position_in_threadgroup = three(at[0], at[1], at[2]);
   position.threadgroup_position_in_grid = three(group[0], group[1], group[2]);
   position.threadgroups_per_grid = three(groups(0), groups(1), groups(2));
@@ -142,7 +142,7 @@ class Coroutines : public Machine {
     const auto threads = static_cast<std::size_t>(threads_of(launch_, group));
     lanes_ = std::vector<Lane>(threads);
     exchanged_.assign(threads, {});
-    while (stacks_.size() < threads) stacks_.push_back(std::make_unique<char[]>(stack_bytes));
+    while (stacks_.size() < threads) stacks_.emplace_back(new char[stack_bytes]);
     filled_.clear();
     ready_.clear();
     waiting_ = 0;
@@ -384,7 +384,8 @@ class Threads : public Machine {
 #if defined(__SANITIZE_THREAD__)
   __attribute__((no_sanitize("thread"), noinline))
 #endif
-  static void copy(unsigned char* to, const void* from, unsigned bytes) {
+  static void
+  copy(unsigned char* to, const void* from, unsigned bytes) {
     for (unsigned i = 0; i < bytes; ++i) to[i] = static_cast<const volatile unsigned char*>(from)[i];
   }
 
@@ -412,12 +413,14 @@ void run_on(const Launch& launch) {
 }  // namespace
 
 const Host& host() {
-  static const Host functions = {
-      [](const char* what, int line, const void* brought, unsigned bytes, void* all) {
-        machine->exchange({what, line}, brought, bytes, all);
-      },
-      [](const char* what, int line) { machine->barrier({what, line}); }, [] { return machine->lane(); },
-      [](void* memory, unsigned long bytes) { machine->fresh(memory, bytes); }};
+  static const Host functions = {[](const char* what, int line, const void* brought, unsigned bytes, void* all) {
+                                   machine->exchange({what, line}, brought, bytes, all);
+                                 },
+                                 [](const char* what, int line) {
+                                   machine->barrier({what, line});
+                                 },
+                                 [] { return machine->lane(); },
+                                 [](void* memory, unsigned long bytes) { machine->fresh(memory, bytes); }};
   return functions;
 }
 

@@ -4,6 +4,7 @@
 #include "host.h"
 
 using uint = unsigned;
+using ushort = unsigned short;
 using uint3 = tqkv::test::emulator::Three;
 using size_t = decltype(sizeof(0));
 using int32_t = int;
@@ -89,19 +90,35 @@ inline float simd_sum(float value, int line = __builtin_LINE()) {
 }
 
 template <typename T>
-T simd_shuffle_xor(T value, uint mask, int line = __builtin_LINE()) {
+T simd_shuffle_xor(T value, ushort mask, int line = __builtin_LINE()) {
   const tqkv_emulated::All<T> all("simd_shuffle_xor", line, value);
   return all.of[tqkv_emulated::host->lane() ^ mask];
 }
 
-inline int min(int a, int b) { return b < a ? b : a; }
-inline uint min(uint a, uint b) { return b < a ? b : a; }
-inline float min(float a, float b) { return b < a ? b : a; }
-inline int max(int a, int b) { return a < b ? b : a; }
-inline uint max(uint a, uint b) { return a < b ? b : a; }
-inline float max(float a, float b) { return a < b ? b : a; }
-inline float exp(float x) { return __builtin_expf(x); }
-inline float sqrt(float x) { return __builtin_sqrtf(x); }
+inline int min(int a, int b) {
+  return b < a ? b : a;
+}
+inline uint min(uint a, uint b) {
+  return b < a ? b : a;
+}
+inline float min(float a, float b) {
+  return b < a ? b : a;
+}
+inline int max(int a, int b) {
+  return a < b ? b : a;
+}
+inline uint max(uint a, uint b) {
+  return a < b ? b : a;
+}
+inline float max(float a, float b) {
+  return a < b ? b : a;
+}
+inline float exp(float x) {
+  return __builtin_expf(x);
+}
+inline float sqrt(float x) {
+  return __builtin_sqrtf(x);
+}
 
 }  // namespace metal
 using namespace metal;

@@ -23,7 +23,8 @@ namespace {
 using Kind = SideFormat::Kind;
 
 constexpr int lanes = 32;
-// Of a threadgroup. Metal allows 1,024 threads, but of a kernel with many registers fewer, and refuses a call with more.
+// Of a threadgroup. Metal allows 1,024 threads, but of a kernel with many registers fewer, and refuses a call with
+// more.
 constexpr int most_simdgroups = 16;
 constexpr int most_shared_bytes = 24576;
 constexpr int most_pieces = 64;
@@ -226,8 +227,8 @@ KernelCall attention_call(const AttentionInput& input, const AttentionPlan& plan
       input.last > std::min(key_capacity, value_capacity))
     throw Error(ErrorKind::internal, fmt::format("the attention kernel was called for tokens {} to {} of {}/{}, {} and "
                                                  "{}, {} heads over {}, {} channels",
-                                                 input.first, input.last, key_capacity, value_capacity,
-                                                 keys.describe(), values.describe(), heads, kv_heads, dim));
+                                                 input.first, input.last, key_capacity, value_capacity, keys.describe(),
+                                                 values.describe(), heads, kv_heads, dim));
   const int tokens = input.last - input.first, piece = tokens_of_piece(tokens, plan.runs);
   const int pieces = (tokens + piece - 1) / piece;
 
@@ -288,8 +289,8 @@ Partial attend_plain(const AttentionInput& input) {
   };
   const mx::array keys = decoded(input.keys), values = decoded(input.values);
   const int kv_heads = keys.shape(0), tokens = keys.shape(1), group = heads / kv_heads;
-  mx::array scores = mx::reshape(
-      mx::matmul(mx::reshape(input.query, {kv_heads, group, dim}), mx::swapaxes(keys, 1, 2)), {heads, tokens});
+  mx::array scores = mx::reshape(mx::matmul(mx::reshape(input.query, {kv_heads, group, dim}), mx::swapaxes(keys, 1, 2)),
+                                 {heads, tokens});
   if (input.mean_scores) {
     const mx::array after = mx::greater_equal(mx::arange(input.first, input.last), mx::array(input.mean_from));
     scores = mx::where(after, mx::add(scores, mx::expand_dims(*input.mean_scores, 1)), scores);

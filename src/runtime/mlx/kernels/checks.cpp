@@ -5,10 +5,7 @@
 #include "runtime/mlx/kernels/kernels.h"
 
 namespace tqkv::mlx {
-namespace {
-
-
-}  // namespace
+namespace {}  // namespace
 
 std::vector<SelfCheck> kernel_checks(const RunKernel&, const KernelShape&) {
   return {};

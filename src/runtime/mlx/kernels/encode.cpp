@@ -125,9 +125,9 @@ KernelCall encode_call(const SideFormat& format, const mx::array& x, const mx::a
                 table("tqkv_thresholds", codec::thresholds(bits)) + table("tqkv_centroids", codec::centroids(bits)) +
                 functions;
   call.source = with(body, "{scalar}", scalar_of(format.scalar));
-  call.source = with(call.source, "{top}",
-                     low_bits == bits ? ""
-                                      : "  tqkv_store_plane(top, 1, lane, words + tqkv_dim * tqkv_low_bits / 32);\n");
+  call.source =
+      with(call.source, "{top}",
+           low_bits == bits ? "" : "  tqkv_store_plane(top, 1, lane, words + tqkv_dim * tqkv_low_bits / 32);\n");
   call.output_names = {"codes", "scalars"};
   call.shapes = {{kv_heads, tokens, dim * bits / 32}, {kv_heads, tokens, 1}};
   call.types = {mx::uint32, mx::float16};

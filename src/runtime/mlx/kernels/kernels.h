@@ -1,5 +1,5 @@
-// The two kernels in Metal: attention of one query over codes as they are stored, and the encoding of turboquant. A call
-// is built apart from its run, so that a test runs the same call in an emulator.
+// The two kernels in Metal: attention of one query over codes as they are stored, and the encoding of turboquant. A
+// call is built apart from its run, so that a test runs the same call in an emulator.
 #pragma once
 #include <array>
 #include <functional>
@@ -18,8 +18,8 @@ struct KernelCall {
   std::vector<std::string> input_names, output_names;
   std::string header, source;
   std::vector<mx::array> inputs;
-  std::vector<mx::Shape> shapes;  ///< of the outputs
-  std::vector<mx::Dtype> types;   ///< of the outputs
+  std::vector<mx::Shape> shapes;                     ///< of the outputs
+  std::vector<mx::Dtype> types;                      ///< of the outputs
   std::array<int, 3> grid{1, 1, 1}, group{1, 1, 1};  ///< threads
 };
 using RunKernel = std::function<std::vector<mx::array>(const KernelCall& call)>;
@@ -30,7 +30,8 @@ std::vector<mx::array> run_on_metal(const KernelCall& call);
 
 /// Sums over a run of tokens, not yet divided, piece by piece: what join() puts together. All float32.
 struct Partial {
-  mx::array values;   ///< [heads, pieces, dim], values weighted with exp(score - maximum), in the basis they are stored in
+  mx::array
+      values;  ///< [heads, pieces, dim], values weighted with exp(score - maximum), in the basis they are stored in
   mx::array maximum;  ///< [heads, pieces], of the scores
   mx::array sum;      ///< [heads, pieces], of the weights
 };
