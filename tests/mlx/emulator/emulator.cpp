@@ -140,14 +140,15 @@ mlx::RunKernel emulated(const Options& options) {
 
 mlx::RunKernel sanitized(const std::string& sanitizers, const Options& options) {
   return [sanitizers, options](const mlx::KernelCall& call) {
-    const std::string flags = fmt::format("{} -std=c++17 -O1 -g1 -w -fsanitize={} -fno-sanitize-recover=all -I{}",
-                                          TQKV_EMULATOR_COMPILER, sanitizers, sources.string());
-    const auto object = [&](const std::string& file) {
-      return compiled(file + "-object", read_text(sources / (file + ".cpp")), flags + " -c {in} -o {out}").string();
+    const std::string plain = fmt::format("{} -std=c++17 -O1 -g1 -w -I{}", TQKV_EMULATOR_COMPILER, sources.string());
+    const std::string flags = fmt::format("{} -fsanitize={} -fno-sanitize-recover=all", plain, sanitizers);
+    const auto object = [&](const std::string& file, const std::string& with) {
+      return compiled(file + "-object", read_text(sources / (file + ".cpp")), with + " -c {in} -o {out}").string();
     };
+    const std::string machine = object("machine", sanitizers == "thread" ? plain + " -DTQKV_THREAD_SANITIZER" : flags);
     const fs::path program =
         compiled(call.name, as_cpp(text_of(call, options)),
-                 fmt::format("{} {{in}} -x none {} {} -o {{out}} -lpthread", flags, object("machine"), object("job")));
+                 fmt::format("{} {{in}} -x none {} {} -o {{out}} -lpthread", flags, machine, object("job", flags)));
     const std::vector<mx::array> inputs = evaluated(call.inputs);
     const TemporaryDirectory own;
     std::string job = fmt::format("{} {}", sanitizers == "thread" ? 1 : 0, options.seed);

@@ -16,7 +16,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(TQKV_THREAD_SANITIZER)  // which looks at the kernel: this file is compiled without it
 extern "C" void AnnotateIgnoreSyncBegin(const char* file, int line);
 extern "C" void AnnotateIgnoreSyncEnd(const char* file, int line);
 #endif
@@ -301,13 +301,23 @@ class Coroutines : public Machine {
 
 // ---- threads
 
+/// What is between begin and end orders nothing for the thread sanitizer.
+void ignore_order([[maybe_unused]] bool begin) {
+#if defined(TQKV_THREAD_SANITIZER)
+  if (begin)
+    AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
+  else
+    AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
+#endif
+}
+
 /// Lanes that wait for one another. Where `ordered` is false the thread sanitizer does not take what came before for
 /// done: lanes of a simdgroup that exchange numbers have not written their memory yet.
 class Meeting {
  public:
   Meeting(int count, bool ordered) : count_(count), ordered_(ordered) {}
   void meet() {
-    if (!ordered_) ignore(true);
+    if (!ordered_) ignore_order(true);
     {
       std::unique_lock lock(mutex_);
       const int round = round_;
@@ -319,18 +329,10 @@ class Meeting {
         all_here_.wait(lock, [&] { return round_ != round; });
       }
     }
-    if (!ordered_) ignore(false);
+    if (!ordered_) ignore_order(false);
   }
 
  private:
-  static void ignore([[maybe_unused]] bool begin) {
-#if defined(__SANITIZE_THREAD__)
-    if (begin)
-      AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
-    else
-      AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
-#endif
-  }
   int count_, here_ = 0, round_ = 0;
   bool ordered_;
   std::mutex mutex_;
@@ -375,17 +377,17 @@ class Threads : public Machine {
   void barrier(Place) override { all_->meet(); }
   unsigned lane() override { return static_cast<unsigned>(own_number % simdgroup_lanes); }
   void fresh(void* memory, std::size_t bytes) override {
-    const std::scoped_lock lock(mutex_);
-    if (filled_.insert(memory).second) std::memset(memory, 0xff, bytes);
+    ignore_order(true);
+    mutex_.lock();
+    if (filled_.insert(memory).second)
+      for (std::size_t i = 0; i < bytes; ++i) static_cast<volatile unsigned char*>(memory)[i] = 0xff;
+    mutex_.unlock();
+    ignore_order(false);
   }
 
  private:
-  // The machine's own memory is not what the thread sanitizer is asked about.
-#if defined(__SANITIZE_THREAD__)
-  __attribute__((no_sanitize("thread"), noinline))
-#endif
-  static void
-  copy(unsigned char* to, const void* from, unsigned bytes) {
+  /// Not memcpy: the thread sanitizer would look into that.
+  static void copy(unsigned char* to, const void* from, unsigned bytes) {
     for (unsigned i = 0; i < bytes; ++i) to[i] = static_cast<const volatile unsigned char*>(from)[i];
   }
 
