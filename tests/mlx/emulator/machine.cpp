@@ -1,6 +1,9 @@
+// longjmp changes stacks here, which its checked form takes for a mistake.
+#undef _FORTIFY_SOURCE
 #include "machine.h"
 
 #include <ucontext.h>
+#include <csetjmp>
 
 #include <algorithm>
 #include <condition_variable>
@@ -128,13 +131,21 @@ class Coroutines : public Machine {
 
  private:
   enum class State { ready, simdgroup, threadgroup, done };
+  /// Where a lane, or what runs them, is when it does not run.
+  struct Stack {
+    ucontext_t context{};
+    bool left = false;
+    jmp_buf place{};
+    void* fake = nullptr;  // the address sanitizer's
+    const void* memory = nullptr;
+    std::size_t bytes = 0;
+  };
   struct Lane {
     State state = State::ready;
     Place place;
     Brought brought{};
     Position position{};
-    ucontext_t context{};
-    void* fake_stack = nullptr;
+    Stack stack;
   };
   static constexpr std::size_t stack_bytes = 65536 * 2;
 
@@ -151,15 +162,16 @@ class Coroutines : public Machine {
     for (std::size_t i = 0; i < threads; ++i) {
       Lane& lane = lanes_[i];
       lane.position = position_of(launch_, group, static_cast<int>(i));
-      getcontext(&lane.context);
-      lane.context.uc_stack.ss_sp = stacks_[i].get();
-      lane.context.uc_stack.ss_size = stack_bytes;
-      lane.context.uc_link = nullptr;
-      makecontext(&lane.context, &Coroutines::begin, 0);
+      ucontext_t& context = lane.stack.context;
+      getcontext(&context);
+      lane.stack.memory = context.uc_stack.ss_sp = stacks_[i].get();
+      lane.stack.bytes = context.uc_stack.ss_size = stack_bytes;
+      context.uc_link = nullptr;
+      makecontext(&context, &Coroutines::begin, 0);
       ready_.push_back(i);
     }
     current_ = next();
-    switch_to(main_, main_fake_stack_, lanes_[current_].context, stacks_[current_].get(), stack_bytes, false);
+    switch_to(main_, lanes_[current_].stack, false);
     if (!problem_.empty()) throw std::runtime_error(problem_);
   }
 
@@ -196,13 +208,11 @@ class Coroutines : public Machine {
     if (problem_.empty() && ready_.empty() && finished_ < lanes_.size()) tell_where_lanes_are();
     Lane& self = lanes_[from];
     if (!problem_.empty() || ready_.empty()) {
-      switch_to(self.context, self.fake_stack, main_, nullptr, 0, for_ever);
+      switch_to(self.stack, main_, for_ever);
       return;
     }
     current_ = next();
-    if (current_ != from)
-      switch_to(self.context, self.fake_stack, lanes_[current_].context, stacks_[current_].get(), stack_bytes,
-                for_ever);
+    if (current_ != from) switch_to(self.stack, lanes_[current_].stack, for_ever);
   }
 
   /// Lanes in ascending order, in descending order, one as far as it comes, or any.
@@ -255,34 +265,28 @@ class Coroutines : public Machine {
     problem_.pop_back();
   }
 
-  void switch_to(ucontext_t& from, [[maybe_unused]] void*& fake_stack, ucontext_t& to,
-                 [[maybe_unused]] const void* stack, [[maybe_unused]] std::size_t bytes,
-                 [[maybe_unused]] bool for_ever) {
 #if defined(__SANITIZE_ADDRESS__)
-    if (stack == nullptr) {
-      stack = main_stack_;
-      bytes = main_stack_bytes_;
-    }
-    __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack, stack, bytes);
-    swapcontext(&from, &to);
-    arrived(fake_stack);
-#else
-    swapcontext(&from, &to);
-#endif
+  void switch_to(Stack& from, Stack& to, bool for_ever) {
+    __sanitizer_start_switch_fiber(for_ever ? nullptr : &from.fake, to.memory, to.bytes);
+    swapcontext(&from.context, &to.context);
+    arrived(from.fake);
   }
-
-#if defined(__SANITIZE_ADDRESS__)
-  void arrived(void* fake_stack) {
-    const void* stack = nullptr;
+  void arrived(void* fake) {
+    const void* memory = nullptr;
     std::size_t bytes = 0;
-    __sanitizer_finish_switch_fiber(fake_stack, &stack, &bytes);
-    if (main_stack_ == nullptr) {  // the first switch comes from there
-      main_stack_ = stack;
-      main_stack_bytes_ = bytes;
+    __sanitizer_finish_switch_fiber(fake, &memory, &bytes);
+    if (main_.memory == nullptr) {  // the first switch comes from there
+      main_.memory = memory;
+      main_.bytes = bytes;
     }
   }
-  const void* main_stack_ = nullptr;
-  std::size_t main_stack_bytes_ = 0;
+#else
+  void switch_to(Stack& from, Stack& to, bool) {
+    from.left = true;
+    if (_setjmp(from.place) != 0) return;
+    if (to.left) _longjmp(to.place, 1);  // unlike swapcontext without a call of the system
+    setcontext(&to.context);
+  }
 #endif
 
   const Launch& launch_;
@@ -294,8 +298,7 @@ class Coroutines : public Machine {
   std::vector<int> in_simdgroup_;
   std::set<void*> filled_;
   std::size_t current_ = 0, waiting_ = 0, finished_ = 0;
-  ucontext_t main_{};
-  void* main_fake_stack_ = nullptr;
+  Stack main_;
   std::string problem_;
 };
 
