@@ -59,8 +59,8 @@ TEST_CASE("it is for every number of heads and channels") {
 
 TEST_CASE("heads of a simdgroup and runs of a threadgroup can be others") {
   const kernels::AttentionInput input = attention_input(4, 3, {}, 3, 290);
-  for (const kernels::AttentionPlan& plan :
-       std::vector<kernels::AttentionPlan>{{1, 8, 1, 1}, {1, 8, 1, 2}, {4, 2, 1, 4}, {2, 2, 2, 4}, {8, 1, 1, 2}}) {
+  for (const kernels::AttentionPlan& plan : std::vector<kernels::AttentionPlan>{
+           {1, 8, 1, 1, 1}, {1, 8, 1, 2, 8}, {4, 2, 1, 4, 2}, {2, 2, 2, 4, 4}, {8, 1, 1, 2, 3}}) {
     CAPTURE(plan.heads_each);
     CAPTURE(plan.runs);
     const std::vector<mx::array> made = emulator::emulated({.seed = 3})(kernels::attention_call(input, plan));

@@ -77,8 +77,8 @@ TEST_CASE("lanes that do not meet are named") {
   CHECK(contains(half, "at threadgroup_barrier in line"));
   CHECK(contains(half, "at simd_sum in line"));
   const std::string gone =
-      thrown(emulator::emulated(with_mistake("scores[h] = simd_sum(product)",
-                                             "if (lane == 3) return;\n scores[h] = simd_sum(product)")),
+      thrown(emulator::emulated(
+                 with_mistake("const float score = simd_sum", "if (lane == 3) return;\n const float score = simd_sum")),
              input);
   CHECK(contains(gone, "at the end"));
   CHECK(contains(gone, "at simd_sum in line"));
@@ -108,7 +108,7 @@ TEST_CASE("the sanitizers see what is read and written beyond an array") {
   const auto said = [&](const std::string& right, const std::string& wrong) {
     return thrown(emulator::sanitized("address,undefined", with_mistake(right, wrong)), input);
   };
-  CHECK(contains(said("token < end", "token <= end"), "heap-buffer-overflow"));
+  CHECK(contains(said("end - 1);\n      const size_t key", "end);\n      const size_t key"), "heap-buffer-overflow"));
   CHECK(contains(said("if (thread_index < 16) key_table[thread_index] = tqkv_key_centroids[thread_index];",
                       "if (thread_index <= 16) key_table[thread_index] = 0.0f;"),
                  "out of bounds"));

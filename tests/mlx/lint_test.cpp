@@ -70,7 +70,7 @@ TEST_CASE("the attention kernel passes for every pair of widths, and for every s
   CHECK(lint(attention(2, 4, {2, 1, 64}, 1)) == "");  // arrays in the constant address space
   const kernels::AttentionInput input = attention_input(4, 4, {}, 0, 9);
   for (const kernels::AttentionPlan& plan :
-       std::vector<kernels::AttentionPlan>{{1, 8, 1, 2}, {4, 2, 1, 4}, {8, 1, 1, 2}})
+       std::vector<kernels::AttentionPlan>{{1, 8, 1, 2, 1}, {4, 2, 1, 4, 2}, {8, 1, 1, 2, 8}})
     CHECK(lint(kernels::attention_call(input, plan)) == "");
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("a planted mistake is found, and for what it is") {
          {"simd_sum(product)", "simd_total(product)", "undeclared identifier 'simd_total'"},
          {"mem_flags::mem_threadgroup", "mem_flags::mem_group", "no member named 'mem_group'"},
          {"(simdgroup_index_in_threadgroup)", "(simdgroups_per_threadgroup)", "undeclared identifier"},
-         {"float scores[tqkv_heads_each]", "float scores[lane + 1]", "variable length array"},
+         {"scores[tqkv_heads_each]", "scores[lane + 1]", "variable length array"},
          {"shared_sums[tqkv_slots * tqkv_dim]", "shared_sums[tqkv_slots * tqkv_dim * 2]", "33024 bytes of threadgroup"},
          {"constexpr int low", "if constexpr (bits > 3) {}\n  constexpr int low", "C++17 extension"},
          {"const int mean_from", "const int other = 0;\n  const int mean_from", "unused variable"}});

@@ -5,7 +5,8 @@
 //
 // A simdgroup has a run of tokens and a few query heads of a KV head, its lanes have the channels. The tokens are cut
 // into pieces, one for each threadgroup of a KV head; the runs of a piece are joined in threadgroup memory. A token
-// costs the bytes of its vectors, 260 for 4 bits and 256 channels, and 4 dim operations a query head.
+// costs the bytes of its vectors, 260 for 4 bits and 256 channels, and 4 dim operations a query head. Lanes decode 2
+// dim channels for each simdgroup that needs them, so the operations bound it, not the bytes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -90,25 +91,41 @@ const char* const body = R"(
     mean[h] = mean_scores[head + h];
   }
 
-  for (int token = begin + run; token < end; token += tqkv_runs) {
+  // A few tokens at once: their loads do not wait for one another, and the sums are scaled once for all of them. Behind
+  // the end the last token stands in, with a score that has no weight.
+  for (int block = begin + run * tqkv_tokens; block < end; block += tqkv_runs * tqkv_tokens) {
     float channels[tqkv_channels];
-    const size_t key = first_key + static_cast<size_t>(token);
+    float scores[tqkv_heads_each][tqkv_tokens];
+    for (int t = 0; t < tqkv_tokens; t++) {
+      const int token = min(block + t, end - 1);
+      const size_t key = first_key + static_cast<size_t>(token);
 {read_key}
-    float scores[tqkv_heads_each];
-    for (int h = 0; h < tqkv_heads_each; h++) {
-      float product = 0.0f;
-      for (int c = 0; c < tqkv_channels; c++) product += q[h][c] * channels[c];
-      scores[h] = simd_sum(product) * key_factor + (token >= mean_from ? mean[h] : 0.0f);
+      for (int h = 0; h < tqkv_heads_each; h++) {
+        float product = 0.0f;
+        for (int c = 0; c < tqkv_channels; c++) product += q[h][c] * channels[c];
+        const float score = simd_sum(product) * key_factor + (token >= mean_from ? mean[h] : 0.0f);
+        scores[h][t] = block + t < end ? score : tqkv_lowest;
+      }
     }
-    const size_t value = first_value + static_cast<size_t>(token);
-{read_value}
     for (int h = 0; h < tqkv_heads_each; h++) {
-      const float top = max(maximum[h], scores[h]);
+      float top = maximum[h];
+      for (int t = 0; t < tqkv_tokens; t++) top = max(top, scores[h][t]);
       const float kept = exp(maximum[h] - top);
-      const float weight = exp(scores[h] - top);
       maximum[h] = top;
-      total[h] = total[h] * kept + weight;
-      for (int c = 0; c < tqkv_channels; c++) sums[h][c] = sums[h][c] * kept + (weight * value_factor) * channels[c];
+      total[h] *= kept;
+      for (int c = 0; c < tqkv_channels; c++) sums[h][c] *= kept;
+      for (int t = 0; t < tqkv_tokens; t++) {
+        scores[h][t] = exp(scores[h][t] - top);
+        total[h] += scores[h][t];
+      }
+    }
+    for (int t = 0; t < tqkv_tokens; t++) {
+      const size_t value = first_value + static_cast<size_t>(min(block + t, end - 1));
+{read_value}
+      for (int h = 0; h < tqkv_heads_each; h++) {
+        const float weight = scores[h][t] * value_factor;
+        for (int c = 0; c < tqkv_channels; c++) sums[h][c] += weight * channels[c];
+      }
     }
   }
 {join_runs}
@@ -164,15 +181,13 @@ const char* const fill_tables = R"(
 )";
 
 std::string read_side(const std::string& side, bool is_coded) {
-  const std::string text = is_coded ? R"(
-    tqkv_centroids<tqkv_{side}_bits>({side}_codes + {side} * (tqkv_dim * tqkv_{side}_bits / 32), {side}_table, lane,
-                                     channels);
-    const float {side}_factor = static_cast<float>({side}_scalars[{side}]) * tqkv_scale;
-)"
-                                    : R"(
-    tqkv_numbers({side}_codes + {side} * tqkv_dim, lane, channels);
-    const float {side}_factor = 1.0f;
-)";
+  const std::string text =
+      is_coded
+          ? R"(      tqkv_centroids<tqkv_{side}_bits>({side}_codes + {side} * (tqkv_dim * tqkv_{side}_bits / 32), {side}_table, lane,
+                                       channels);
+      const float {side}_factor = static_cast<float>({side}_scalars[{side}]) * tqkv_scale;)"
+          : R"(      tqkv_numbers({side}_codes + {side} * tqkv_dim, lane, channels);
+      const float {side}_factor = 1.0f;)";
   return with(text, "{side}", side);
 }
 
@@ -233,13 +248,14 @@ KernelCall attention_call(const AttentionInput& input, const AttentionPlan& plan
   const int pieces = (tokens + piece - 1) / piece;
 
   KernelCall call;
-  call.name = fmt::format("tqkv_attend_k{}_v{}_d{}_h{}_t{}_p{}_r{}", keys.bits, values.bits, dim, plan.heads_each,
-                          plan.teams, plan.parts, plan.runs);
+  call.name = fmt::format("tqkv_attend_k{}_v{}_d{}_h{}_t{}_p{}_r{}_b{}", keys.bits, values.bits, dim, plan.heads_each,
+                          plan.teams, plan.parts, plan.runs, plan.tokens);
   call.header = constant("tqkv_dim", dim) + constant("tqkv_channels", dim / lanes) +
                 constant("tqkv_key_bits", keys.bits) + constant("tqkv_value_bits", values.bits) +
                 constant("tqkv_heads_each", plan.heads_each) + constant("tqkv_teams", plan.teams) +
                 constant("tqkv_parts", plan.parts) + constant("tqkv_runs", plan.runs) +
-                constant("tqkv_slots", slots_of(plan)) + constant("tqkv_lowest", std::numeric_limits<float>::lowest()) +
+                constant("tqkv_tokens", plan.tokens) + constant("tqkv_slots", slots_of(plan)) +
+                constant("tqkv_lowest", std::numeric_limits<float>::lowest()) +
                 constant("tqkv_scale", 1.0f / std::sqrt(static_cast<float>(dim)));
   std::string fill;
   const auto add_side = [&](const std::string& side, const StoredSide& stored) {
@@ -304,6 +320,7 @@ Partial attend_plain(const AttentionInput& input) {
 mx::array join(const std::vector<Partial>& partials) {
   const auto all = [&](mx::array Partial::*part) {
     std::vector<mx::array> arrays;
+    arrays.reserve(partials.size());
     for (const Partial& one : partials) arrays.push_back(one.*part);
     return arrays.size() == 1 ? arrays.front() : mx::concatenate(std::move(arrays), 1);
   };

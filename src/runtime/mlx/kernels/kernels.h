@@ -37,9 +37,9 @@ struct Partial {
 };
 
 /// How the work of a KV head is shared in a threadgroup: `runs` of tokens, and in each of them `teams` simdgroups with
-/// `heads_each` query heads. `parts` threadgroups share the query heads of a KV head.
+/// `heads_each` query heads, `tokens` at once. `parts` threadgroups share the query heads of a KV head.
 struct AttentionPlan {
-  int heads_each = 1, teams = 1, parts = 1, runs = 1;
+  int heads_each = 1, teams = 1, parts = 1, runs = 1, tokens = 4;
 };
 AttentionPlan attention_plan(int heads, int kv_heads, int dim);
 
