@@ -145,7 +145,8 @@ mlx::RunKernel sanitized(const std::string& sanitizers, const Options& options) 
     const auto object = [&](const std::string& file, const std::string& with) {
       return compiled(file + "-object", read_text(sources / (file + ".cpp")), with + " -c {in} -o {out}").string();
     };
-    const std::string machine = object("machine", sanitizers == "thread" ? plain + " -DTQKV_THREAD_SANITIZER" : flags);
+    const std::string machine = object(
+        "machine", sanitizers == "thread" ? plain + " -DTQKV_THREAD_SANITIZER" : flags + " -DTQKV_ADDRESS_SANITIZER");
     const fs::path program =
         compiled(call.name, as_cpp(text_of(call, options)),
                  fmt::format("{} {{in}} -x none {} {} -o {{out}} -lpthread", flags, machine, object("job", flags)));

@@ -16,7 +16,7 @@
 #include <string>
 #include <thread>
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TQKV_ADDRESS_SANITIZER)
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(TQKV_THREAD_SANITIZER)  // which looks at the kernel: this file is compiled without it
@@ -177,7 +177,7 @@ class Coroutines : public Machine {
 
   static void begin() {
     auto& self = static_cast<Coroutines&>(*machine);
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TQKV_ADDRESS_SANITIZER)
     self.arrived(nullptr);
 #endif
     self.launch_.lane(self.launch_.buffers.data(), &self.lanes_[self.current_].position);
@@ -265,7 +265,7 @@ class Coroutines : public Machine {
     problem_.pop_back();
   }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TQKV_ADDRESS_SANITIZER)
   void switch_to(Stack& from, Stack& to, bool for_ever) {
     __sanitizer_start_switch_fiber(for_ever ? nullptr : &from.fake, to.memory, to.bytes);
     swapcontext(&from.context, &to.context);

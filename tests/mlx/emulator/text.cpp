@@ -26,6 +26,25 @@ std::string signature_of(const KernelText& kernel) {
   return kernel.text.substr(first, end - first);
 }
 
+/// Without attributes, and without the address spaces of parameters.
+std::string without_attributes(std::string text) {
+  text = std::regex_replace(text, std::regex(R"(\[\[kernel\]\] )"), "");
+  text = std::regex_replace(text, std::regex(R"( \[\[\w+(\(\d+\))?\]\])"), "");
+  return std::regex_replace(text, std::regex(R"(const (constant|device|threadgroup) )"), "const ");
+}
+
+/// A call of the kernel, with buffers from `buffers` and positions from `position`.
+std::string call_of(const KernelText& kernel, const std::string& position) {
+  std::string arguments;
+  int buffer = 0;
+  for (const Parameter& one : parameters_of(kernel)) {
+    arguments += arguments.empty() ? "" : ", ";
+    arguments += one.attribute == "buffer" ? fmt::format("static_cast<{}>(buffers[{}])", one.type, buffer++)
+                                           : position + one.attribute;
+  }
+  return kernel.function + "(" + arguments + ")";
+}
+
 }  // namespace
 
 KernelText exported(const mlx::KernelCall& call) {
@@ -65,23 +84,28 @@ std::vector<Parameter> parameters_of(const KernelText& kernel) {
 }
 
 std::string as_cpp(const KernelText& kernel) {
-  std::string text = std::regex_replace(kernel.text, std::regex(R"(\[\[kernel\]\] )"), "");
-  text = std::regex_replace(text, std::regex(R"( \[\[\w+(\(\d+\))?\]\])"), "");
-  text = std::regex_replace(text, std::regex(R"(const (constant|device|threadgroup) )"), "const ");
-  text = std::regex_replace(text, threadgroup_array(), "static $1 $2[$3]; tqkv_emulated::host->fresh($2, sizeof $2);");
-  std::string call;
-  int buffer = 0;
-  for (const Parameter& one : parameters_of(kernel)) {
-    call += call.empty() ? "" : ", ";
-    call += one.attribute == "buffer" ? fmt::format("static_cast<{}>(buffers[{}])", one.type, buffer++)
-                                      : "position->" + one.attribute;
-  }
+  const std::string text = std::regex_replace(without_attributes(kernel.text), threadgroup_array(),
+                                              "static $1 $2[$3]; tqkv_emulated::host->fresh($2, sizeof $2);");
   return fmt::format(
       "#include \"metal.h\"\n#line 1 \"kernel.metal\"\n{}\n"
       "extern \"C\" void tqkv_attach(const tqkv::test::emulator::Host* host) {{ tqkv_emulated::host = host; }}\n"
       "extern \"C\" void tqkv_lane(void* const* buffers, const tqkv::test::emulator::Position* position) {{\n"
-      "  {}({});\n}}\n",
-      text, kernel.function, call);
+      "  {};\n}}\n",
+      text, call_of(kernel, "position->"));
+}
+
+std::string as_cuda(const KernelText& kernel) {
+  std::string text = std::regex_replace(without_attributes(kernel.text), threadgroup_array(), "__shared__ $1 $2[$3];");
+  text = std::regex_replace(text, std::regex(R"(\b(device|thread) |(constexpr )constant )"), "$2");
+  text = std::regex_replace(text, std::regex(R"((^|\n)(inline|void) )"), "$1static __device__ $2 ");
+  text = std::regex_replace(text, std::regex(R"((^|\n)constant float)"), "$1static __device__ const float");
+  return fmt::format(
+      "{}\n__global__ void tqkv_entry(Buffers all, unsigned threads) {{\n"
+      "  void* const* buffers = all.of;\n  const Position position;\n"
+      "  if (position.thread_position_in_grid.x < threads) {};\n}}\n"
+      "void tqkv_launch(const Buffers& buffers, dim3 groups, dim3 group, unsigned threads) {{\n"
+      "  tqkv_entry<<<groups, group>>>(buffers, threads);\n}}\n",
+      text, call_of(kernel, "position."));
 }
 
 std::string as_lint(const KernelText& kernel) {

@@ -24,6 +24,8 @@ std::vector<Parameter> parameters_of(const KernelText& kernel);
 
 /// The text as C++ for the emulator, with what a machine calls (host.h).
 std::string as_cpp(const KernelText& kernel);
+/// The text as CUDA behind cuda/metal.cuh, with a function tqkv_launch that runs it: a warp is a simdgroup.
+std::string as_cuda(const KernelText& kernel);
 /// The text as the lint takes it: threadgroup arrays are static, as the address space wants it there.
 std::string as_lint(const KernelText& kernel);
 
