@@ -20,6 +20,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(TQKV_THREAD_SANITIZER)  // which looks at the kernel: this file is compiled without it
+extern "C" void __tsan_acquire(void* address);
+extern "C" void __tsan_release(void* address);
 extern "C" void AnnotateIgnoreSyncBegin(const char* file, int line);
 extern "C" void AnnotateIgnoreSyncEnd(const char* file, int line);
 #endif
@@ -314,13 +316,18 @@ void ignore_order([[maybe_unused]] bool begin) {
 #endif
 }
 
-/// Lanes that wait for one another. Where `ordered` is false the thread sanitizer does not take what came before for
-/// done: lanes of a simdgroup that exchange numbers have not written their memory yet.
+/// Lanes that wait for one another. The thread sanitizer does not see how they wait, which would order more than a
+/// barrier does: where `ordered` is true it is told that all who come are before all who leave. Where it is false, it
+/// takes nothing for done: lanes of a simdgroup that exchange numbers have not written their memory yet.
 class Meeting {
  public:
   Meeting(int count, bool ordered) : count_(count), ordered_(ordered) {}
-  void meet() {
-    if (!ordered_) ignore_order(true);
+  /// The caller's times before this one.
+  void meet([[maybe_unused]] unsigned times) {
+#if defined(TQKV_THREAD_SANITIZER)
+    if (ordered_) __tsan_release(&order_[times % 2]);
+#endif
+    ignore_order(true);
     {
       std::unique_lock lock(mutex_);
       const int round = round_;
@@ -332,17 +339,22 @@ class Meeting {
         all_here_.wait(lock, [&] { return round_ != round; });
       }
     }
-    if (!ordered_) ignore_order(false);
+    ignore_order(false);
+#if defined(TQKV_THREAD_SANITIZER)
+    if (ordered_) __tsan_acquire(&order_[times % 2]);
+#endif
   }
 
  private:
   int count_, here_ = 0, round_ = 0;
-  bool ordered_;
+  [[maybe_unused]] bool ordered_;
+  [[maybe_unused]] std::array<char, 2> order_{};  // of even times and of odd ones, for its address
   std::mutex mutex_;
   std::condition_variable all_here_;
 };
 
 thread_local std::size_t own_number = 0;
+thread_local unsigned own_barriers = 0;
 
 class Threads : public Machine {
  public:
@@ -372,12 +384,12 @@ class Threads : public Machine {
     Meeting& meeting = *simdgroups_[own_number / simdgroup_lanes];
     const std::size_t first = own_number / simdgroup_lanes * simdgroup_lanes;
     copy(brought_[own_number].data(), brought, bytes);
-    meeting.meet();
+    meeting.meet(0);
     for (std::size_t i = 0; i < simdgroup_lanes; ++i)
       copy(static_cast<unsigned char*>(all) + i * bytes, brought_[first + i].data(), bytes);
-    meeting.meet();
+    meeting.meet(0);
   }
-  void barrier(Place) override { all_->meet(); }
+  void barrier(Place) override { all_->meet(own_barriers++); }
   unsigned lane() override { return static_cast<unsigned>(own_number % simdgroup_lanes); }
   void fresh(void* memory, std::size_t bytes) override {
     ignore_order(true);
