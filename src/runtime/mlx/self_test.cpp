@@ -267,8 +267,9 @@ std::string problem_of(const std::vector<SelfCheck>& checks) {
   std::string problem;
   for (const SelfCheck& one : checks) {
     if (one.passed()) continue;
-    problem += fmt::format("{}{}: off by {:.2g}, at most {:.2g} is rounding", problem.empty() ? "" : "; ", one.name,
-                           one.difference, one.limit);
+    problem += fmt::format("{}{}: ", problem.empty() ? "" : "; ", one.name);
+    problem += one.error.empty() ? fmt::format("off by {:.2g}, at most {:.2g} is rounding", one.difference, one.limit)
+                                 : one.error;
   }
   return problem;
 }

@@ -32,6 +32,7 @@ struct SelfCheck {
   double difference = 0;  ///< the largest, over the largest value that was expected
   double limit = 0;
   double seconds = 0;
+  std::string error = {};                              ///< what it threw instead
   bool passed() const { return difference <= limit; }  // not for NaN
 };
 
