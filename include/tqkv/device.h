@@ -51,6 +51,9 @@ struct DeviceReport {
   Precision precision = Precision::fast;
   std::vector<std::pair<std::string, std::string>> values;  ///< what else there is to say: "cpu", its model's name
 
+  std::string steps = {};    ///< which run in kernels of their own, where a device has a choice and sessions are open
+  std::string warning = {};  ///< what is not as it should be, and what runs instead
+
   /// One line: "AMD EPYC, cpu:isa=avx2:threads=2".
   std::string text() const;
 };

@@ -66,8 +66,8 @@ TEST_CASE("a decoded token asks MLX for few operations, as many after many token
   const auto plain = operations_of_step("baseline", 20), coded = operations_of_step("turboquant", 20);
   MESSAGE("operations of a token on 8 layers: baseline " << sum(plain) << ", turboquant " << sum(coded));
   // On the processor norms and the delta rule are spelled out, which are one operation each on a GPU.
-  CHECK(sum(plain) < 1500);
-  CHECK(sum(coded) < 2000);
+  CHECK(sum(plain) < 1550);
+  CHECK(sum(coded) < 2050);
   CHECK(sum(operations_of_step("baseline", 120)) == sum(plain));
   // Every product of the model once: 2 attention layers with 4, 6 linear ones with 5, a router, the gate of the shared
   // expert and its 3, and 3 of the experts in each of 8.

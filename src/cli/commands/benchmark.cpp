@@ -62,6 +62,7 @@ void measure(const Options& options, Settings& settings, const std::vector<Memor
   const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
   const auto report = run(*engine, ids, settings);
   clear_status();
+  note_device(*engine);
   if (file) {
     file->write(to_json(report));
     file->commit();

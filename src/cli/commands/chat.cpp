@@ -93,6 +93,7 @@ class ChatCommand {
     chat_.emplace(open(format_), snapshot_budget());
     if (saved) adopt_session(std::move(*saved));
     note(describe_cache(chat_->cache()));
+    note_device(model_.engine());
   }
 
   /// False for an answer that memory cut short.

@@ -68,6 +68,8 @@ json sampling_json(const Sampling& sampling) {
 json device_json(const DeviceReport& device) {
   json object = {{"device", device.device.canonical()}, {"precision", name(device.precision)}};
   for (const auto& [name, value] : device.values) object[name] = value;
+  if (!device.steps.empty()) object["steps"] = device.steps;
+  if (!device.warning.empty()) object["warning"] = device.warning;
   return object;
 }
 
@@ -108,6 +110,7 @@ std::string statistics_text(const GenerateReport& report) {
                              megabytes(statistics.peak_anonymous), megabytes(report.planned)));
   line("page faults", fmt::format("{} that waited for the disk", grouped(statistics.major_faults)));
   line("device", fmt::format("{}, {} precision", report.device.text(), name(report.device.precision)));
+  if (!report.device.steps.empty()) line("steps", report.device.steps);
   return text;
 }
 

@@ -60,6 +60,10 @@ Announcement admit(const MemoryPlan& plan, const ModelOptions& options, const st
   return {options.model, directory, plan.weights, plan.anonymous()};
 }
 
+void note_device(const Engine& engine) {
+  if (const std::string warning = engine.device().warning; !warning.empty()) note(warning);
+}
+
 Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
             const SavedSession* saved) {
   Loaded loaded;
@@ -75,6 +79,7 @@ Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, i
   const Engine& engine = model.load(options.device());
   const Stopwatch watch;
   loaded.session = saved ? engine.restore(*saved, session) : engine.open(format, session);
+  note_device(engine);
   loaded.restore_s = saved ? watch.seconds() : 0;
   return loaded;
 }

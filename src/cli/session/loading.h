@@ -50,6 +50,8 @@ Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, i
 
 /// One line: canonical format, keys, values and the layers they are in.
 std::string describe_cache(const CacheReport& cache);
+/// Says what is not as it should be on the device, once its sessions are open.
+void note_device(const Engine& engine);
 /// What a text that is shorter than its format's mean goes without; empty for others.
 std::string describe_plain(const CacheReport& cache);
 

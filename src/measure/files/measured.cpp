@@ -23,6 +23,8 @@ using Json = nlohmann::ordered_json;
 Json machine_json(const DeviceReport& device, std::uint64_t memory) {
   Json json = {{"device", device.device.canonical()}};
   for (const auto& [name, value] : device.values) json[name] = value;
+  if (!device.steps.empty()) json["steps"] = device.steps;
+  if (!device.warning.empty()) json["warning"] = device.warning;
   if (memory > 0) json["memory"] = memory;
   return json;
 }
@@ -49,7 +51,12 @@ Measured read_measured(const JsonObject& top) {
   if (machine.has("cpu")) measured.device.values = {{"cpu", machine.text("cpu")}};
   for (auto& [name, value] : machine.all_words()) {
     if (name == "cpu" || name == "device" || name == "isa" || name == "threads" || name == "memory") continue;
-    measured.device.values.emplace_back(std::move(name), std::move(value));
+    if (name == "steps")
+      measured.device.steps = std::move(value);
+    else if (name == "warning")
+      measured.device.warning = std::move(value);
+    else
+      measured.device.values.emplace_back(std::move(name), std::move(value));
   }
   measured.memory = machine.count_or("memory", 0);
   return measured;

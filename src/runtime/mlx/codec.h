@@ -21,6 +21,7 @@ class Codec {
   /// Throws Error(format) for a kind that this engine does not have.
   Codec(const SideFormat& format, int kv_heads, int dim);
   const SideFormat& format() const { return format_; }
+  int kv_heads() const { return kv_heads_; }
   /// x [kv heads, tokens, dim], in the basis of the side.
   Payload encode(const mx::array& x) const;
   /// The inverse, in float32.

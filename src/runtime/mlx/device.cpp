@@ -74,7 +74,7 @@ DeviceReport report(const DeviceOptions& options) {
   if (on_processor())
     report.values = {{"cpu", processor_name()}, {"mlx", library + " on the processor, in float32"}};
   else
-    report.values = {{"gpu", "Apple GPU"}, {"mlx", library + " on the GPU, in float32"}};
+    report.values = {{"gpu", gpu_name()}, {"mlx", library + " on the GPU, in float32"}};
   return report;
 }
 
@@ -114,6 +114,18 @@ std::vector<std::pair<std::string, std::string>> facts() {
 
 bool on_processor() {
   return !mx::is_available(mx::Device::gpu);
+}
+
+std::string gpu_name() {
+  if (on_processor()) return "processor";
+  const auto& facts = mx::gpu::device_info(0);
+  const auto text = [&](const std::string& name) {
+    const auto found = facts.find(name);
+    return found != facts.end() && std::holds_alternative<std::string>(found->second)
+               ? std::get<std::string>(found->second)
+               : std::string("unknown");
+  };
+  return text("device_name") + ", " + text("architecture");
 }
 
 std::uint64_t working_set() {

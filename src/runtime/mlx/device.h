@@ -1,6 +1,9 @@
 // The device `mlx`: Apple GPUs, or the processor where MLX has no other.
 #pragma once
+#include <string>
+
 #include "runtime/devices.h"
+#include "runtime/mlx/mlx.h"
 #include "runtime/mlx_kind.h"
 
 namespace tqkv::mlx {
@@ -9,6 +12,8 @@ namespace tqkv::mlx {
 bool on_processor();
 /// Of everything that this engine computes, whatever was asked for: float32.
 Precision precision();
+/// "Apple M4, applegpu_g16g", or "processor".
+std::string gpu_name();
 /// Queries of a prompt that attend in one call.
 inline constexpr int queries_at_once = 256;
 /// Bytes that macOS recommends for the GPU; 0 where there is none.

@@ -41,6 +41,12 @@ Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
   return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows)};
 }
 
+Paths paths_of(const DeviceOptions& options) {
+  if (on_processor()) return {{}, "kernels are for a GPU"};
+  if (options.device.value("kernels") == "off") return {{}, "kernels are off"};
+  return {run_on_metal, ""};
+}
+
 /// A pass takes `bytes` beside what is there. What MLX keeps of arrays that were let go, for the next ones of their
 /// size, is no more than that; and beyond what was planned it waits for steps under way before it takes more.
 void limit_memory(std::uint64_t bytes) {
@@ -200,13 +206,17 @@ class MlxAheadRun final : public AheadRun {
 }  // namespace
 
 MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
+    : MlxEngine(std::move(a_checkpoint), options, paths_of(options)) {}
+
+MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options, Paths paths)
     : DeviceEngine(std::move(a_checkpoint), mlx::precision(), options.guard),
       report_(mlx_kind().report(options)),
+      paths_(std::move(paths)),
       rotary_(rotary_angles(config())) {
   const Weights weights = bind_weights(checkpoint(), config());
   thread_.run([&] {
     if (const std::string failed = require_self_test(options.force); !failed.empty())
-      report_.values.emplace_back("self-test", "FAILED and forced: " + failed);
+      report_.warning = "the self-test failed, and the run was forced: " + failed;
     if (report_.device.value("wired") == "on") mx::set_wired_limit(working_set());
     arrays_ = copy_weights(config(), weights);
   });
@@ -216,8 +226,16 @@ MlxEngine::~MlxEngine() {
   thread_.run([&] { arrays_.reset(); });
 }
 
+DeviceReport MlxEngine::device() const {
+  DeviceReport report = report_;
+  const auto add = [](std::string& text, const std::string& more) { text += (text.empty() ? "" : "; ") + more; };
+  for (const auto& [step, how] : paths_.steps()) add(report.steps, fmt::format("{}: {}", step, how));
+  for (const std::string& warning : paths_.warnings()) add(report.warning, warning);
+  return report;
+}
+
 std::unique_ptr<DeviceState> MlxEngine::make_state(const KvFormat& format, StateType type) const {
-  return std::make_unique<MlxState>(thread_, config(), format, type);
+  return std::make_unique<MlxState>(thread_, paths_, config(), format, type);
 }
 
 std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {

@@ -5,6 +5,7 @@
 #include "model/rope.h"
 #include "runtime/device_engine.h"
 #include "runtime/mlx/pace.h"
+#include "runtime/mlx/paths.h"
 #include "runtime/mlx/thread.h"
 #include "runtime/mlx/weights.h"
 
@@ -13,8 +14,10 @@ namespace tqkv::mlx {
 class MlxEngine final : public DeviceEngine {
  public:
   MlxEngine(Checkpoint checkpoint, const DeviceOptions& options);
+  /// With `run` for the kernels instead of Metal, for tests.
+  MlxEngine(Checkpoint checkpoint, const DeviceOptions& options, Paths paths);
   ~MlxEngine() override;
-  DeviceReport device() const override { return report_; }
+  DeviceReport device() const override;
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
   std::uint64_t growth(std::span<const Piece> pieces) const override;
   void pass(std::span<const Piece> pieces) const override;
@@ -30,6 +33,7 @@ class MlxEngine final : public DeviceEngine {
   mutable MlxThread thread_;
   mutable Pace pace_;  // of that thread
   DeviceReport report_;
+  mutable Paths paths_;
   RotaryAngles rotary_;
   std::optional<Arrays> arrays_;
 };

@@ -1,4 +1,5 @@
 // Gated full attention: project, normalise, RoPE, append, attend, gate, project.
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/mlx/device.h"
@@ -63,30 +64,68 @@ Seen seen_by(const Segment& segment, const AttentionCache& cache) {
   return seen;
 }
 
-// Few queries [heads, tokens, head_dim] over blocks of keys and values, which are not joined.
-mx::array over_blocks(const mx::array& query, const Seen& seen, float scale) {
-  const int heads = query.shape(0), tokens = query.shape(1), dim = query.shape(2), kv = seen.keys.front().shape(0);
-  const int group = heads / kv, all = seen.tokens;
-  const mx::array q = mx::reshape(mx::multiply(query, mx::array(scale)), {kv, group * tokens, dim});
-  std::vector<mx::array> scores;
-  for (const mx::array& block : seen.keys) scores.push_back(mx::matmul(q, mx::swapaxes(block, 1, 2)));
-  mx::array joined = scores.size() == 1 ? scores.front() : mx::concatenate(scores, 2);
-  if (tokens > 1) {
-    const mx::array position = mx::add(mx::arange(tokens), mx::array(all - tokens));
-    const mx::array mask = seen.mask ? *seen.mask : mx::less_equal(mx::arange(all), mx::expand_dims(position, 1));
-    joined = mx::reshape(mx::where(mask, mx::reshape(joined, {kv, group, tokens, all}), mx::array(-INFINITY)),
-                         {kv, group * tokens, all});
+/// A run of tokens of both sides, at the same places of their arrays.
+struct SharedRun {
+  Payload keys, values;
+  int from, to, position;
+};
+
+// Where a side has no store for a range, its tokens lie elsewhere than those of the other one: they are copied then.
+std::vector<SharedRun> shared_runs(const RangeStore& keys, const RangeStore& values, int first, int last) {
+  std::vector<SharedRun> shared;
+  for (const Run& k : keys.runs(first, last)) {
+    for (const Run& v : values.runs(k.position, k.position + k.to - k.from)) {
+      const int count = v.to - v.from, from = k.from + v.position - k.position;
+      if (from == v.from) {
+        shared.push_back({*k.arrays, *v.arrays, from, from + count, v.position});
+        continue;
+      }
+      SharedRun run{tokens_of(*k.arrays, from, from + count), tokens_of(*v.arrays, v.from, v.to), 0, count, v.position};
+      for (Payload* side : {&run.keys, &run.values})
+        for (mx::array& part : *side) part = mx::contiguous(part);
+      shared.push_back(std::move(run));
+    }
   }
-  const mx::array weights = mx::softmax(joined, -1);
-  std::optional<mx::array> sum;
-  int first = 0;
-  for (const mx::array& block : seen.values) {
-    const int count = block.shape(1);
-    const mx::array part = mx::matmul(mx::slice(weights, {0, 0, first}, {kv, group * tokens, first + count}), block);
-    sum = sum ? mx::add(*sum, part) : part;
-    first += count;
+  return shared;
+}
+
+// One query [heads, head_dim] over what is stored, as it is stored: by the kernel, or by operations of MLX.
+mx::array over_stored(const mx::array& query, const Segment& segment, const AttentionCache& cache, float scale) {
+  const CacheSide &keys = cache.keys, &values = cache.values;
+  const int heads = query.shape(0), dim = query.shape(1), position = segment.position;
+  const int kv = keys.served(cache::Range::main).store.codec().kv_heads(), group = heads / kv;
+  const auto by_group = [&](const mx::array& x) { return mx::reshape(x, {kv, group, dim}); };
+  const mx::array plain = by_group(mx::multiply(query, mx::array(scale))), rotated = keys.to_basis(plain);
+  std::optional<mx::array> mean_scores;
+  if (keys.mean_tokens() > 0)
+    mean_scores = mx::reshape(mx::sum(mx::multiply(plain, mx::expand_dims(*keys.key_sum, 1)), -1), {heads});
+
+  std::vector<Partial> parts, rotated_parts;  // by the basis of the values
+  for (const cache::KeySpan& span :
+       cache::key_spans(segment.state->stored, keys.format(), values.format(), position, position, 0, position + 1)) {
+    if (span.from >= span.to) continue;
+    const CacheSide::Served k = keys.served(span.range), v = values.served(span.range);
+    const SideFormat &key_format = k.store.codec().format(), &value_format = v.store.codec().format();
+    const bool kernel = cache.attend && has_kernel(key_format, value_format, heads, kv, dim);
+    for (SharedRun& run : shared_runs(k.store, v.store, span.from, span.to)) {
+      AttentionInput input{mx::reshape(k.rotated ? rotated : plain, {heads, dim}),
+                           {key_format, std::move(run.keys)},
+                           {value_format, std::move(run.values)},
+                           run.from,
+                           run.to};
+      if (span.range != cache::Range::sink) {
+        input.mean_scores = mean_scores;
+        input.mean_from = std::max(0, keys.mean_tokens() - run.position + run.from);
+      }
+      (v.rotated ? rotated_parts : parts).push_back(kernel ? attend(cache.attend, input) : attend_plain(input));
+    }
   }
-  return mx::reshape(*sum, {heads, tokens, dim});
+  if (!rotated_parts.empty()) {
+    Partial one = as_one(rotated_parts);
+    one.values = mx::reshape(values.from_basis(by_group(one.values)), {heads, 1, dim});
+    parts.push_back(std::move(one));
+  }
+  return join(parts);
 }
 
 // Queries [1, heads, n, head_dim] that see `mask` or, without one, the keys up to their own, the last query all of
@@ -102,7 +141,7 @@ mx::array attend(const mx::array& q, const mx::array& keys, const mx::array& val
                                                 fused);
 }
 
-// Many queries: one plain array a side, which lives as long as this layer.
+// Several queries: one plain array a side, which lives as long as this layer.
 mx::array over_all(const mx::array& query, const Seen& seen, float scale, Pace& pace) {
   const auto whole = [](const std::vector<mx::array>& blocks) {
     return mx::expand_dims(blocks.size() == 1 ? blocks.front() : mx::concatenate(blocks, 1), 0);
@@ -154,10 +193,10 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
     if (segment.observer) observe(segment, cache, keys, values);
     cache.keys.append(keys, segment.position);
     cache.values.append(values, segment.position);
-    const mx::array queries = mx::transpose(segment.of(query), {1, 0, 2});
-    const Seen seen = seen_by(segment, cache);
-    const mx::array out = segment.count < fewest_for_prefill ? over_blocks(queries, seen, scale)
-                                                             : over_all(queries, seen, scale, pass.engine.pace());
+    const mx::array queries = mx::transpose(segment.of(query), {1, 0, 2});  // [heads, tokens, head_dim]
+    const mx::array out = segment.count == 1
+                              ? mx::expand_dims(over_stored(mx::squeeze(queries, 1), segment, cache, scale), 1)
+                              : over_all(queries, seen_by(segment, cache), scale, pass.engine.pace());
     mixed.push_back(mx::transpose(out, {1, 0, 2}));
     cache.keys.drop_for(segment.position + segment.count);
     cache.values.drop_for(segment.position + segment.count);

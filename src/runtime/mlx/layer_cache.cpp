@@ -179,8 +179,11 @@ void RangeStore::add_arrays(std::vector<mx::array>& all) const {
 
 // ---- CacheSide
 
-CacheSide::CacheSide(const KvFormat& format, const SideFormat& side, int layer, int kv_heads, int dim, bool keys)
-    : format_(format), main_(side, kv_heads, dim, cache::segment_tokens, cache::segment_growth) {
+CacheSide::CacheSide(const KvFormat& format, const SideFormat& side, int layer, int kv_heads, int dim, bool keys,
+                     RunKernel encode)
+    : format_(format),
+      encode_(std::move(encode)),
+      main_(side, kv_heads, dim, cache::segment_tokens, cache::segment_growth) {
   if (side.rotated()) signs_ = signs_of(format, layer, kv_heads, dim);
   for (const cache::StoredRange& range : cache::stored_ranges(format, side, 0)) {
     if (range.range == cache::Range::sink) sink_.emplace(range.vectors, kv_heads, dim, page, page);
@@ -230,7 +233,7 @@ void CacheSide::append(const mx::array& rows, int position) {
     if (window_->begin() == window_->end()) window_->start_at(position);
     window_->append(window_->codec().encode(x));
   }
-  main_.append(main_.codec().encode(to_basis(x)));
+  main_.append(encode_ ? encode(encode_, main_.codec().format(), x, *signs_) : main_.codec().encode(to_basis(x)));
 }
 
 void CacheSide::drop_for(int position) {
@@ -248,13 +251,19 @@ mx::array CacheSide::with_mean(const mx::array& x, int first) const {
       1);
 }
 
+CacheSide::Served CacheSide::served(cache::Range range) const {
+  if (range == cache::Range::sink && sink_) return {*sink_, false};
+  if (range == cache::Range::window && window_) return {*window_, false};
+  return {main_, signs_.has_value()};
+}
+
 std::vector<mx::array> CacheSide::decoded(cache::Range range, int first, int last) const {
-  const bool sink = range == cache::Range::sink && sink_, window = range == cache::Range::window && window_;
-  const RangeStore& store = sink ? *sink_ : window ? *window_ : main_;
+  const auto [store, rotated] = served(range);
+  const bool sink = range == cache::Range::sink && sink_;
   std::vector<mx::array> parts;
   for (const Run& run : store.runs(first, last)) {
     const mx::array x = store.codec().decode(tokens_of(*run.arrays, run.from, run.to));
-    parts.push_back(sink ? x : with_mean(window ? x : from_basis(x), run.position));
+    parts.push_back(sink ? x : with_mean(rotated ? from_basis(x) : x, run.position));
   }
   return parts;
 }

@@ -5,7 +5,7 @@
 
 #include "cache/ranges.h"
 #include "cache/session/layout.h"
-#include "runtime/mlx/codec.h"
+#include "runtime/mlx/kernels/kernels.h"
 
 namespace tqkv::mlx {
 
@@ -61,7 +61,9 @@ class RangeStore {
 /// Keys or values.
 class CacheSide {
  public:
-  CacheSide(const KvFormat& format, const SideFormat& side, int layer, int kv_heads, int dim, bool keys);
+  /// `encode`: the kernel for it, or null for MLX's operations.
+  CacheSide(const KvFormat& format, const SideFormat& side, int layer, int kv_heads, int dim, bool keys,
+            RunKernel encode = {});
   const SideFormat& format() const { return main_.codec().format(); }
   /// x [tokens, kv heads, dim] from token `position` on.
   void append(const mx::array& x, int position);
@@ -71,6 +73,18 @@ class CacheSide {
   std::vector<mx::array> decoded(cache::Range range, int first, int last) const;
   std::uint64_t bytes() const;
   void add_arrays(std::vector<mx::array>& all) const;
+
+  /// The store that serves `range`, in the basis of the side where `rotated`.
+  struct Served {
+    const RangeStore& store;
+    bool rotated;
+  };
+  Served served(cache::Range range) const;
+  /// x [kv heads, n, dim], into the basis of the side and back.
+  mx::array to_basis(const mx::array& x) const;
+  mx::array from_basis(const mx::array& y) const;
+  /// Tokens from here on have the mean of the first ones taken off, but in the sink; 0: none has.
+  int mean_tokens() const { return mean_tokens_; }
 
   RangeStore& store_of(cache::SessionPart part);
   const RangeStore& store_of(cache::SessionPart part) const;
@@ -95,12 +109,11 @@ class CacheSide {
   void go_back(const Mark& mark);
 
  private:
-  mx::array to_basis(const mx::array& x) const;
-  mx::array from_basis(const mx::array& y) const;
   mx::array with_mean(const mx::array& x, int first) const;
   void sum_keys(const mx::array& x, int position);
 
   KvFormat format_;
+  RunKernel encode_;
   int mean_tokens_ = 0;
   std::optional<mx::array> signs_;  // [kv heads, 1, dim], of a rotated side
   RangeStore main_;
@@ -110,6 +123,7 @@ class CacheSide {
 struct AttentionCache {
   int layer = 0;  // in the model
   CacheSide keys, values;
+  RunKernel attend;  // of its decoded tokens; null: MLX's operations
 };
 
 }  // namespace tqkv::mlx

@@ -4,9 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
 #include "base/splitmix64.h"
 #include "base/stopwatch.h"
@@ -14,15 +11,13 @@
 #include "runtime/mlx/codec.h"
 #include "runtime/mlx/delta_rule.h"
 #include "runtime/mlx/device.h"
+#include "runtime/mlx/kept_results.h"
 #include "tqkv/error.h"
-#include "tqkv/version.h"
 
 namespace tqkv::mlx {
 namespace {
 
-namespace fs = std::filesystem;
-
-constexpr int test_version = 1;  // of what is tested: kept results of others do not count
+constexpr const char* passed_result = "operations";
 
 /// Numbers from -1 to 1.
 std::vector<float> numbers(std::size_t count, std::uint64_t seed) {
@@ -198,19 +193,6 @@ double codes(const SideFormat& format) {
   return static_cast<double>(different) / vectors;
 }
 
-fs::path result_file() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  fs::path folder = cache && *cache ? fs::path(cache) : home && *home ? fs::path(home) / ".cache" : fs::path();
-  return folder.empty() ? folder : folder / "tqkv" / "mlx-self-test";
-}
-
-/// What a result is of: another library, program or device is tested again.
-std::string result_of() {
-  return fmt::format("tqkv {}, test {}, MLX {}, {}\n", version, test_version, mx::version(),
-                     on_processor() ? "processor" : "gpu");
-}
-
 }  // namespace
 
 Operations operations() {
@@ -275,26 +257,18 @@ std::string problem_of(const std::vector<SelfCheck>& checks) {
 }
 
 std::string require_self_test(bool force) {
-  const fs::path file = result_file();
-  const std::string wanted = result_of();
-  if (!file.empty()) {
-    std::ifstream stream(file);
-    std::string kept((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-    if (kept == wanted) return {};
-  }
-  if (const std::string problem = problem_of(self_test(operations())); !problem.empty()) {
-    if (force) return problem;
+  if (has_result(passed_result)) return {};
+  const std::string problem = problem_of(self_test(operations()));
+  if (problem.empty()) {
+    keep_result(passed_result);
+  } else if (!force) {
     throw Error(
         ErrorKind::internal,
         fmt::format("mlx: the self-test failed, so nothing runs here ({}): 'tqkv doctor' shows every check; use "
                     "--device cpu, or --force it",
                     problem));
   }
-  if (file.empty()) return {};
-  std::error_code ignored;  // the next run tests again
-  fs::create_directories(file.parent_path(), ignored);
-  std::ofstream(file) << wanted;
-  return {};
+  return problem;
 }
 
 }  // namespace tqkv::mlx

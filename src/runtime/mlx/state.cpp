@@ -44,10 +44,34 @@ std::span<const std::byte> bytes_of(const mx::array& computed) {
   return {computed.data<std::byte>(), computed.nbytes()};
 }
 
+/// Of a layer with these sides, whose windows and sinks are read by the same kernel.
+LayerKernels kernels_of(Paths& paths, const ModelConfig& config, const KvFormat& format, const SideFormat& k,
+                        const SideFormat& v) {
+  const auto choose = [&](const SideFormat& keys, const SideFormat& values) {
+    return paths.choose({keys, values, config.num_attention_heads, config.num_key_value_heads, config.head_dim});
+  };
+  LayerKernels kernels = choose(k, v);
+  const auto keys = cache::stored_ranges(format, k, 0), values = cache::stored_ranges(format, v, 0);
+  for (const cache::Range range : {cache::Range::sink, cache::Range::window}) {
+    const auto in = [&](const std::vector<cache::StoredRange>& ranges, const SideFormat& main) {
+      const auto found =
+          std::find_if(ranges.begin(), ranges.end(), [&](const cache::StoredRange& own) { return own.range == range; });
+      return found == ranges.end() ? main : found->vectors;
+    };
+    const SideFormat own_k = in(keys, k), own_v = in(values, v);
+    if (own_k == k && own_v == v) continue;
+    const bool works = choose(own_k, own_v).attend != nullptr;
+    if (!works && has_kernel(own_k, own_v, config.num_attention_heads, config.num_key_value_heads, config.head_dim))
+      kernels.attend = nullptr;  // it failed for one of its ranges
+  }
+  return kernels;
+}
+
 }  // namespace
 
-MlxState::MlxState(MlxThread& a_thread, const ModelConfig& a_config, const KvFormat& format, StateType type)
-    : thread(a_thread), config(a_config), stored(format) {
+MlxState::MlxState(MlxThread& a_thread, Paths& a_paths, const ModelConfig& a_config, const KvFormat& format,
+                   StateType type)
+    : thread(a_thread), paths(a_paths), config(a_config), stored(format) {
   for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
     const auto sides = stored.sides(layer, index++, config.attention_layers());
@@ -61,8 +85,10 @@ MlxState::MlxState(MlxThread& a_thread, const ModelConfig& a_config, const KvFor
       if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {
         const auto sides = stored.sides(layer, static_cast<int>(caches.size()), config.attention_layers());
         const int heads = config.num_key_value_heads, dim = config.head_dim;
-        caches.push_back({layer, CacheSide(stored, sides.k, layer, heads, dim, true),
-                          CacheSide(stored, sides.v, layer, heads, dim, false)});
+        LayerKernels kernels = kernels_of(paths, config, stored, sides.k, sides.v);
+        caches.push_back({layer, CacheSide(stored, sides.k, layer, heads, dim, true, std::move(kernels.encode_keys)),
+                          CacheSide(stored, sides.v, layer, heads, dim, false, std::move(kernels.encode_values)),
+                          std::move(kernels.attend)});
       } else {
         states.push_back(
             {mx::zeros({config.linear_num_value_heads, config.linear_value_head_dim, config.linear_key_head_dim}),
@@ -120,7 +146,7 @@ void MlxState::go_back(const Mark& mark) {
 }
 
 std::unique_ptr<DeviceState> MlxState::fork(const DeviceSnapshot& snapshot, int position) const {
-  auto forked = std::make_unique<MlxState>(thread, config, stored, StateType::f32);
+  auto forked = std::make_unique<MlxState>(thread, paths, config, stored, StateType::f32);
   forked->caches = caches;  // arrays never change: both share them
   forked->restore(snapshot, position);
   return forked;

@@ -8,6 +8,7 @@
 #include "runtime/device_state.h"
 #include "runtime/mlx/layer_cache.h"
 #include "runtime/mlx/mlx.h"
+#include "runtime/mlx/paths.h"
 #include "runtime/mlx/thread.h"
 
 namespace tqkv::mlx {
@@ -20,7 +21,7 @@ struct LinearState {
 
 struct MlxState final : DeviceState {
   /// `format` is effective. Throws Error(format) for what this engine does not store.
-  MlxState(MlxThread& thread, const ModelConfig& config, const KvFormat& format, StateType type);
+  MlxState(MlxThread& thread, Paths& paths, const ModelConfig& config, const KvFormat& format, StateType type);
   ~MlxState() override;
   const KvFormat& format() const override { return stored; }
   StateType type() const override { return StateType::f32; }
@@ -44,6 +45,7 @@ struct MlxState final : DeviceState {
   void go_back(const Mark& mark);
 
   MlxThread& thread;
+  Paths& paths;
   const ModelConfig& config;
   KvFormat stored;
   std::vector<AttentionCache> caches;  // attention layers, in order

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "codec/codebook.h"
 #include "runtime/mlx/kernels/kernels.h"
@@ -33,6 +34,15 @@ constexpr int fewest_tokens_of_run = 64;
 
 bool coded(const SideFormat& side) {
   return side.kind == Kind::turboquant;
+}
+
+// Stored as MLX quantizes: its products read the codes.
+bool affine(const SideFormat& side) {
+  return side.kind == Kind::affine || side.kind == Kind::rotated_affine;
+}
+
+mx::array as_float(const mx::array& x) {
+  return mx::astype(x, mx::float32);
 }
 
 // Lanes have dim / 32 neighbouring channels each, so that a lane's bits of a plane lie in one word.
@@ -297,46 +307,81 @@ Partial attend(const RunKernel& run, const AttentionInput& input) {
   return {made[0], made[1], made[2]};
 }
 
+namespace {
+
+/// Rows [kv heads, n, dim] by the vectors of a side -> [kv heads, n, last - first].
+mx::array times_vectors(const mx::array& rows, const StoredSide& side, int first, int last) {
+  const Payload& payload = side.payload;
+  const int kv_heads = payload.front().shape(0), dim = rows.shape(2);
+  if (affine(side.format))
+    return mx::slice(mx::quantized_matmul(rows, payload[0], as_float(payload[1]), as_float(payload[2]), true,
+                                          side.format.group, side.format.bits),
+                     {0, 0, first}, {kv_heads, rows.shape(1), last});
+  const mx::array vectors = Codec(side.format, kv_heads, dim).decode(tokens_of(payload, first, last));
+  return mx::matmul(rows, mx::swapaxes(vectors, 1, 2));
+}
+
+/// Weights [kv heads, n, last - first] by the vectors of a side -> [kv heads, n, dim].
+mx::array times_tokens(const mx::array& weights, const StoredSide& side, int first, int last, int dim) {
+  const Payload& payload = side.payload;
+  const int kv_heads = payload.front().shape(0), capacity = payload.front().shape(1);
+  if (affine(side.format)) {
+    const mx::array all = mx::pad(weights, {{0, 0}, {0, 0}, {first, capacity - last}});
+    return mx::quantized_matmul(all, payload[0], as_float(payload[1]), as_float(payload[2]), false, side.format.group,
+                                side.format.bits);
+  }
+  return mx::matmul(weights, Codec(side.format, kv_heads, dim).decode(tokens_of(payload, first, last)));
+}
+
+}  // namespace
+
 Partial attend_plain(const AttentionInput& input) {
-  const int heads = input.query.shape(0), dim = input.query.shape(1);
-  const auto decoded = [&](const StoredSide& side) {
-    const int kv_heads = side.payload.front().shape(0);
-    return Codec(side.format, kv_heads, dim).decode(tokens_of(side.payload, input.first, input.last));
-  };
-  const mx::array keys = decoded(input.keys), values = decoded(input.values);
-  const int kv_heads = keys.shape(0), tokens = keys.shape(1), group = heads / kv_heads;
-  mx::array scores = mx::reshape(mx::matmul(mx::reshape(input.query, {kv_heads, group, dim}), mx::swapaxes(keys, 1, 2)),
-                                 {heads, tokens});
+  const int heads = input.query.shape(0), dim = input.query.shape(1), kv_heads = input.keys.payload.front().shape(0);
+  const int tokens = input.last - input.first, group = heads / kv_heads;
+  mx::array scores =
+      mx::reshape(times_vectors(mx::reshape(input.query, {kv_heads, group, dim}), input.keys, input.first, input.last),
+                  {heads, tokens});
   if (input.mean_scores) {
     const mx::array after = mx::greater_equal(mx::arange(input.first, input.last), mx::array(input.mean_from));
     scores = mx::where(after, mx::add(scores, mx::expand_dims(*input.mean_scores, 1)), scores);
   }
   const mx::array maximum = mx::max(scores, 1, true);
   const mx::array weights = mx::exp(mx::subtract(scores, maximum));
-  const mx::array sums = mx::matmul(mx::reshape(weights, {kv_heads, group, tokens}), values);
+  const mx::array sums =
+      times_tokens(mx::reshape(weights, {kv_heads, group, tokens}), input.values, input.first, input.last, dim);
   return {mx::reshape(sums, {heads, 1, dim}), maximum, mx::sum(weights, 1, true)};
 }
 
-mx::array join(const std::vector<Partial>& partials) {
+Partial as_one(const std::vector<Partial>& partials) {
   const auto all = [&](mx::array Partial::*part) {
     std::vector<mx::array> arrays;
     arrays.reserve(partials.size());
     for (const Partial& one : partials) arrays.push_back(one.*part);
     return arrays.size() == 1 ? arrays.front() : mx::concatenate(std::move(arrays), 1);
   };
-  const mx::array maximum = all(&Partial::maximum);
-  const mx::array weights = mx::exp(mx::subtract(maximum, mx::max(maximum, 1, true)));  // [heads, pieces]
-  const mx::array sum = mx::sum(mx::multiply(weights, all(&Partial::sum)), 1, true);
-  const mx::array values = mx::squeeze(mx::matmul(mx::expand_dims(weights, 1), all(&Partial::values)), 1);
-  return mx::divide(values, sum);
+  if (partials.size() == 1 && partials.front().maximum.shape(1) == 1) return partials.front();
+  const mx::array maxima = all(&Partial::maximum), maximum = mx::max(maxima, 1, true);
+  const mx::array weights = mx::exp(mx::subtract(maxima, maximum));  // [heads, pieces]
+  return {mx::matmul(mx::expand_dims(weights, 1), all(&Partial::values)), maximum,
+          mx::sum(mx::multiply(weights, all(&Partial::sum)), 1, true)};
+}
+
+mx::array join(const std::vector<Partial>& partials) {
+  const Partial one = as_one(partials);
+  return mx::divide(mx::squeeze(one.values, 1), one.sum);
 }
 
 std::vector<mx::array> run_on_metal(const KernelCall& call) {
-  const mx::fast::CustomKernelFunction kernel =
-      mx::fast::metal_kernel(call.name, call.input_names, call.output_names, call.source, call.header);
+  thread_local std::map<std::string, mx::fast::CustomKernelFunction> kernels;  // by name, which is of one text
+  auto kernel = kernels.find(call.name);
+  if (kernel == kernels.end())
+    kernel = kernels
+                 .emplace(call.name, mx::fast::metal_kernel(call.name, call.input_names, call.output_names, call.source,
+                                                            call.header))
+                 .first;
   const auto threads = [](const std::array<int, 3>& of) { return std::tuple(of[0], of[1], of[2]); };
-  return kernel(call.inputs, call.shapes, call.types, threads(call.grid), threads(call.group), {}, std::nullopt, false,
-                {});
+  return kernel->second(call.inputs, call.shapes, call.types, threads(call.grid), threads(call.group), {}, std::nullopt,
+                        false, {});
 }
 
 }  // namespace tqkv::mlx

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/checksum.h"
 #include "base/splitmix64.h"
 #include "base/stopwatch.h"
 #include "runtime/mlx/kernels/kernels.h"
@@ -64,6 +65,21 @@ std::pair<double, double> encoding(const RunKernel& run, const SideFormat& forma
 }
 
 }  // namespace
+
+std::string kernel_text_digest(const KernelShape& shape) {
+  const auto stored = [&](const SideFormat& format) {
+    return StoredSide{format,
+                      Codec(format, shape.kv_heads, shape.dim).encode(numbers({shape.kv_heads, 1, shape.dim}, 1))};
+  };
+  const AttentionInput input{numbers({shape.heads, shape.dim}, 1), stored(shape.keys), stored(shape.values), 0, 1};
+  std::string text;
+  const auto add = [&](const KernelCall& call) { text += call.name + call.header + call.source; };
+  add(attention_call(input, attention_plan(shape.heads, shape.kv_heads, shape.dim)));
+  for (const SideFormat& side : {shape.keys, shape.values})
+    if (side.kind == SideFormat::Kind::turboquant)
+      add(encode_call(side, numbers({shape.kv_heads, 1, shape.dim}, 1), signs(shape.kv_heads, shape.dim)));
+  return checksum_128(std::as_bytes(std::span(text)));
+}
 
 std::vector<SelfCheck> kernel_checks(const RunKernel& run, const KernelShape& shape) {
   std::vector<SelfCheck> checks;

@@ -62,8 +62,11 @@ struct AttentionInput {
 bool has_kernel(const SideFormat& keys, const SideFormat& values, int heads, int kv_heads, int dim);
 KernelCall attention_call(const AttentionInput& input, const AttentionPlan& plan);
 Partial attend(const RunKernel& run, const AttentionInput& input);
-/// The same from operations of MLX, through Codec::decode; every format of the engine.
+/// The same from operations of MLX, for every format of the engine: affine codes are read by MLX's products, others are
+/// decoded first.
 Partial attend_plain(const AttentionInput& input);
+/// As one piece: [heads, 1, dim], [heads, 1], [heads, 1].
+Partial as_one(const std::vector<Partial>& partials);
 /// -> [heads, dim], divided. Partials of the same query over tokens that follow one another or not.
 mx::array join(const std::vector<Partial>& partials);
 
@@ -82,6 +85,8 @@ struct KernelShape {
   SideFormat keys, values;
   int heads = 0, kv_heads = 0, dim = 0;
 };
+/// Of the texts of both kernels for such a layer.
+std::string kernel_text_digest(const KernelShape& shape);
 std::vector<SelfCheck> kernel_checks(const RunKernel& run, const KernelShape& shape);
 
 }  // namespace tqkv::mlx
