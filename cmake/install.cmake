@@ -3,6 +3,13 @@ include(CMakePackageConfigHelpers)
 set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME program)
 
 install(TARGETS tqkv_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(APPLE AND tqkv_mlx)  # the library and its Metal code, in one folder, and its licence
+  get_filename_component(mlx_root ${MLX_DIR}/../../.. ABSOLUTE)
+  install(FILES ${mlx_root}/lib/libmlx.dylib ${mlx_root}/lib/mlx.metallib DESTINATION ${CMAKE_INSTALL_LIBDIR}/tqkv)
+  file(GLOB mlx_license ${mlx_root}/../mlx_metal-*.dist-info/licenses/LICENSE ${mlx_root}/../mlx_metal-*.dist-info/LICENSE)
+  install(FILES ${mlx_license} DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME LICENSE.mlx)
+  set_target_properties(tqkv_cli PROPERTIES INSTALL_RPATH "@executable_path/../${CMAKE_INSTALL_LIBDIR}/tqkv")
+endif()
 
 # The manual page and the completion scripts come from the program itself.
 set(reference ${CMAKE_BINARY_DIR}/reference)

@@ -26,7 +26,7 @@ namespace mx = ::mlx::core;
 std::unique_ptr<tqkv::mlx::MlxEngine> engine_with(tqkv::mlx::RunKernel run) {
   return std::make_unique<tqkv::mlx::MlxEngine>(Checkpoint::open(pocket_directory()),
                                                 DeviceOptions{Device::parse("mlx"), Precision::f32, {}},
-                                                tqkv::mlx::Paths(std::move(run), ""));
+                                                tqkv::mlx::Paths(std::move(run), ""), Precision::f32);
 }
 
 /// 298 tokens that the engine for the processor has read.

@@ -1,18 +1,23 @@
 #include "runtime/mlx/device.h"
 
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <variant>
 
+#include "base/file.h"
 #include "base/memory_info.h"
 #include "base/processor.h"
 #include "model/weights.h"
 #include "runtime/mlx/engine.h"
+#include "runtime/mlx/kernels/kernels.h"
 #include "runtime/mlx/mlx.h"
 #include "runtime/mlx/self_test.h"
 #include "runtime/mlx/thread.h"
+#include "tqkv/error.h"
 
 #if MLX_VERSION_NUMERIC != 32004
 #error "this engine is written for MLX 0.32.4: run scripts/install-mlx"
@@ -67,14 +72,14 @@ std::string advice(std::uint64_t needed) {
 }
 
 DeviceReport report(const DeviceOptions& options) {
-  DeviceReport report{options.device, precision(), {}};
+  DeviceReport report{options.device, precision(options), {}};
   report.device.keys.try_emplace("kernels", on_processor() ? "off" : "on");
   report.device.keys.try_emplace("wired", "off");
   const std::string library = std::string("MLX ") + mx::version();
   if (on_processor())
     report.values = {{"cpu", processor_name()}, {"mlx", library + " on the processor, in float32"}};
   else
-    report.values = {{"gpu", gpu_name()}, {"mlx", library + " on the GPU, in float32"}};
+    report.values = {{"gpu", gpu_name()}, {"mlx", library + " on the GPU"}};
   return report;
 }
 
@@ -82,8 +87,9 @@ std::uint64_t working_memory(const ModelConfig& config, const DeviceOptions&, co
   return pass_bytes(config, size) + library_bytes;
 }
 
-// What is bf16 in the checkpoint becomes float32.
-std::uint64_t weight_bytes(const ModelConfig& config, std::uint64_t file_bytes, const DeviceOptions&) {
+// In float32 what is bf16 in the checkpoint takes twice as much.
+std::uint64_t weight_bytes(const ModelConfig& config, std::uint64_t file_bytes, const DeviceOptions& options) {
+  if (precision(options) != Precision::f32) return file_bytes;
   for (const ExpectedTensor& tensor : expected_tensors(config))
     if (tensor.dtype == DType::bf16) file_bytes += tensor.bytes;
   return file_bytes;
@@ -94,19 +100,58 @@ DeviceMemory memory(const DeviceOptions&) {
   return {"GPU memory", working_set(), true, advice};
 }
 
+/// Where the library lies that this program has loaded.
+std::filesystem::path origin() {
+  Dl_info info{};
+  return ::dladdr(reinterpret_cast<const void*>(&mx::version), &info) != 0 && info.dli_fname ? info.dli_fname : "";
+}
+
+/// Whether MLX was built with the kernels for the matrix units of M5.
+std::string m5_kernels() {
+  try {
+    const MappedFile library(origin().parent_path() / "mlx.metallib");
+    const std::string_view text(reinterpret_cast<const char*>(library.bytes().data()), library.bytes().size());
+    return text.find("_nax") != std::string_view::npos ? "yes" : "no: a prompt is 2 to 4 times slower on M5 and later";
+  } catch (const Error&) {
+    return "not known: mlx.metallib is not beside the library";
+  }
+}
+
+std::string told(const SelfCheck& one) {
+  if (!one.error.empty()) return "FAILED: " + one.error.substr(0, one.error.find('\n'));
+  return fmt::format("{}, {:.1e} (at most {:.0e}) in {:.2f} s", one.passed() ? "passed" : "FAILED", one.difference,
+                     one.limit, one.seconds);
+}
+
 std::vector<std::pair<std::string, std::string>> facts() {
   std::vector<std::pair<std::string, std::string>> facts{
-      {"library", fmt::format("MLX {}", mx::version())},
-      {"caches", "baseline, mlx_quant, rotated_quant, turboquant"},
-      {"kernels", "none of its own: every step is made of MLX's operations"}};
+      {"library", fmt::format("MLX {}, {}", mx::version(), origin().string())},
+      {"caches", "baseline, mlx_quant, rotated_quant, turboquant"}};
+  const auto gigabytes = [](std::uint64_t bytes) { return fmt::format("{:.1f} GB", static_cast<double>(bytes) / 1e9); };
+  std::vector<KernelShape> shapes;
+  if (on_processor()) {
+    facts.emplace_back("kernels", "MLX's operations: own kernels are for a GPU");
+    facts.emplace_back("note", "MLX has no GPU here: the processor serves for proof, not for speed");
+  } else {
+    facts.emplace_back("memory for the GPU", gigabytes(working_set()) + ", as macOS recommends");
+    facts.emplace_back("largest buffer", gigabytes(gpu_number("max_buffer_length")));
+    facts.emplace_back("kernels for M5", m5_kernels());
+    facts.emplace_back("attention of a decoded token", "own kernel where its test passes, else MLX's operations");
+    facts.emplace_back("encoding of turboquant", "own kernel where its test passes, else MLX's operations");
+    SideFormat coded, plain;
+    coded.kind = SideFormat::Kind::turboquant;
+    coded.bits = 4;
+    coded.scalar = KvScalar::corrected;
+    shapes = {{coded, coded, 16, 2, 256}, {plain, plain, 16, 2, 256}};
+  }
+  facts.emplace_back("other steps", "MLX's operations");
   MlxThread thread;
   thread.run([&] {
-    for (const SelfCheck& one : self_test(operations()))
-      facts.emplace_back("self-test of " + one.name,
-                         fmt::format("{}, {:.1e} (at most {:.0e}) in {:.2f} s", one.passed() ? "passed" : "FAILED",
-                                     one.difference, one.limit, one.seconds));
+    for (const SelfCheck& one : self_test(operations())) facts.emplace_back("self-test of " + one.name, told(one));
+    for (const KernelShape& shape : shapes)
+      for (const SelfCheck& one : kernel_checks(run_on_metal, shape))
+        facts.emplace_back("self-test of " + one.name, told(one));
   });
-  if (on_processor()) facts.emplace_back("note", "MLX has no GPU here: the processor serves for proof, not for speed");
   return facts;
 }
 
@@ -132,8 +177,8 @@ std::uint64_t working_set() {
   return gpu_number("max_recommended_working_set_size");
 }
 
-Precision precision() {
-  return Precision::f32;
+Precision precision(const DeviceOptions& options) {
+  return on_processor() ? Precision::f32 : options.precision;
 }
 
 std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {

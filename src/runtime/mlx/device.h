@@ -10,8 +10,10 @@ namespace tqkv::mlx {
 
 /// Whether MLX computes on the processor.
 bool on_processor();
-/// Of everything that this engine computes, whatever was asked for: float32.
-Precision precision();
+/// On the processor float32, whatever was asked for: bfloat16 is ten times slower there, and less exact than elsewhere.
+/// On a GPU what was asked for: `fast` has bfloat16 in products and norms, and float32 in the delta rule, its gates,
+/// the router, decode attention and logits.
+Precision precision(const DeviceOptions& options);
 /// "Apple M4, applegpu_g16g", or "processor".
 std::string gpu_name();
 /// Queries of a prompt that attend in one call.

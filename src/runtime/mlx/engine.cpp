@@ -56,7 +56,8 @@ void limit_memory(std::uint64_t bytes) {
 
 /// Rows of `hidden` -> logits.
 mx::array logits_of(const MlxEngine& engine, const mx::array& hidden) {
-  return mx::contiguous(engine.arrays().lm_head(rms_norm(engine.config(), hidden, engine.arrays().norm)));
+  const mx::array logits = engine.arrays().lm_head(rms_norm(engine.config(), hidden, engine.arrays().norm));
+  return mx::contiguous(mx::astype(logits, mx::float32));
 }
 
 [[noreturn]] void refuse_logits(const MlxEngine& engine) {
@@ -206,10 +207,10 @@ class MlxAheadRun final : public AheadRun {
 }  // namespace
 
 MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options)
-    : MlxEngine(std::move(a_checkpoint), options, paths_of(options)) {}
+    : MlxEngine(std::move(a_checkpoint), options, paths_of(options), mlx::precision(options)) {}
 
-MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options, Paths paths)
-    : DeviceEngine(std::move(a_checkpoint), mlx::precision(), options.guard),
+MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options, Paths paths, Precision precision)
+    : DeviceEngine(std::move(a_checkpoint), precision, options.guard),
       report_(mlx_kind().report(options)),
       paths_(std::move(paths)),
       rotary_(rotary_angles(config())) {
@@ -218,7 +219,7 @@ MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options, Path
     if (const std::string failed = require_self_test(options.force); !failed.empty())
       report_.warning = "the self-test failed, and the run was forced: " + failed;
     if (report_.device.value("wired") == "on") mx::set_wired_limit(working_set());
-    arrays_ = copy_weights(config(), weights);
+    arrays_ = copy_weights(config(), weights, precision == Precision::f32 ? mx::float32 : mx::bfloat16);
   });
 }
 
@@ -235,7 +236,7 @@ DeviceReport MlxEngine::device() const {
 }
 
 std::unique_ptr<DeviceState> MlxEngine::make_state(const KvFormat& format, StateType type) const {
-  return std::make_unique<MlxState>(thread_, paths_, config(), format, type);
+  return std::make_unique<MlxState>(thread_, paths_, config(), format, type, precision());
 }
 
 std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {

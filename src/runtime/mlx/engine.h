@@ -14,8 +14,8 @@ namespace tqkv::mlx {
 class MlxEngine final : public DeviceEngine {
  public:
   MlxEngine(Checkpoint checkpoint, const DeviceOptions& options);
-  /// With `run` for the kernels instead of Metal, for tests.
-  MlxEngine(Checkpoint checkpoint, const DeviceOptions& options, Paths paths);
+  /// With other kernels or another precision than the device's own, for tests.
+  MlxEngine(Checkpoint checkpoint, const DeviceOptions& options, Paths paths, Precision precision);
   ~MlxEngine() override;
   DeviceReport device() const override;
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;

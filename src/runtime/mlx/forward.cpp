@@ -17,7 +17,7 @@ bool observed(const Pass& pass) {
 void observe(const Pass& pass, int layer, const mx::array& values) {
   for (const Segment& segment : pass.segments) {
     if (!segment.observer) continue;
-    mx::array rows = mx::contiguous(segment.of(values));
+    mx::array rows = mx::contiguous(mx::astype(segment.of(values), mx::float32));
     rows.eval();
     segment.observer->hidden(layer, {rows.data<float>(), rows.size()}, segment.count);
   }
@@ -44,15 +44,16 @@ mx::array forward(const Pass& pass, const mx::array& ids) {
   const Arrays& arrays = pass.engine.arrays();
   mx::array hidden = arrays.embed_tokens.rows(ids);
   if (observed(pass)) observe(pass, 0, hidden);
+  const auto add = [&](const mx::array& more) { hidden = mx::add(hidden, mx::astype(more, arrays.type)); };
   std::size_t attention_layer = 0, linear_layer = 0;
   for (std::size_t i = 0; i < arrays.layers.size(); ++i) {
     const LayerArrays& layer = arrays.layers[i];
     mx::array normed = rms_norm(pass.config, hidden, layer.input_layernorm);
-    hidden = mx::add(hidden, layer.attention ? full_attention(pass, attention_layer++, *layer.attention, normed)
-                                             : delta_net(pass, linear_layer++, *layer.delta, normed));
+    add(layer.attention ? full_attention(pass, attention_layer++, *layer.attention, normed)
+                        : delta_net(pass, linear_layer++, *layer.delta, normed));
     if (hidden.shape(0) >= rows_to_wait) hidden.eval();
     normed = rms_norm(pass.config, hidden, layer.post_attention_layernorm);
-    hidden = mx::add(hidden, layer.experts ? experts(pass.config, *layer.experts, normed) : mlp(*layer.mlp, normed));
+    add(layer.experts ? experts(pass.config, *layer.experts, normed) : mlp(*layer.mlp, normed));
     if (hidden.shape(0) >= rows_to_wait) hidden.eval();
     if (observed(pass) && i + 1 < arrays.layers.size()) observe(pass, static_cast<int>(i) + 1, hidden);
   }

@@ -142,9 +142,12 @@ mx::array attend(const mx::array& q, const mx::array& keys, const mx::array& val
 }
 
 // Several queries: one plain array a side, which lives as long as this layer.
-mx::array over_all(const mx::array& query, const Seen& seen, float scale, Pace& pace) {
-  const auto whole = [](const std::vector<mx::array>& blocks) {
-    return mx::expand_dims(blocks.size() == 1 ? blocks.front() : mx::concatenate(blocks, 1), 0);
+mx::array over_all(const mx::array& any, const Seen& seen, float scale, mx::Dtype type, Pace& pace) {
+  const mx::array query = mx::astype(any, type);
+  const auto whole = [type](const std::vector<mx::array>& blocks) {
+    std::vector<mx::array> own;
+    for (const mx::array& block : blocks) own.push_back(mx::astype(block, type));
+    return mx::expand_dims(own.size() == 1 ? own.front() : mx::concatenate(own, 1), 0);
   };
   const mx::array keys = whole(seen.keys), values = whole(seen.values);
   const int heads = query.shape(0), tokens = query.shape(1), dim = query.shape(2), before = seen.tokens - tokens;
@@ -183,7 +186,7 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
       rope(pass, rms_norm(config, mx::slice(query_gate, {0, 0, 0}, {tokens, heads, dim}), weights.q_norm));
   const mx::array key =
       rope(pass, rms_norm(config, mx::reshape(weights.k_proj(normed), {tokens, kv, dim}), weights.k_norm));
-  const mx::array value = mx::reshape(weights.v_proj(normed), {tokens, kv, dim});
+  const mx::array value = mx::astype(mx::reshape(weights.v_proj(normed), {tokens, kv, dim}), mx::float32);
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
 
   std::vector<mx::array> mixed;
@@ -194,9 +197,10 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
     cache.keys.append(keys, segment.position);
     cache.values.append(values, segment.position);
     const mx::array queries = mx::transpose(segment.of(query), {1, 0, 2});  // [heads, tokens, head_dim]
-    const mx::array out = segment.count == 1
-                              ? mx::expand_dims(over_stored(mx::squeeze(queries, 1), segment, cache, scale), 1)
-                              : over_all(queries, seen_by(segment, cache), scale, pass.engine.pace());
+    const mx::array out =
+        segment.count == 1
+            ? mx::expand_dims(over_stored(mx::squeeze(queries, 1), segment, cache, scale), 1)
+            : over_all(queries, seen_by(segment, cache), scale, pass.engine.arrays().type, pass.engine.pace());
     mixed.push_back(mx::transpose(out, {1, 0, 2}));
     cache.keys.drop_for(segment.position + segment.count);
     cache.values.drop_for(segment.position + segment.count);

@@ -21,14 +21,15 @@ mx::array softplus(const mx::array& x) {
 // The past of a segment, then its rows, weighted by the taps of each channel; and the new past.
 mx::array convolve(LinearState& state, const mx::array& rows, const mx::array& taps) {
   const int past = state.convolution.shape(0), channels = rows.shape(1), tokens = rows.shape(0);
-  const mx::array all = mx::concatenate({state.convolution, rows}, 0);
+  const mx::array all = mx::astype(mx::concatenate({state.convolution, rows}, 0), mx::float32);
   std::optional<mx::array> sum;
   for (int tap = 0; tap <= past; ++tap) {
     const mx::array part = mx::multiply(mx::slice(all, {tap, 0}, {tap + tokens, channels}),
                                         mx::slice(taps, {tap, 0}, {tap + 1, channels}));
     sum = sum ? mx::add(*sum, part) : part;
   }
-  state.convolution = mx::contiguous(mx::slice(all, {tokens, 0}, {tokens + past, channels}));
+  state.convolution =
+      mx::contiguous(mx::astype(mx::slice(all, {tokens, 0}, {tokens + past, channels}), state.convolution.dtype()));
   return silu(*sum);
 }
 
@@ -40,7 +41,7 @@ mx::array delta_net(const Pass& pass, std::size_t index, const DeltaArrays& weig
   const int key_heads = config.linear_num_key_heads, value_heads = config.linear_num_value_heads;
   const int key_dim = config.linear_key_head_dim, value_dim = config.linear_value_head_dim;
   const mx::array in = weights.in_proj_qkv(normed);
-  const mx::array beta = mx::sigmoid(weights.in_proj_b(normed));
+  const mx::array beta = mx::sigmoid(mx::astype(weights.in_proj_b(normed), mx::float32));
   const mx::array log_g =
       mx::multiply(weights.negative_exp_A, softplus(mx::add(weights.in_proj_a(normed), weights.dt_bias)));
 

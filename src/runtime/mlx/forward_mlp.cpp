@@ -14,7 +14,7 @@ mx::array mlp(const MlpArrays& weights, const mx::array& normed) {
 
 mx::array experts(const ModelConfig& config, const ExpertArrays& weights, const mx::array& normed) {
   const int tokens = normed.shape(0), each = config.num_experts_per_tok, count = config.num_experts;
-  const mx::array p = mx::softmax(weights.router(normed), -1);
+  const mx::array p = mx::softmax(mx::astype(weights.router(normed), mx::float32), -1);
   const mx::array best = mx::slice(mx::argpartition(p, count - each, -1), {0, count - each}, {tokens, count});
   mx::array share = mx::take_along_axis(p, best, -1);
   if (config.norm_topk_prob) share = mx::divide(share, mx::sum(share, -1, true));

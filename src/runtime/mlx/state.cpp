@@ -34,10 +34,11 @@ auto& of_layer(Values& values, const ModelConfig& config, int layer) {
   return values[static_cast<std::size_t>(std::count(first, first + layer, kind))];
 }
 
-mx::array of_bytes(std::span<const std::byte> bytes, mx::Shape shape) {
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), bytes.size());
-  return mx::array(values.begin(), std::move(shape), mx::float32);
+/// Of the shape and type of `like`.
+mx::array of_bytes(std::span<const std::byte> bytes, const mx::array& like) {
+  mx::array made(mx::allocator::malloc(bytes.size()), like.shape(), like.dtype());
+  std::memcpy(made.data<std::byte>(), bytes.data(), bytes.size());
+  return made;
 }
 
 std::span<const std::byte> bytes_of(const mx::array& computed) {
@@ -70,8 +71,8 @@ LayerKernels kernels_of(Paths& paths, const ModelConfig& config, const KvFormat&
 }  // namespace
 
 MlxState::MlxState(MlxThread& a_thread, Paths& a_paths, const ModelConfig& a_config, const KvFormat& format,
-                   StateType type)
-    : thread(a_thread), paths(a_paths), config(a_config), stored(format) {
+                   StateType type, Precision a_precision)
+    : thread(a_thread), paths(a_paths), config(a_config), stored(format), precision(a_precision) {
   for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
     if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
     const auto sides = stored.sides(layer, index++, config.attention_layers());
@@ -92,7 +93,8 @@ MlxState::MlxState(MlxThread& a_thread, Paths& a_paths, const ModelConfig& a_con
       } else {
         states.push_back(
             {mx::zeros({config.linear_num_value_heads, config.linear_value_head_dim, config.linear_key_head_dim}),
-             mx::zeros({config.linear_conv_kernel_dim - 1, config.conv_dim()})});
+             mx::zeros({config.linear_conv_kernel_dim - 1, config.conv_dim()},
+                       cache::convolution_bits(precision) == 16 ? mx::bfloat16 : mx::float32)});
       }
     }
   });
@@ -108,7 +110,7 @@ MlxState::~MlxState() {
 void MlxState::reserve(int) {}  // a step makes what it writes
 
 std::uint64_t MlxState::kv_bytes(int tokens) const {
-  return cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32, cache::Allocation::segments)
+  return cache::cache_bytes(config, stored, tokens, StateType::f32, precision, cache::Allocation::segments)
       .kv_allocated;
 }
 
@@ -146,7 +148,7 @@ void MlxState::go_back(const Mark& mark) {
 }
 
 std::unique_ptr<DeviceState> MlxState::fork(const DeviceSnapshot& snapshot, int position) const {
-  auto forked = std::make_unique<MlxState>(thread, paths, config, stored, StateType::f32);
+  auto forked = std::make_unique<MlxState>(thread, paths, config, stored, StateType::f32, precision);
   forked->caches = caches;  // arrays never change: both share them
   forked->restore(snapshot, position);
   return forked;
@@ -162,7 +164,7 @@ CacheReport MlxState::report(int tokens) const {
     report.layers.push_back({cache.layer, sides.k, sides.v});
     report.bytes.kv_allocated += cache.keys.bytes() + cache.values.bytes();
   }
-  report.bytes.kv_used = cache::cache_bytes(config, stored, tokens, StateType::f32, Precision::f32).kv_used;
+  report.bytes.kv_used = cache::cache_bytes(config, stored, tokens, StateType::f32, precision).kv_used;
   for (const LinearState& state : states) {
     report.bytes.recurrent += state.recurrent.nbytes();
     report.bytes.convolution += state.convolution.nbytes();
@@ -200,13 +202,13 @@ void MlxState::load(const cache::SessionTensor& tensor, int, int first, int coun
     if (tensor.part == cache::SessionPart::recurrent || tensor.part == cache::SessionPart::convolution) {
       LinearState& state = of_layer(states, config, tensor.layer);
       mx::array& to = tensor.part == cache::SessionPart::recurrent ? state.recurrent : state.convolution;
-      to = of_bytes(bytes, to.shape());
+      to = of_bytes(bytes, to);
       return;
     }
     AttentionCache& cache = of_layer(caches, config, tensor.layer);
     CacheSide& side = tensor.keys ? cache.keys : cache.values;
     if (tensor.part == cache::SessionPart::mean) {
-      side.key_sum = of_bytes(bytes, side.key_sum->shape());
+      side.key_sum = of_bytes(bytes, *side.key_sum);
       return;
     }
     RangeStore& store = side.store_of(tensor.part);

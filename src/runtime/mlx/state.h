@@ -21,7 +21,8 @@ struct LinearState {
 
 struct MlxState final : DeviceState {
   /// `format` is effective. Throws Error(format) for what this engine does not store.
-  MlxState(MlxThread& thread, Paths& paths, const ModelConfig& config, const KvFormat& format, StateType type);
+  MlxState(MlxThread& thread, Paths& paths, const ModelConfig& config, const KvFormat& format, StateType type,
+           Precision precision);
   ~MlxState() override;
   const KvFormat& format() const override { return stored; }
   StateType type() const override { return StateType::f32; }
@@ -48,6 +49,7 @@ struct MlxState final : DeviceState {
   Paths& paths;
   const ModelConfig& config;
   KvFormat stored;
+  Precision precision;
   std::vector<AttentionCache> caches;  // attention layers, in order
   std::vector<LinearState> states;     // linear layers, in order
 };

@@ -14,7 +14,7 @@ struct Linear {
   std::optional<mx::array> scales, biases;  // [.., out, in / 64], quantized ones have both
   int bits = 0;                             // 0: not quantized
 
-  /// x [rows, in] -> [rows, out]
+  /// x [rows, in] -> [rows, out], in the type of the scales, or of the weights that are not quantized
   mx::array operator()(const mx::array& x) const;
   /// Of several: x [pairs, in], map `index` [pairs] of each -> [pairs, out]. `sorted`: index ascends.
   mx::array of_each(const mx::array& x, const mx::array& index, bool sorted) const;
@@ -54,12 +54,13 @@ struct LayerArrays {
 };
 
 struct Arrays {
+  mx::Dtype type;  // that products take and give: float32 or bfloat16
   Linear embed_tokens, lm_head;
   mx::array norm;  // [H]
   std::vector<LayerArrays> layers;
 };
 
-/// Copies `weights`. Scales, biases and vectors become float32.
-Arrays copy_weights(const ModelConfig& config, const Weights& weights);
+/// Copies `weights`. What products and norms of the stream read becomes `type`, the rest float32.
+Arrays copy_weights(const ModelConfig& config, const Weights& weights, mx::Dtype type);
 
 }  // namespace tqkv::mlx
