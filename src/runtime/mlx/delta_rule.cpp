@@ -10,6 +10,7 @@ namespace tqkv::mlx {
 namespace {
 
 constexpr int chunk_tokens = 64;     // of the chunked form
+constexpr int rows_by_powers = 4;    // of its inverse
 constexpr int fewest_for_chunk = 8;  // below it, token by token is less work
 
 /// What the recurrence reads, head by head: q, k [heads, tokens, key_head_dim], v [heads, tokens, value_head_dim],
@@ -27,6 +28,30 @@ struct Recurrence {
   }
 };
 
+// (I + L)^-1 of L [heads, n, n], which has nothing on and above its diagonal. A few rows by
+// (I - L)(I + L^2)(I + L^4)…, as L^n is zero; more by halves. Powers of a large L grow beyond what float32 can take
+// back where keys repeat: with all ones L^32 of 64 rows reaches 10^18.
+mx::array inverse_of(const mx::array& lower) {
+  const int heads = lower.shape(0), n = lower.shape(1);
+  if (n <= rows_by_powers) {
+    const mx::array identity = mx::eye(n);
+    mx::array inverse = mx::subtract(identity, lower), power = lower;
+    for (int reached = 2; reached < n; reached *= 2) {
+      power = mx::matmul(power, power);
+      inverse = mx::matmul(inverse, mx::add(identity, power));
+    }
+    return inverse;
+  }
+  const int half = (n / 2 + rows_by_powers - 1) / rows_by_powers * rows_by_powers;
+  const auto block = [&](int row, int rows, int column, int columns) {
+    return mx::slice(lower, {0, row, column}, {heads, row + rows, column + columns});
+  };
+  const mx::array a = inverse_of(block(0, half, 0, half)), b = inverse_of(block(half, n - half, half, n - half));
+  const mx::array below = mx::negative(mx::matmul(b, mx::matmul(block(half, n - half, 0, half), a)));
+  return mx::concatenate({mx::concatenate({a, mx::zeros({heads, half, n - half})}, 2), mx::concatenate({below, b}, 2)},
+                         1);
+}
+
 // S [heads, value dim, key dim] over a chunk:  d = (I + L)^-1 beta (v - e^G S k),  L_tj = beta_t e^(G_t - G_j) k_t k_j
 // below the diagonal, G the sums of log_g;  out = e^G S q + sum_j<=t e^(G_t - G_j) (k_j q_t) d_j.
 mx::array chunk(const Recurrence& x, mx::array& s) {
@@ -43,13 +68,7 @@ mx::array chunk(const Recurrence& x, mx::array& s) {
   const mx::array lower =
       mx::where(earlier, mx::multiply(mx::multiply(mx::matmul(x.k, kt), between), beta), mx::array(0.0f));
 
-  // (I + L)^-1 = (I - L)(I + L^2)(I + L^4)…: L^tokens is zero.
-  const mx::array identity = mx::eye(tokens);
-  mx::array inverse = mx::subtract(identity, lower), power = lower;
-  for (int reached = 2; reached < tokens; reached *= 2) {
-    power = mx::matmul(power, power);
-    inverse = mx::matmul(inverse, mx::add(identity, power));
-  }
+  const mx::array inverse = inverse_of(lower);
   const mx::array wanted = mx::multiply(beta, mx::subtract(x.v, mx::multiply(decay, mx::matmul(x.k, st))));
   const mx::array d = mx::matmul(inverse, wanted);  // [heads, tokens, value dim]
   const mx::array scores = mx::multiply(mx::matmul(x.q, kt), between);

@@ -138,7 +138,8 @@ double attention(const Operations& operations, int heads, int kv, int tokens) {
 
 // ---- the delta rule
 
-double delta(const Operations& operations, int tokens) {
+// `repeated`: keys that are nearly the same, as those of repeated words are, and hardly any decay.
+double delta(const Operations& operations, int tokens, bool repeated) {
   constexpr int key_heads = 2, value_heads = 4, dim = 128;
   const auto rows = static_cast<std::size_t>(tokens);
   std::vector<float> q = numbers(rows * key_heads * dim, 12), k = numbers(rows * key_heads * dim, 13);
@@ -148,6 +149,12 @@ double delta(const Operations& operations, int tokens) {
   for (float& value : k) value /= 6.5f;
   for (float& value : log_g) value = -0.05f * (value + 1.0f);
   for (float& value : beta) value = 0.5f + 0.5f * value;
+  if (repeated) {
+    constexpr std::size_t row = key_heads * dim;
+    for (std::size_t i = row; i < k.size(); ++i) k[i] = k[i % row] + 0.01f * k[i];
+    for (float& value : log_g) value *= 0.01f;
+    for (float& value : beta) value = 0.9f + 0.1f * value;
+  }
   const mx::array out = computed(operations.delta_rule(
       of(q, {tokens, key_heads, dim}), of(k, {tokens, key_heads, dim}), of(v, {tokens, value_heads, dim}),
       of(log_g, {tokens, value_heads}), of(beta, {tokens, value_heads})));
@@ -232,7 +239,8 @@ std::vector<SelfCheck> self_test(const Operations& operations) {
         [&] { return attention(operations, 4, 2, queries); });
   for (const int tokens : {1, 7, 67})
     check(fmt::format("delta rule, {} token{}", tokens, tokens == 1 ? "" : "s"), 1e-4,
-          [&] { return delta(operations, tokens); });
+          [&] { return delta(operations, tokens, false); });
+  check("delta rule, 67 tokens whose keys repeat", 1e-4, [&] { return delta(operations, 67, true); });
   SideFormat turboquant, affine;
   turboquant.kind = SideFormat::Kind::turboquant;
   turboquant.bits = 4;
