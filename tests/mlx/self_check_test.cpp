@@ -35,7 +35,7 @@ bool one_of(const std::vector<std::string>& names, const std::string& begin) {
 
 TEST_CASE("MLX passes the self-test here") {
   const std::vector<SelfCheck> checks = tqkv::mlx::self_test(tqkv::mlx::operations());
-  CHECK(checks.size() == 8);
+  CHECK(checks.size() == 9);
   double seconds = 0;
   for (const SelfCheck& one : checks) {
     CHECK_MESSAGE(one.passed(), one.name << ": " << one.difference);

@@ -182,17 +182,21 @@ Precision precision(const DeviceOptions& options) {
 }
 
 std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {
-  // The widest layer's arrays of a pass live at the same time, in float32; beside them scores of one call, and keys and
-  // values of one layer decoded: run by run, then as one array.
-  const auto rows = static_cast<std::uint64_t>(size.rows);
-  const auto widest = static_cast<std::uint64_t>(6 * config.hidden_size + 3 * config.conv_dim() +
-                                                 3 * config.value_dim() + 4 * config.query_dim());
-  const auto mlp = static_cast<std::uint64_t>(
-      config.moe() ? config.num_experts_per_tok * (2 * config.hidden_size + 3 * config.moe_intermediate_size)
-                   : 3 * config.intermediate_size);
-  const std::uint64_t scores = std::min<std::uint64_t>(rows, queries_at_once) *
-                               static_cast<std::uint64_t>(size.context) *
-                               static_cast<std::uint64_t>(config.num_attention_heads);
+  // Half a layer's arrays live at the same time, in float32 at most: those of the stream, and of the attention, the
+  // delta rule or the MLP. Attention has scores of one call, and keys and values of its layer decoded: run by run, then
+  // as one array.
+  const auto rows = static_cast<std::uint64_t>(size.rows), context = static_cast<std::uint64_t>(size.context);
+  const auto times = [](std::uint64_t count, int width) { return count * static_cast<std::uint64_t>(width); };
+  std::uint64_t scores = times(std::min<std::uint64_t>(rows, queries_at_once) * context, config.num_attention_heads);
+  if (!on_processor()) scores = std::min(scores, most_scores / sizeof(float));
+  const std::uint64_t attention =
+      times(rows, 4 * config.query_dim() + 8 * config.kv_dim()) + scores + times(context, 4 * config.kv_dim());
+  // Of the delta rule the processor has the chunked form, whose arrays wait for their turn; measured.
+  const std::uint64_t delta = times(rows, on_processor() ? 8 * config.conv_dim() + 12 * config.value_dim()
+                                                         : 3 * config.conv_dim() + 3 * config.value_dim());
+  const std::uint64_t mlp = times(
+      rows, config.moe() ? config.num_experts_per_tok * (2 * config.hidden_size + 3 * config.moe_intermediate_size)
+                         : 3 * config.intermediate_size);
   const std::uint64_t logits =
       (size.every_row ? std::min<std::uint64_t>(rows, 128) : 1) * static_cast<std::uint64_t>(config.vocab_size);
   // What the linear layers remember is written anew by each step: of one that is queued ahead and of the one before it,
@@ -201,8 +205,7 @@ std::uint64_t pass_bytes(const ModelConfig& config, const PassSize& size) {
       2 * static_cast<std::uint64_t>(config.linear_layers()) *
       (static_cast<std::uint64_t>(config.value_dim()) * static_cast<std::uint64_t>(config.linear_key_head_dim) +
        static_cast<std::uint64_t>((config.linear_conv_kernel_dim - 1) * config.conv_dim()));
-  const auto decoded = 4 * static_cast<std::uint64_t>(size.context) * static_cast<std::uint64_t>(config.kv_dim());
-  return 4 * (rows * (widest + mlp) + 2 * scores + decoded + logits + states);
+  return 4 * (times(rows, 4 * config.hidden_size) + std::max({attention, delta, mlp}) + logits + states);
 }
 
 }  // namespace mlx

@@ -1,5 +1,6 @@
 // The device `mlx`: Apple GPUs, or the processor where MLX has no other.
 #pragma once
+#include <cstdint>
 #include <string>
 
 #include "runtime/devices.h"
@@ -18,6 +19,8 @@ Precision precision(const DeviceOptions& options);
 std::string gpu_name();
 /// Queries of a prompt that attend in one call.
 inline constexpr int queries_at_once = 256;
+/// Bytes of scores in one call; beyond them MLX's fused attention is asked for, on a GPU.
+inline constexpr std::uint64_t most_scores = 256'000'000;
 /// Bytes that macOS recommends for the GPU; 0 where there is none.
 std::uint64_t working_set();
 /// Bytes of arrays that a pass makes and lets go.

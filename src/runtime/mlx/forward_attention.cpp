@@ -8,8 +8,7 @@
 namespace tqkv::mlx {
 namespace {
 
-constexpr std::uint64_t most_scores = 256'000'000;  // bytes, of one call
-constexpr int fewest_for_prefill = 9;               // queries; below it every block of keys is read where it lies
+constexpr int fewest_for_prefill = 9;  // queries; below it every block of keys is read where it lies
 
 // The first rotary_dim channels of x [tokens, heads, head_dim], whose halves are the two numbers of a pair.
 mx::array rope(const Pass& pass, const mx::array& x) {
