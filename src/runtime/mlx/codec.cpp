@@ -48,7 +48,7 @@ mx::array unpack_plane(const mx::array& codes, int width, int shift) {
 }
 
 mx::array pack(const mx::array& index, int bits) {
-  const mx::array low = pack_plane(index, lower(bits), 0);
+  mx::array low = pack_plane(index, lower(bits), 0);
   if (lower(bits) == bits) return low;
   return mx::concatenate({low, pack_plane(index, 1, lower(bits))}, 2);
 }

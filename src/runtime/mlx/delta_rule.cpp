@@ -72,7 +72,7 @@ mx::array chunk(const Recurrence& x, mx::array& s) {
   const mx::array wanted = mx::multiply(beta, mx::subtract(x.v, mx::multiply(decay, mx::matmul(x.k, st))));
   const mx::array d = mx::matmul(inverse, wanted);  // [heads, tokens, value dim]
   const mx::array scores = mx::multiply(mx::matmul(x.q, kt), between);
-  const mx::array out = mx::add(mx::multiply(decay, mx::matmul(x.q, st)), mx::matmul(scores, d));
+  mx::array out = mx::add(mx::multiply(decay, mx::matmul(x.q, st)), mx::matmul(scores, d));
   const mx::array last = mx::slice(sums, {0, tokens - 1}, {sums.shape(0), tokens});  // [heads, 1]
   const mx::array left = mx::expand_dims(mx::exp(mx::subtract(last, sums)), 2);
   s = mx::add(mx::multiply(mx::expand_dims(mx::exp(last), 2), s),

@@ -8,8 +8,6 @@
 namespace tqkv::mlx {
 namespace {
 
-constexpr int fewest_for_prefill = 9;  // queries; below it every block of keys is read where it lies
-
 // The first rotary_dim channels of x [tokens, heads, head_dim], whose halves are the two numbers of a pair.
 mx::array rope(const Pass& pass, const mx::array& x) {
   const int tokens = x.shape(0), heads = x.shape(1), dim = x.shape(2), half = pass.config.rotary_dim / 2;
@@ -145,6 +143,7 @@ mx::array over_all(const mx::array& any, const Seen& seen, float scale, mx::Dtyp
   const mx::array query = mx::astype(any, type);
   const auto whole = [type](const std::vector<mx::array>& blocks) {
     std::vector<mx::array> own;
+    own.reserve(blocks.size());
     for (const mx::array& block : blocks) own.push_back(mx::astype(block, type));
     return mx::expand_dims(own.size() == 1 ? own.front() : mx::concatenate(own, 1), 0);
   };

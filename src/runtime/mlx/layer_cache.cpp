@@ -38,8 +38,9 @@ Payload own_tokens(const Payload& payload, int first, int last) {
 }
 
 /// `to` with `part` from its token `at` on. In place where nothing else holds `to`.
-mx::array written(mx::array to, const mx::array& part, int at) {
-  return mx::slice_update(to, part, mx::Shape{0, at, 0}, mx::Shape{part.shape(0), at + part.shape(1), part.shape(2)});
+mx::array written(mx::array&& to, const mx::array& part, int at) {
+  const mx::array own = std::move(to);  // the only one left
+  return mx::slice_update(own, part, mx::Shape{0, at, 0}, mx::Shape{part.shape(0), at + part.shape(1), part.shape(2)});
 }
 
 }  // namespace

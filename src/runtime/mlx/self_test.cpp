@@ -94,8 +94,10 @@ double plain_product(const Operations& operations, int rows, int out, int in) {
   for (const Sample& sample : samples(rows, out)) {
     double sum = 0;
     for (int c = 0; c < in; ++c)
-      sum += static_cast<double>(x[static_cast<std::size_t>(sample.row * in + c)]) *
-             static_cast<double>(w[static_cast<std::size_t>(sample.out * in + c)]);
+      sum += static_cast<double>(
+                 x[static_cast<std::size_t>(sample.row) * static_cast<std::size_t>(in) + static_cast<std::size_t>(c)]) *
+             static_cast<double>(
+                 w[static_cast<std::size_t>(sample.out) * static_cast<std::size_t>(in) + static_cast<std::size_t>(c)]);
     largest.take(sum, static_cast<double>(y.data<float>()[sample.row * out + sample.out]));
   }
   return largest.relative();
@@ -266,7 +268,7 @@ std::string problem_of(const std::vector<SelfCheck>& checks) {
 
 std::string require_self_test(bool force) {
   if (has_result(passed_result)) return {};
-  const std::string problem = problem_of(self_test(operations()));
+  std::string problem = problem_of(self_test(operations()));
   if (problem.empty()) {
     keep_result(passed_result);
   } else if (!force) {

@@ -134,7 +134,7 @@ mx::array Linear::of_each(const mx::array& any, const mx::array& index, bool sor
 }
 
 mx::array Linear::rows(const mx::array& ids) const {
-  const mx::array words = mx::take(weight, ids, 0);
+  mx::array words = mx::take(weight, ids, 0);
   if (bits == 0) return words;
   return mx::dequantize(words, mx::take(*scales, ids, 0), mx::take(*biases, ids, 0), Matrix::group, bits);
 }
