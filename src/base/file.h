@@ -30,6 +30,10 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Lets go the memory of mapped bytes that are not needed soon: whole pages within them. They are read again when asked
+/// for.
+void let_go(std::span<const std::byte> mapped);
+
 /// The whole of a file, at most `limit` bytes. Throws Error(io).
 std::string read_text(const std::filesystem::path& path, std::size_t limit = std::size_t{1} << 30);
 

@@ -57,6 +57,22 @@ TEST_CASE("a mapped file asks for large pages where the system has them") {
 }
 #endif
 
+TEST_CASE("mapped bytes that were let go are read again, whatever part of their pages it was") {
+  const TemporaryDirectory directory;
+  std::string text(100'000, ' ');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 23);
+  directory.write("file", text);
+  const MappedFile file(directory / "file");
+  const auto same = [&] {
+    return std::equal(text.begin(), text.end(), reinterpret_cast<const char*>(file.bytes().data()));
+  };
+  REQUIRE(same());
+  for (const auto& [first, count] : {std::pair(0, 100'000), std::pair(17, 70'001), std::pair(5, 3), std::pair(9, 0)}) {
+    let_go(file.bytes().subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
+    CHECK(same());
+  }
+}
+
 TEST_CASE("a file that cannot be read is named with the reason") {
   const TemporaryDirectory directory;
   const auto message = failure(ErrorKind::io, [&] { read_text(directory / "none"); });

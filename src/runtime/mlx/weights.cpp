@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/file.h"
+
 namespace tqkv::mlx {
 namespace {
 
@@ -18,6 +20,7 @@ mx::array floats(const Vector& vector) {
 mx::array bytes_as(const std::byte* data, std::size_t bytes, mx::Shape shape, mx::Dtype dtype) {
   mx::array made(mx::allocator::malloc(bytes), std::move(shape), dtype);
   std::memcpy(made.data<std::byte>(), data, bytes);
+  let_go({data, bytes});
   return made;
 }
 
