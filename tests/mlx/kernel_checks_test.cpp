@@ -79,3 +79,11 @@ TEST_CASE("a kernel that does not compile fails with the reason") {
   // Here, without Metal, that of the engine is such a kernel.
   CHECK(contains(kernels::problem_of(kernels::kernel_checks(kernels::run_on_metal, shape)), "No Metal back-end"));
 }
+
+TEST_CASE("the kernels are timed next to MLX's attention") {
+  const kernels::AttentionTimes times = kernels::attention_times(emulator::emulated(), shape, 70);
+  for (const double seconds : {times.kernel, times.kernel_plain, times.mlx_plain}) {
+    CHECK(seconds > 0);
+    CHECK(seconds < 60);
+  }
+}

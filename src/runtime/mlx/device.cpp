@@ -123,6 +123,16 @@ std::string told(const SelfCheck& one) {
                      one.limit, one.seconds);
 }
 
+std::string times_of(const KernelShape& shape) {
+  try {
+    const AttentionTimes times = attention_times(run_on_metal, shape, 32768);
+    return fmt::format("own kernel {:.2f} ms on turboquant and {:.2f} ms on bf16, MLX's {:.2f} ms on bf16",
+                       times.kernel * 1e3, times.kernel_plain * 1e3, times.mlx_plain * 1e3);
+  } catch (const std::exception& error) {
+    return std::string("not measured: ") + error.what();
+  }
+}
+
 std::vector<std::pair<std::string, std::string>> facts() {
   std::vector<std::pair<std::string, std::string>> facts{
       {"library", fmt::format("MLX {}, {}", mx::version(), origin().string())},
@@ -151,6 +161,8 @@ std::vector<std::pair<std::string, std::string>> facts() {
     for (const KernelShape& shape : shapes)
       for (const SelfCheck& one : kernel_checks(run_on_metal, shape))
         facts.emplace_back("self-test of " + one.name, told(one));
+    if (!shapes.empty())
+      facts.emplace_back("attention of a decoded token over 32,768 tokens", times_of(shapes.front()));
   });
   return facts;
 }

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -115,6 +116,39 @@ std::vector<SelfCheck> kernel_checks(const RunKernel& run, const KernelShape& sh
       check(name + ", scalars", 2e-3, [&] { return scalars; });  // two steps of a half
     }
   return checks;
+}
+
+AttentionTimes attention_times(const RunKernel& run, const KernelShape& shape, int tokens) {
+  const mx::array query = numbers({shape.heads, shape.dim}, 51);
+  const mx::array keys = numbers({shape.kv_heads, tokens, shape.dim}, 52);
+  const mx::array values = numbers({shape.kv_heads, tokens, shape.dim}, 53);
+  const auto best = [](const auto& make) {
+    double seconds = std::numeric_limits<double>::infinity();
+    for (int trial = 0; trial < 6; ++trial) {  // the first one compiles
+      const Stopwatch watch;
+      make().eval();
+      if (trial > 0) seconds = std::min(seconds, watch.seconds());
+    }
+    return seconds;
+  };
+  const auto kernel = [&](const SideFormat& k, const SideFormat& v) {
+    const auto stored = [&](const SideFormat& format, const mx::array& x) {
+      StoredSide side{format, Codec(format, shape.kv_heads, shape.dim).encode(x)};
+      mx::eval(side.payload);
+      return side;
+    };
+    const AttentionInput input{query, stored(k, keys), stored(v, values), 0, tokens};
+    return best([&] { return join({attend(run, input)}); });
+  };
+  const auto in_bf16 = [](const mx::array& x) {
+    mx::array made = mx::expand_dims(mx::astype(x, mx::bfloat16), 0);
+    made.eval();
+    return made;
+  };
+  const mx::array q = mx::expand_dims(in_bf16(query), 2), k = in_bf16(keys), v = in_bf16(values);
+  const SideFormat plain;
+  return {kernel(shape.keys, shape.values), kernel(plain, plain),
+          best([&] { return mx::fast::scaled_dot_product_attention(q, k, v, 1.0f); })};
 }
 
 }  // namespace tqkv::mlx

@@ -89,4 +89,11 @@ struct KernelShape {
 std::string kernel_text_digest(const KernelShape& shape);
 std::vector<SelfCheck> kernel_checks(const RunKernel& run, const KernelShape& shape);
 
+/// Seconds of the attention of one query over `tokens` tokens of a layer of `shape`: of the kernel on its sides, of the
+/// kernel on bf16, of MLX's attention on bf16.
+struct AttentionTimes {
+  double kernel = 0, kernel_plain = 0, mlx_plain = 0;
+};
+AttentionTimes attention_times(const RunKernel& run, const KernelShape& shape, int tokens);
+
 }  // namespace tqkv::mlx
