@@ -144,6 +144,7 @@ void Timeline::run(int first, Sampler& sampler, int count, const std::function<b
   Piece own = piece({&first, 1});
   const std::unique_ptr<AheadRun> ahead = observer_ ? nullptr : engine_.run_ahead(own, sampler);
   if (!ahead) return Session::run(first, sampler, count, next);
+  const int before = position_;
   int id = first, queued = 0;
   std::optional<Error> refused;  // told once the ids before it are read
   const auto queue = [&] {
@@ -164,13 +165,17 @@ void Timeline::run(int first, Sampler& sampler, int count, const std::function<b
     const int got = ahead->wait();
     --queued;
     added({&id, 1});
+    has_logits_ = false;  // until they are fetched
     id = got;
     if (!next(id)) {
       refused.reset();
       break;
     }
   }
-  if (!logits().empty()) ahead->end(logits_.data());
+  if (position_ > before) {
+    ahead->end(logits_.data());
+    has_logits_ = true;
+  }
   if (refused) throw *refused;
 }
 

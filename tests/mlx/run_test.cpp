@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <random>
+#include <stdexcept>
 
 #include "mlx/support.h"
 #include "runtime/mlx/draw.h"
@@ -154,6 +155,27 @@ TEST_CASE("a run ends where the context is full, with every id before it") {
   CHECK(ids.size() == 4);
   CHECK(session->position() == 24);
   CHECK(session->logits().size() == 8192);
+}
+
+TEST_CASE("a run whose callback throws leaves the session with the ids before, and no logits of others") {
+  const auto session = on_mlx().open(KvFormat::parse("baseline"), options_of(60));
+  const std::vector<int> doc = ids_of("doc");
+  session->prefill(std::span(doc).first(20));
+  Sampler sampler(sampling(0, 0, 1, 0));
+  int id = 0;
+  const auto go = [&] {
+    session->run(doc[20], sampler, 5, [&](int drawn) -> bool {
+      id = drawn;
+      throw std::runtime_error("a full disk");
+    });
+  };
+  CHECK_THROWS_AS(go(), std::runtime_error);
+  CHECK(session->position() == 21);
+  CHECK(session->logits().empty());
+  const auto other = on_mlx().open(KvFormat::parse("baseline"), options_of(60));
+  other->prefill(std::span(doc).first(20));
+  other->decode(doc[20]);
+  CHECK(copy(session->decode(id)) == copy(other->decode(id)));
 }
 
 TEST_CASE("with a penalty the host draws, and the ids are those of single steps") {
