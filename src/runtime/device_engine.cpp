@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error_text.h"
 #include "cache/session/fingerprint.h"
 #include "loaders/config_file.h"
 #include "runtime/timeline.h"
@@ -29,9 +30,10 @@ std::unique_ptr<Session> DeviceEngine::restore(const SavedSession& saved, const 
   const SessionIdentity& identity = saved.identity();
   const std::string where = saved.path().string();
   if (identity.precision != precision_)
-    throw Error(ErrorKind::session, fmt::format("{}: was computed with {} precision, and this engine has {}: load the "
-                                                "model with the precision of the session",
-                                                where, name(identity.precision), name(precision_)));
+    throw Error(ErrorKind::session,
+                fmt::format("{}: was computed with {} precision, and this engine has {}: give "
+                            "--precision {} on a device that has it",
+                            where, name(identity.precision), name(precision_), name(identity.precision)));
   if (identity.model != fingerprint())
     throw Error(ErrorKind::session,
                 fmt::format("{}: is a session of another model: its fingerprint is {}, that of {} "
@@ -42,7 +44,13 @@ std::unique_ptr<Session> DeviceEngine::restore(const SavedSession& saved, const 
   if (own.context > 0 && saved.tokens() > own.context)
     throw Error(ErrorKind::input, fmt::format("{}: contains {} tokens, but the context is {}: give a larger one", where,
                                               saved.tokens(), own.context));
-  auto session = std::make_unique<Timeline>(*this, identity.format, own);
+  std::unique_ptr<Timeline> session;
+  try {
+    session = std::make_unique<Timeline>(*this, identity.format, own);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::format) throw;
+    throw Error(ErrorKind::session, fmt::format("{}: {}", where, problem_of(error)));
+  }
   session->load(saved);
   return session;
 }

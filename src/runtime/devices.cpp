@@ -72,6 +72,11 @@ const DeviceKind& kind_of(const Device& device) {
   return *kind;
 }
 
+void check_format(const DeviceKind& kind, const ModelConfig& config, const KvFormat& format) {
+  cache::check_format(config, format);
+  if (kind.check_format) kind.check_format(config, format);
+}
+
 void require_precision(const DeviceOptions& options) {
   const Precision has = kind_of(options.device).report(options).precision;
   if (has != options.precision)

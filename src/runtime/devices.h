@@ -56,6 +56,8 @@ struct DeviceKind {
   DeviceReport (*report)(const DeviceOptions& options) = nullptr;
   /// What else `tqkv doctor` says of it, (name, value); null for nothing.
   std::vector<std::pair<std::string, std::string>> (*facts)() = nullptr;
+  /// Throws Error(format) for a format that its caches cannot store; null where they store every one.
+  void (*check_format)(const ModelConfig& config, const KvFormat& format) = nullptr;
   cache::Allocation allocation = cache::Allocation::pages;  ///< of keys and values
   /// Bytes of working memory that passes take.
   std::uint64_t (*working_memory)(const ModelConfig& config, const DeviceOptions& options,
@@ -77,6 +79,8 @@ std::span<const DeviceKind* const> device_kinds();
 Device chosen(Device device);
 /// The kind of a device that can be used as it is named. Throws Error(usage).
 const DeviceKind& kind_of(const Device& device);
+/// Throws Error(format) where the model or the device cannot have `format`, which is as stored.
+void check_format(const DeviceKind& kind, const ModelConfig& config, const KvFormat& format);
 /// For measurements, whose figures are those of a precision. Throws Error(usage) where the device computes in another.
 void require_precision(const DeviceOptions& options);
 /// With the keys alone that results depend on. A device that this program does not know is given back as it is.

@@ -8,6 +8,7 @@
 #include "support/failure.h"
 #include "support/temporary_directory.h"
 #include "tqkv/error.h"
+#include "tqkv/memory_plan.h"
 #include "tqkv/saved_session.h"
 
 using namespace tqkv;
@@ -152,10 +153,17 @@ TEST_CASE("a session on MLX has the same bits alone and in company") {
 
 TEST_CASE("what this engine does not store is refused by name") {
   CHECK(contains(failure(ErrorKind::format, [] { on_mlx().open(KvFormat::of(Backend::trellis), options_of(10)); }),
-                 "the device mlx stores baseline, mlx_quant, rotated_quant and turboquant of whole bits"));
+                 "the device mlx does not store trellis 4 bit"));
+  PlanRequest request{{Device::parse("mlx"), Precision::f32, {}}, options_of(10)};
+  const auto plan_of = [&](const KvFormat& format) { return plan_memory(on_mlx().config(), 1000, format, request); };
+  CHECK(contains(failure(ErrorKind::format, [&] { plan_of(KvFormat::usual()); }),
+                 "the device mlx does not store trellis 3 bit"));
+  for (const MemoryPlan::Largest& other : plan_of(plain()).others)
+    CHECK(other.format.canonical().find("trellis") == std::string::npos);
   SessionOptions bf16 = options_of(10);
   bf16.state = StateType::bf16;
-  CHECK(contains(failure(ErrorKind::format, [&] { on_mlx().open(plain(), bf16); }), "leave out --state"));
+  CHECK(contains(failure(ErrorKind::format, [&] { on_mlx().open(plain(), bf16); }),
+                 "the device mlx keeps the recurrent state in f32, and bf16 was asked for"));
   CHECK(on_mlx().device().device.canonical() == "mlx:kernels=off:wired=off");
   CHECK(on_mlx().device().precision == Precision::f32);
 }

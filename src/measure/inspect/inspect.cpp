@@ -8,6 +8,7 @@
 #include "base/memory_info.h"
 #include "cache/accounting.h"
 #include "model/weights.h"
+#include "runtime/devices.h"
 #include "tqkv/error.h"
 
 namespace tqkv::measure {
@@ -82,9 +83,9 @@ Inspection inspect(const ModelConfig& config, const std::string& model, const Ch
   for (NamedFormat& listed : listed_formats()) {
     listed.format = cache::as_stored(listed.format, options.device.precision);
     try {
-      cache::check_format(config, listed.format);
+      check_format(kind_of(options.device.device), config, listed.format);
     } catch (const Error&) {
-      continue;  // not for heads of this size
+      continue;  // not for heads of this size, or not on this device
     }
     inspection.bytes_per_token.push_back(cache::bytes_per_token(config, listed.format));
     inspection.formats.push_back(std::move(listed));

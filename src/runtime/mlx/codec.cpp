@@ -101,7 +101,7 @@ Payload tokens_of(const Payload& payload, int first, int last) {
 }
 
 Codec::Codec(const SideFormat& format, int kv_heads, int dim) : format_(format), kv_heads_(kv_heads) {
-  check_stored(format, format.describe());
+  check_stored(format);
   if (format.kind == Kind::plain) {
     types_ = {format.bits == 32 ? mx::float32 : mx::bfloat16};
     widths_ = {dim};
@@ -160,7 +160,7 @@ Payload Codec::from_bytes(const mx::array& bytes) const {
   return payload;
 }
 
-void check_stored(const SideFormat& side, const std::string& format) {
+void check_stored(const SideFormat& side) {
   switch (side.kind) {
     case Kind::plain:
     case Kind::affine:
@@ -168,11 +168,19 @@ void check_stored(const SideFormat& side, const std::string& format) {
     case Kind::turboquant:
       return;
     default:
-      throw Error(
-          ErrorKind::format,
-          fmt::format("{}: the device mlx stores baseline, mlx_quant, rotated_quant and turboquant of whole bits: "
-                      "choose one of them, or --device cpu",
-                      format));
+      throw Error(ErrorKind::format,
+                  fmt::format("the device mlx does not store {}: give --backend baseline, mlx_quant, rotated_quant or "
+                              "turboquant (of whole bits), or --device cpu",
+                              side.describe()));
+  }
+}
+
+void check_stored(const ModelConfig& config, const KvFormat& format) {
+  for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
+    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
+    const auto sides = format.sides(layer, index++, config.attention_layers());
+    check_stored(sides.k);
+    check_stored(sides.v);
   }
 }
 

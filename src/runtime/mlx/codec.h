@@ -5,7 +5,8 @@
 #include <vector>
 
 #include "runtime/mlx/mlx.h"
-#include "tqkv/side_format.h"
+#include "tqkv/kv_format.h"
+#include "tqkv/model_config.h"
 
 namespace tqkv::mlx {
 
@@ -39,7 +40,9 @@ class Codec {
   std::vector<int> widths_;
 };
 
-/// Throws Error(format) that names `format` and what there is instead, unless this engine stores `side`.
-void check_stored(const SideFormat& side, const std::string& format);
+/// Throws Error(format) that names what this engine stores instead, unless it is `side`.
+void check_stored(const SideFormat& side);
+/// The same for every side that `format` has in a model. `format` is as stored.
+void check_stored(const ModelConfig& config, const KvFormat& format);
 
 }  // namespace tqkv::mlx

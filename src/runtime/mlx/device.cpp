@@ -12,6 +12,7 @@
 #include "base/memory_info.h"
 #include "base/processor.h"
 #include "model/weights.h"
+#include "runtime/mlx/codec.h"
 #include "runtime/mlx/engine.h"
 #include "runtime/mlx/kernels/kernels.h"
 #include "runtime/mlx/mlx.h"
@@ -230,6 +231,7 @@ const DeviceKind& mlx_kind() {
                                   .load = mlx::load,
                                   .report = mlx::report,
                                   .facts = mlx::facts,
+                                  .check_format = mlx::check_stored,
                                   .allocation = cache::Allocation::segments,
                                   .working_memory = mlx::working_memory,
                                   .memory = mlx::memory,

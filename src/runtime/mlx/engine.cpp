@@ -127,7 +127,11 @@ class MlxAheadRun final : public AheadRun {
   }
   ~MlxAheadRun() override {
     engine_.thread().run([&] {
-      take_back();
+      try {
+        take_back();
+      } catch (...) {  // of a GPU that computes no more: the error has been told
+      }
+      steps_.clear();
       last_logits_.reset();
       draw_.reset();
     });

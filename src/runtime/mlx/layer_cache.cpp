@@ -27,8 +27,9 @@ mx::array empty_like(const mx::array& part, int tokens) {
   return mx::zeros({part.shape(0), tokens, part.shape(2)}, part.dtype());
 }
 
-/// Tokens first..last-1 in arrays of their own.
+/// Tokens first..last-1 in arrays that hold no others.
 Payload own_tokens(const Payload& payload, int first, int last) {
+  if (first == 0 && last == tokens_in(payload)) return payload;
   Payload own = tokens_of(payload, first, last);
   for (mx::array& part : own) {
     part = mx::contiguous(part);

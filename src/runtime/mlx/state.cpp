@@ -73,14 +73,10 @@ LayerKernels kernels_of(Paths& paths, const ModelConfig& config, const KvFormat&
 MlxState::MlxState(MlxThread& a_thread, Paths& a_paths, const ModelConfig& a_config, const KvFormat& format,
                    StateType type, Precision a_precision)
     : thread(a_thread), paths(a_paths), config(a_config), stored(format), precision(a_precision) {
-  for (int layer = 0, index = 0; layer < config.num_layers(); ++layer) {
-    if (config.layers[static_cast<std::size_t>(layer)] != LayerKind::full_attention) continue;
-    const auto sides = stored.sides(layer, index++, config.attention_layers());
-    check_stored(sides.k, stored.canonical());
-    check_stored(sides.v, stored.canonical());
-  }
+  check_stored(config, stored);
   if (type != StateType::f32)
-    throw Error(ErrorKind::format, "the device mlx keeps the recurrent state in f32: leave out --state");
+    throw Error(ErrorKind::format,
+                "the device mlx keeps the recurrent state in f32, and bf16 was asked for: use --device cpu");
   thread.run([&] {
     for (int layer = 0; layer < config.num_layers(); ++layer) {
       if (config.layers[static_cast<std::size_t>(layer)] == LayerKind::full_attention) {

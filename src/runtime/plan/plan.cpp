@@ -174,7 +174,7 @@ MemoryPlan plan_memory(const DeviceKind& kind, const ModelConfig& config, std::u
   check_request(config, request.session);
   MemoryPlan plan;
   plan.format = cache::as_stored(format, request.device.precision);
-  cache::check_format(config, plan.format);
+  check_format(kind, config, plan.format);
   plan.precision = request.device.precision;
   plan.state = request.session.state;
   plan.native_context = config.max_position_embeddings;
@@ -194,9 +194,9 @@ MemoryPlan plan_memory(const DeviceKind& kind, const ModelConfig& config, std::u
     const KvFormat other = cache::as_stored(KvFormat::parse(name), request.device.precision);
     if (other == plan.format) continue;
     try {
-      cache::check_format(config, other);
+      check_format(kind, config, other);
     } catch (const Error&) {
-      continue;  // no answer for this model
+      continue;  // no answer for this model on this device
     }
     plan.others.push_back({other, planner.largest_context(plan, other)});
   }

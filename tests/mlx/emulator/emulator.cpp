@@ -8,8 +8,10 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <span>
 #include <stdexcept>
 
+#include "base/checksum.h"
 #include "base/file.h"
 #include "emulator/machine.h"
 #include "emulator/text.h"
@@ -36,18 +38,15 @@ std::string problem_of(const std::string& command, const fs::path& log) {
   return status == 0 ? "" : read_text(log) + fmt::format("(status {})", status);
 }
 
-/// FNV-1a.
-std::uint64_t hash_of(const std::string& text) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
+std::string checksum_of(const std::string& text) {
+  return checksum_128(std::as_bytes(std::span(text)));
 }
 
 /// The file that `command` makes of `text`, from an earlier run where there is one. {in} and {out} are its files.
 fs::path compiled(const std::string& name, const std::string& text, const std::string& command) {
   static const std::string headers = read_text(sources / "metal.h") + read_text(sources / "host.h") +
                                      read_text(sources / "machine.cpp") + read_text(sources / "job.cpp");
-  const fs::path made = folder / fmt::format("{}-{:016x}", name, hash_of(text + command + headers));
+  const fs::path made = folder / fmt::format("{}-{}", name, checksum_of(text + command + headers));
   if (fs::exists(made)) return made;
   fs::create_directories(folder);
   const TemporaryDirectory own;
