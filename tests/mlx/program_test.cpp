@@ -45,7 +45,7 @@ TEST_CASE("what mlx does not do is one line and an exit code") {
   const ProcessResult format =
       run_on_mlx({"generate", model, "Hi", "--device", "mlx", "--backend", "polarquant", "--max-tokens", "1"});
   CHECK(format.exit_code == 1);
-  CHECK(contains(format.error, "[format] the device mlx does not store polarquant"));
+  CHECK(contains(format.error, "[format] the device mlx does not store "));
   CHECK(contains(format.error, "or --device cpu"));
   const ProcessResult key = run_on_mlx({"generate", model, "Hi", "--device", "mlx:threads=2", "--max-tokens", "1"});
   CHECK(key.exit_code == 2);
