@@ -85,9 +85,10 @@ class ChatSession {
   };
   using KeptStates = std::map<int, Kept>;  // by position
 
-  bool catch_up(const Progress& progress, std::span<const int> next);
+  bool catch_up(const Progress& progress, std::span<const int> next, const std::atomic<bool>* stop = nullptr);
   void go_back(std::span<const int> next);
-  bool feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on);
+  bool feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on,
+            const std::atomic<bool>* stop);
   void keep(int begin);
   bool make_room(std::uint64_t bytes, int begin);
   KeptStates::iterator least_needed(int begin);

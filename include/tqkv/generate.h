@@ -37,7 +37,7 @@ struct GenerateOptions {
   bool split_thinking = true;                         ///< tell <think> … </think> apart from the answer
   bool opens_thinking = false;                        ///< the prompt ends inside a think block
   bool skip_special = true;                           ///< leave special tokens out of the text
-  const std::atomic<bool>* cancel = nullptr;          ///< looked at after every chunk and before every id
+  const std::atomic<bool>* cancel = nullptr;          ///< looked at where prefill() can stop, and before every id
   std::function<void(int done, int total)> progress;  ///< of the prompt, after every chunk
   std::uint64_t weights = 0;  ///< bytes that the engine maps: watched that they stay in memory; 0: not
   std::function<void(std::string_view line)> notice;  ///< something that the user should know, once

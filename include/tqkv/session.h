@@ -1,6 +1,7 @@
 // Session: one mutable timeline of tokens on an engine: its position, the KV cache of the attention layers and the
 // recurrent state of the linear layers. A Session is used by one thread at a time. Implemented in src/runtime.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -41,6 +42,8 @@ struct PrefillOptions {
   int first_row = 0;
   /// Called after every chunk with the number of ids done; returning false stops there.
   std::function<bool(int done)> progress;
+  /// Looked at inside a chunk too, by a device that can leave one: the session then has the chunks before it.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 /// Position and recurrent state; KV pages are append-only, so that going back is cutting them off.
@@ -54,7 +57,7 @@ class Snapshot {
 class Session {
  public:
   virtual ~Session() = default;
-  /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the
+  /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when it was stopped): valid until the
   /// next call. Throws Error(input) for an id out of range or when the context would overflow, Error(memory) when the
   /// guard finds no room for the next chunk: the session then has the chunks before it.
   virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
@@ -71,7 +74,7 @@ class Session {
   /// The tokens of the session [position].
   virtual std::span<const int> ids() const = 0;
   /// Logits [vocab] of the last id, until the next call; empty where there are none: before the first id, after
-  /// restore() and when progress stopped a prefill.
+  /// restore() and when a prefill was stopped.
   virtual std::span<const float> logits() const = 0;
   virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   /// Goes back to a snapshot of this session.

@@ -64,6 +64,7 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     watch.look();
     return generation.read_part();
   };
+  prefill.stop = options.cancel;
   const std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(generation.next(), prefill);
   watch.look();
   if (logits.empty())

@@ -101,7 +101,7 @@ void DeviceEngine::step(std::span<Work> all) const {
   if (pieces.empty()) return;
   for (std::size_t i = 0; i < pieces.size(); ++i)
     pieces[i].last_logits = sessions[i]->begin(works[i]->want != Want::nothing);
-  pass(pieces);
+  pass(pieces, nullptr);
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     sessions[i]->added(pieces[i].ids);
     Work& work = *works[i];

@@ -126,7 +126,7 @@ std::span<const float> Timeline::prefill(std::span<const int> ids, const Prefill
     own.first_row = std::max(0, options.first_row - static_cast<int>(done));
     require_room({&own, 1});
     own.last_logits = begin(done + own.ids.size() == ids.size());
-    engine_.pass({&own, 1});
+    if (!engine_.pass({&own, 1}, options.stop)) return {};
     added(own.ids);
     done += own.ids.size();
     if (options.progress && !options.progress(static_cast<int>(done)) && done < ids.size()) return {};

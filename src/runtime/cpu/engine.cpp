@@ -98,7 +98,8 @@ std::uint64_t CpuEngine::growth(std::span<const Piece> pieces) const {
   return workspaces_->growth(work_size(pieces));
 }
 
-void CpuEngine::pass(std::span<const Piece> pieces) const {
+// A state is changed in its place, layer by layer: a pass that has begun goes to its end.
+bool CpuEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>*) const {
   const WorkSize used = work_size(pieces);
   WorkSize room = used;  // for the largest pieces of these sessions, so that it need not grow
   std::vector<Segment> segments;
@@ -125,10 +126,14 @@ void CpuEngine::pass(std::span<const Piece> pieces) const {
     rows.push_back(segment.last());
     to.push_back(piece.last_logits);
   }
-  if (rows.size() == 1) return logits(forward_pass, rows.front(), to.front());
+  if (rows.size() == 1) {
+    logits(forward_pass, rows.front(), to.front());
+    return true;
+  }
   std::size_t next = 0;
   logits(forward_pass, rows,
          [&](int, std::span<const float> values) { std::copy(values.begin(), values.end(), to[next++]); });
+  return true;
 }
 
 void CpuEngine::run_tasks(int count, const std::function<void(int)>& task) const {

@@ -23,7 +23,7 @@ mx::array angles(const std::vector<float>& values, int tokens) {
   return mx::array(values.begin(), {tokens, static_cast<int>(values.size()) / tokens}, mx::float32);
 }
 
-Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
+Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces, const std::atomic<bool>* stop = nullptr) {
   std::vector<float> cosine, sine;
   std::vector<Segment> segments;
   const std::size_t half = engine.rotary().inverse_frequency.size();
@@ -38,7 +38,7 @@ Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
       engine.rotary().at(piece.position + i, cosine.data() + cosine.size() - half, sine.data() + sine.size() - half);
     }
   }
-  return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows)};
+  return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows), stop};
 }
 
 Paths paths_of(const DeviceOptions& options) {
@@ -111,6 +111,10 @@ std::vector<mx::array> states_of(const Pass& pass) {
     }
   }
   return all;
+}
+
+void put_back(const Pass& pass, std::span<const MlxState::Mark> before) {
+  for (std::size_t i = 0; i < before.size(); ++i) pass.segments[i].state->go_back(before[i]);
 }
 
 class MlxAheadRun final : public AheadRun {
@@ -223,7 +227,8 @@ MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options, Path
     if (const std::string failed = require_self_test(options.force); !failed.empty())
       report_.warning = "the self-test failed, and the run was forced: " + failed;
     if (report_.device.value("wired") == "on") mx::set_wired_limit(working_set());
-    arrays_ = copy_weights(config(), weights, precision == Precision::f32 ? mx::float32 : mx::bfloat16);
+    arrays_ =
+        copy_weights(config(), weights, precision == Precision::f32 ? mx::float32 : mx::bfloat16, options.progress);
   });
 }
 
@@ -253,9 +258,10 @@ std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {
   return pass_bytes(config(), size);
 }
 
-void MlxEngine::pass(std::span<const Piece> pieces) const {
+bool MlxEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>* stop) const {
+  bool whole = true;
   thread_.run([&] {
-    const Pass pass = pass_of(*this, pieces);
+    const Pass pass = pass_of(*this, pieces, stop);
     limit_memory(growth(pieces));
     // Arrays are computed late, and an error with them: what was there before is put back then.
     std::vector<MlxState::Mark> before;
@@ -280,11 +286,15 @@ void MlxEngine::pass(std::span<const Piece> pieces) const {
           wanted[i].to(row);
         }
       }
+    } catch (const Stopped&) {
+      put_back(pass, before);
+      whole = false;
     } catch (...) {
-      for (std::size_t i = 0; i < before.size(); ++i) pass.segments[i].state->go_back(before[i]);
+      put_back(pass, before);
       throw;
     }
   });
+  return whole;
 }
 
 std::unique_ptr<AheadRun> MlxEngine::run_ahead(const Piece& first, const Sampler& sampler) const {
