@@ -25,6 +25,7 @@ struct Work {
   std::span<const int> ids;  ///< appended; at most the session's prefill_chunk
   Want want = Want::logits;
   Sampler* sampler = nullptr;          ///< draws the id, where one is wanted: that of the next position
+  Pieces pieces = {};                  ///< of the ids, of which all go into one pass: Pieces::next_pass()
   std::optional<Error> error = {};     ///< why it was refused: the session is as it was, but where no id could be drawn
   std::span<const float> logits = {};  ///< [vocab] of the last id, where wanted: the session's, until its next call
   int id = -1;                         ///< where wanted

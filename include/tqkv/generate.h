@@ -3,12 +3,14 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "tqkv/cuts.h"
 #include "tqkv/engine.h"
 #include "tqkv/sampling.h"
 #include "tqkv/tokenizer.h"
@@ -30,15 +32,18 @@ using TextSink = std::function<void(Part part, std::string_view text)>;
 
 struct GenerateOptions {
   Sampling sampling;
-  std::vector<int> stop_ids;                          ///< end the answer; not part of its text
-  std::vector<bool> allowed;                          ///< [vocab] ids to choose from; empty: all that have a token
-  std::vector<std::string> stop_strings;              ///< the answer ends before the first one; thinking does not
-  int max_tokens = 0;                                 ///< most ids to generate; 0: until the session is full
-  bool split_thinking = true;                         ///< tell <think> … </think> apart from the answer
-  bool opens_thinking = false;                        ///< the prompt ends inside a think block
-  bool skip_special = true;                           ///< leave special tokens out of the text
-  const std::atomic<bool>* cancel = nullptr;          ///< looked at where prefill() can stop, and before every id
-  std::function<void(int done, int total)> progress;  ///< of the prompt, after every chunk
+  std::vector<int> stop_ids;              ///< end the answer; not part of its text
+  std::vector<bool> allowed;              ///< [vocab] ids to choose from; empty: all that have a token
+  std::vector<std::string> stop_strings;  ///< the answer ends before the first one; thinking does not
+  int max_tokens = 0;                     ///< most ids to generate; 0: until the session is full
+  bool split_thinking = true;             ///< tell <think> … </think> apart from the answer
+  bool opens_thinking = false;            ///< the prompt ends inside a think block
+  bool skip_special = true;               ///< leave special tokens out of the text
+  CutRule cuts;                           ///< of the prompt
+  std::vector<int> kept;                  ///< cuts of the prompt, in ids of it, where a snapshot is wanted; or its end
+  std::function<void(std::unique_ptr<Snapshot>)> keep;  ///< takes them
+  const std::atomic<bool>* cancel = nullptr;            ///< looked at where prefill() can stop, and before every id
+  std::function<void(int done, int total)> progress;    ///< of the prompt, after every chunk
   std::uint64_t weights = 0;  ///< bytes that the engine maps: watched that they stay in memory; 0: not
   std::function<void(std::string_view line)> notice;  ///< something that the user should know, once
 };

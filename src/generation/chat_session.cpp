@@ -15,8 +15,8 @@ int tokens(std::span<const int> ids) {
 
 }  // namespace
 
-ChatSession::ChatSession(Open open, std::uint64_t snapshot_budget)
-    : open_(std::move(open)), budget_(snapshot_budget), session_(open_()) {}
+ChatSession::ChatSession(Open open, std::uint64_t snapshot_budget, CutRule cuts)
+    : open_(std::move(open)), cuts_(cuts), budget_(snapshot_budget), session_(open_()) {}
 
 const Session& ChatSession::session() {
   catch_up();
@@ -65,6 +65,7 @@ GenerateResult ChatSession::say(const Tokenizer& tokenizer, std::span<const int>
   const int held = session_->position() - turn.position;  // of the prompt
   if (held == 0) keep(turn.position);
   GenerateOptions generation = options;
+  generation.cuts = cuts_;
   generation.progress = [&](int done, int total) {
     if (done < total) keep(turn.position);
     if (options.progress) options.progress(held + done, held + total);
@@ -86,7 +87,7 @@ bool ChatSession::undo() {
 }
 
 void ChatSession::reset() {
-  ChatSession fresh(open_, budget_);
+  ChatSession fresh(open_, budget_, cuts_);
   std::swap(*this, fresh);
 }
 
@@ -105,7 +106,7 @@ void ChatSession::adopt(std::unique_ptr<Session> session, std::vector<int> pendi
 }
 
 bool ChatSession::rebuild(Open open, std::optional<std::vector<int>> first_prompt, const Progress& progress) {
-  ChatSession next(std::move(open), 0);
+  ChatSession next(std::move(open), 0, cuts_);
   next.base_ = base_;
   next.turns_ = turns_;
   next.pending_ = pending_;
@@ -178,7 +179,10 @@ bool ChatSession::feed(int begin, std::span<const int> ids, std::size_t at_once,
       return wanted = go_on();
     };
     options.stop = stop;
-    if (session_->prefill(ids.first(at_once).subspan(held()), options).empty()) return false;
+    const std::span<const int> left = ids.first(at_once).subspan(held());
+    const std::vector<int> ends = cuts_.ends(session_->ids(), left);
+    options.pieces.ends = ends;
+    if (session_->prefill(left, options).empty()) return false;
   }
   while (wanted && held() < ids.size()) {
     session_->decode(ids[held()]);

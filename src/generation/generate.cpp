@@ -65,7 +65,9 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     return generation.read_part();
   };
   prefill.stop = options.cancel;
-  const std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(generation.next(), prefill);
+  const std::span<const int> ids = generation.all();
+  prefill.pieces = generation.pieces();
+  const std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(ids, prefill);
   watch.look();
   if (logits.empty())
     generation.cancel();

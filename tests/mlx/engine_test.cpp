@@ -122,6 +122,33 @@ TEST_CASE("a prompt on MLX can be left between layers, and the session is as bef
   }
 }
 
+TEST_CASE("pieces of a prompt in one pass on MLX have the bits of each alone, and snapshots between them") {
+  const std::vector<int> doc = ids_of("doc");
+  const std::span<const int> ids = std::span(doc).first(90);
+  const std::vector<int> ends{20, 52, 84}, kept{52};
+  for (const char* format : {"baseline", "turboquant:mean=8:window=16"}) {
+    CAPTURE(format);
+    const auto alone = on_mlx().open(KvFormat::parse(format), options_of(200)),
+               cut = on_mlx().open(KvFormat::parse(format), options_of(200));
+    alone->prefill(ids.first(20));
+    alone->prefill(ids.subspan(20, 32));
+    alone->prefill(ids.subspan(52, 32));
+    const auto expected = copy(alone->prefill(ids.subspan(84)));
+    std::unique_ptr<Snapshot> snapshot;
+    PrefillOptions options;
+    options.pieces = {ends, kept, [&](std::unique_ptr<Snapshot> one) { snapshot = std::move(one); }};
+    CHECK(copy(cut->prefill(ids, options)) == expected);
+    REQUIRE(snapshot);
+    CHECK(snapshot->position() == 52);
+    CHECK(snapshot->bytes() > 0);
+    const auto forked = on_mlx().fork(*cut, *snapshot, options_of(200));
+    const std::vector<int> rest{32};
+    PrefillOptions later;
+    later.pieces.ends = rest;
+    CHECK(copy(forked->prefill(ids.subspan(52), later)) == expected);
+  }
+}
+
 TEST_CASE("a snapshot goes back, and a fork goes on by itself on MLX") {
   const std::vector<int> doc = ids_of("doc");
   const std::span<const int> start = std::span(doc).first(259), more = std::span(doc).subspan(259, 7);

@@ -164,6 +164,7 @@ class ToyEngine final : public DeviceEngine {
         state.logits(piece.position + i + 1, row);
         (*piece.rows)(i, row);
       }
+      if (piece.keep) *piece.keep = state.snapshot();
       if (piece.last_logits)
         state.logits(piece.position + static_cast<int>(piece.ids.size()), {piece.last_logits, row.size()});
     }

@@ -90,7 +90,7 @@ class ChatCommand {
     plan_ = plan(format_, saved.has_value());
     announcement_ = admit(plan_, options_.model, model_.checkpoint().directory());
     model_.load(shown_device(options_.model));
-    chat_.emplace(open(format_), snapshot_budget());
+    chat_.emplace(open(format_), snapshot_budget(), model_.cuts());
     if (saved) adopt_session(std::move(*saved));
     note(describe_cache(chat_->cache()));
     note_device(model_.engine(), options_.model.device().precision);
@@ -236,7 +236,7 @@ class ChatCommand {
     const Stopwatch watch;
     std::unique_ptr<Session> session = model_.engine().restore(saved, session_options_);
     tell_restored(saved, model_.engine(), watch.seconds());
-    chat_.emplace(open(saved.identity().format), snapshot_budget());
+    chat_.emplace(open(saved.identity().format), snapshot_budget(), model_.cuts());
     chat_->adopt(std::move(session), std::move(pending));
     texts_.clear();
     result_.reset();

@@ -58,6 +58,8 @@ void prefill(Options options) {
     return !interrupt.requested();
   };
   prefill.stop = interrupt.flag();
+  const std::vector<int> ends = model.cuts().ends(loaded.session->ids(), ids);
+  prefill.pieces.ends = ends;
   show_prompt(0, tokens);
   if (loaded.session->prefill(ids, prefill).empty()) {
     note("interrupted: nothing was saved");

@@ -105,7 +105,14 @@ bool CpuEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>*) co
   std::vector<Segment> segments;
   for (const Piece& piece : pieces) {
     room.chunk = std::max(room.chunk, piece.chunk);
-    segments.push_back({dynamic_cast<CpuState*>(piece.state), piece.ids, piece.position, piece.observer});
+    auto* state = dynamic_cast<CpuState*>(piece.state);
+    CpuSnapshot* keep = nullptr;
+    if (piece.keep) {
+      auto kept = state->empty_snapshot();
+      keep = kept.get();
+      *piece.keep = std::move(kept);
+    }
+    segments.push_back({state, piece.ids, piece.position, piece.observer, keep});
   }
   const auto work = workspaces_->borrow(room, used);
   const Batch batch(std::move(segments));
@@ -115,7 +122,7 @@ bool CpuEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>*) co
   std::vector<int> rows;
   std::vector<float*> to;  // where their logits belong
   for (const Piece& piece : pieces) {
-    const Segment& segment = batch.segment_of(dynamic_cast<const CpuState&>(*piece.state));
+    const Segment& segment = batch.segment_of(dynamic_cast<const CpuState&>(*piece.state), piece.position);
     if (piece.rows) {
       std::vector<int> wanted;
       for (int row = piece.first_row; row < segment.rows(); ++row) wanted.push_back(segment.first + row);

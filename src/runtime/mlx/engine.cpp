@@ -30,7 +30,13 @@ Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces, const std::
   int rows = 0;
   for (const Piece& piece : pieces) {
     const int count = static_cast<int>(piece.ids.size());
-    segments.push_back({dynamic_cast<MlxState*>(piece.state), rows, count, piece.position, piece.observer});
+    MlxSnapshot* keep = nullptr;
+    if (piece.keep) {
+      auto kept = std::make_unique<MlxSnapshot>();
+      keep = kept.get();
+      *piece.keep = std::move(kept);
+    }
+    segments.push_back({dynamic_cast<MlxState*>(piece.state), rows, count, piece.position, piece.observer, keep});
     rows += count;
     for (int i = 0; i < count; ++i) {
       cosine.resize(cosine.size() + half);
@@ -105,9 +111,18 @@ std::vector<mx::array> states_of(const Pass& pass) {
       cache.keys.add_arrays(all);
       cache.values.add_arrays(all);
     }
-    for (const LinearState& state : segment.state->states) {
-      all.push_back(state.recurrent);
-      all.push_back(state.convolution);
+    const auto add = [&](const std::vector<LinearState>& states) {
+      for (const LinearState& state : states) {
+        all.push_back(state.recurrent);
+        all.push_back(state.convolution);
+      }
+    };
+    add(segment.state->states);
+    if (!segment.keep) continue;
+    add(segment.keep->states);
+    for (const MlxSnapshot::Sides& sides : segment.keep->sides) {
+      sides.keys.add_arrays(all);
+      sides.values.add_arrays(all);
     }
   }
   return all;

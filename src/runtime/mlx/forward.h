@@ -17,6 +17,7 @@ struct Segment {
   int first = 0, count = 0;
   int position = 0;  // of the first row
   Observer* observer = nullptr;
+  MlxSnapshot* keep = nullptr;                // becomes the state behind the last row, layer by layer
   mx::array of(const mx::array& rows) const;  // its rows
 };
 

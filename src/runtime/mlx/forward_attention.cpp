@@ -204,6 +204,7 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
     mixed.push_back(mx::transpose(out, {1, 0, 2}));
     cache.keys.drop_for(segment.position + segment.count);
     cache.values.drop_for(segment.position + segment.count);
+    if (segment.keep) segment.keep->sides.push_back({cache.keys.snapshot(), cache.values.snapshot()});
   }
   const mx::array all = mixed.size() == 1 ? mixed.front() : mx::concatenate(mixed, 0);
   return weights.o_proj(mx::reshape(mx::multiply(all, mx::sigmoid(gate)), {tokens, heads * dim}));
