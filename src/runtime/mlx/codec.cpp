@@ -62,11 +62,24 @@ mx::array unpack(const mx::array& codes, int bits) {
 
 // ---- turboquant
 
+// A power of two near the largest channel of each vector [kv heads, tokens, 1], and 1 over it. Vectors are scaled by
+// it, so that no square of a norm is beyond f32 or below its normal numbers; no other bit depends on it.
+std::pair<mx::array, mx::array> power_near(const mx::array& y) {
+  const mx::array exponent =
+      mx::bitwise_and(mx::view(mx::max(mx::abs(y), -1, true), mx::uint32), mx::array(std::uint32_t{0x7f800000}));
+  const mx::array power =
+      mx::clip(exponent, mx::array(std::uint32_t{0x00800000}), mx::array(std::uint32_t{0x7e800000}));
+  return {mx::view(power, mx::float32),
+          mx::view(mx::subtract(mx::array(std::uint32_t{0x7f000000}), power), mx::float32)};
+}
+
 Payload encode_turboquant(const SideFormat& format, const mx::array& y) {
   const float root = std::sqrt(static_cast<float>(y.shape(2)));
-  const mx::array norm = mx::sqrt(mx::sum(mx::square(y), -1, true));  // [kv heads, tokens, 1]
+  const auto [power, inverse] = power_near(y);
+  const mx::array scaled = mx::multiply(y, inverse);
+  const mx::array norm = mx::sqrt(mx::sum(mx::square(scaled), -1, true));  // [kv heads, tokens, 1]
   const mx::array none = mx::equal(norm, mx::array(0.0f));
-  const mx::array z = mx::divide(mx::multiply(y, mx::array(root)), mx::where(none, mx::array(1.0f), norm));
+  const mx::array z = mx::divide(mx::multiply(scaled, mx::array(root)), mx::where(none, mx::array(1.0f), norm));
   const std::span<const float> thresholds = codec::thresholds(format.bits);
   mx::array index = mx::zeros(z.shape(), mx::uint8);
   for (const float threshold : thresholds)
@@ -79,7 +92,8 @@ Payload encode_turboquant(const SideFormat& format, const mx::array& y) {
   if (format.scalar == KvScalar::corrected) scalar = mx::divide(norm, mx::sqrt(square));
   if (format.scalar == KvScalar::unbiased) scalar = mx::divide(norm, cosine);
   if (format.scalar == KvScalar::best) scalar = mx::divide(mx::multiply(norm, cosine), square);
-  scalar = mx::minimum(mx::where(none, mx::array(0.0f), scalar), mx::array(65504.0f));  // the largest f16
+  constexpr float largest_f16 = 65504.0f;
+  scalar = mx::minimum(mx::where(none, mx::array(0.0f), mx::multiply(scalar, power)), mx::array(largest_f16));
   return {mx::view(mx::contiguous(pack(index, format.bits)), mx::uint32), mx::astype(scalar, mx::float16)};
 }
 
