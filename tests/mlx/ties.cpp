@@ -44,28 +44,34 @@ void check_scalar(double exact, std::uint16_t stored, int dim, Ties& ties) {
   ties.of_scalars = std::max(ties.of_scalars, apart);
 }
 
-// Scale and bias of a group, as docs/formats.md has them, before they are rounded to bf16.
-std::pair<float, float> scale_bias(int bits, std::span<const float> x) {
+// A group as docs/formats.md has it, before scale and bias are rounded to bf16.
+struct Group {
+  float scale = 0, bias = 0;
+  Edge edge;
+};
+
+Group group_of(int bits, std::span<const float> x) {
   const auto bins = static_cast<float>((1 << bits) - 1);
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const bool low_edge = std::abs(*low) > std::abs(*high);
   const float step = std::max((*high - *low) / bins, 1e-7f), scale = low_edge ? step : -step;
   const float edge = low_edge ? *low : *high, edge_code = std::rint(edge / scale);
-  return edge_code == 0.0f ? std::pair(scale, 0.0f) : std::pair(edge / edge_code, edge);
+  const Edge own{low_edge, static_cast<double>(edge) / static_cast<double>(scale), static_cast<double>(step),
+                 static_cast<double>(*high) + static_cast<double>(*low)};
+  return edge_code == 0.0f ? Group{scale, 0.0f, own} : Group{edge / edge_code, edge, own};
 }
 
-std::vector<double> affine_coordinates(const SideFormat& format, std::span<const float> x) {
+// Every group, with its values.
+template <class Take>
+void for_groups(const SideFormat& format, std::span<const float> x, const Take& take) {
   std::vector<float> values(x.begin(), x.end());
   if (format.kind == Kind::affine)
     for (float& value : values) value = bf16_to_f32(f32_to_bf16(value));
-  const auto group = static_cast<std::size_t>(format.group);
-  std::vector<double> all;
-  for (std::size_t first = 0; first < values.size(); first += group) {
-    const auto [scale, bias] = scale_bias(format.bits, std::span(values).subspan(first, group));
-    for (std::size_t i = first; i < first + group; ++i)
-      all.push_back((static_cast<double>(values[i]) - static_cast<double>(bias)) / static_cast<double>(scale));
+  const auto size = static_cast<std::size_t>(format.group);
+  for (std::size_t first = 0; first < values.size(); first += size) {
+    const std::span<const float> own = std::span(values).subspan(first, size);
+    take(group_of(format.bits, own), own);
   }
-  return all;
 }
 
 }  // namespace
@@ -88,7 +94,15 @@ std::vector<std::uint8_t> indices(const SideFormat& format, int dim, const std::
 }
 
 std::vector<double> coordinates(const SideFormat& format, std::span<const float> x) {
-  if (format.kind != Kind::turboquant) return affine_coordinates(format, x);
+  if (format.kind != Kind::turboquant) {
+    std::vector<double> all;
+    for_groups(format, x, [&](const Group& group, std::span<const float> values) {
+      for (const float value : values)
+        all.push_back((static_cast<double>(value) - static_cast<double>(group.bias)) /
+                      static_cast<double>(group.scale));
+    });
+    return all;
+  }
   const double norm = codec::norm_of(x);
   const double factor = norm > 0.0 ? std::sqrt(static_cast<double>(x.size())) / norm : 0.0;
   std::vector<double> z;
@@ -100,6 +114,36 @@ double boundary(const SideFormat& format, int index) {
   return format.kind == Kind::turboquant
              ? static_cast<double>(codec::thresholds(format.bits)[static_cast<std::size_t>(index)])
              : index + 0.5;
+}
+
+// A coordinate is y sqrt(d) / |y|, or (x - bias) / scale with bias = edge and scale = edge / its code, |x - bias| up to
+// all bins.
+double sensitivity(const SideFormat& format, std::span<const float> x) {
+  if (format.kind == Kind::turboquant) return 2.0 * std::sqrt(static_cast<double>(x.size())) / codec::norm_of(x);
+  double most = 0;
+  for_groups(format, x, [&](const Group& group, std::span<const float>) {
+    const double code = std::max(std::abs(std::rint(group.edge.code)), 1.0);
+    most = std::max(most, (2.0 + (1 << format.bits) / code) / std::abs(static_cast<double>(group.scale)));
+  });
+  return most;
+}
+
+bool Edge::like(const Edge& other) const {
+  return low == other.low && std::rint(code) == std::rint(other.code);
+}
+
+// Its code is edge / step with step = (largest - smallest) / bins, so that it moves by 3 moved / step at most. Two that
+// round to different integers have a boundary between them.
+bool Edge::near(const Edge& other, double moved) const {
+  if (low != other.low) return std::abs(uneven) + std::abs(other.uneven) <= 2.0 * moved;
+  return std::abs(code - other.code) <= 3.01 * moved / step;
+}
+
+std::vector<Edge> edges(const SideFormat& format, std::span<const float> x) {
+  std::vector<Edge> all;
+  if (format.kind == Kind::turboquant) return all;
+  for_groups(format, x, [&](const Group& group, std::span<const float>) { all.push_back(group.edge); });
+  return all;
 }
 
 void compare(const SideFormat& format, std::span<const float> x, const std::byte* expected, const std::byte* found,

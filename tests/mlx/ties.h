@@ -1,6 +1,7 @@
 // Where two encoders store other bytes for one vector: whether the exact numbers lie on a boundary, up to rounding.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,5 +39,21 @@ std::vector<std::uint8_t> indices(const SideFormat& format, int dim, const std::
 /// The numbers that are rounded to the indices, in double [dim], and the boundary between `index` and the next one.
 std::vector<double> coordinates(const SideFormat& format, std::span<const float> x);
 double boundary(const SideFormat& format, int index);
+/// How far a coordinate can move where x moves by 1, to first order and with the same edges.
+double sensitivity(const SideFormat& format, std::span<const float> x);
+
+/// What scale and bias of an affine group are made of. It decides over all codes of the group.
+struct Edge {
+  bool low = false;   ///< the smallest value is the one that is stored exactly, as it is further from 0
+  double code = 0;    ///< of that value, before it is rounded
+  double step = 0;    ///< between codes, up to then
+  double uneven = 0;  ///< how much further from 0 the largest value is
+  /// The same scale and bias, but for a factor near 1.
+  bool like(const Edge& other) const;
+  /// Whether the two would be alike if no value had moved by more than `moved`.
+  bool near(const Edge& other, double moved) const;
+};
+/// Of every group; none where the format has no groups.
+std::vector<Edge> edges(const SideFormat& format, std::span<const float> x);
 
 }  // namespace tqkv::test
