@@ -36,3 +36,14 @@ static __device__ float simd_sum(float value) {
   for (ushort apart = 16; apart > 0; apart /= 2) value += simd_shuffle_xor(value, apart);
   return value;
 }
+static __device__ float simd_max(float value) {
+  for (ushort apart = 16; apart > 0; apart /= 2) value = max(value, simd_shuffle_xor(value, apart));
+  return value;
+}
+template <typename To, typename From>
+static __device__ To as_type(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
+}
