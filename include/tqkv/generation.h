@@ -37,6 +37,8 @@ class Generation {
   std::span<const int> all();
   /// The cuts of what either gave, valid as long.
   const Pieces& pieces() const;
+  /// What was drawn so far.
+  std::span<const int> ids() const;
   /// Whether the prompt is not read to its end.
   bool reading() const;
   /// next() as a part of Engine::step, where `most` is at most the session's prefill_chunk. An id is drawn by the step

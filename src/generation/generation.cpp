@@ -171,6 +171,10 @@ const Pieces& Generation::pieces() const {
   return state_->pieces;
 }
 
+std::span<const int> Generation::ids() const {
+  return state_->ids;
+}
+
 bool Generation::reading() const {
   return state_->reading();
 }

@@ -284,6 +284,10 @@ std::unique_ptr<Timeline> Timeline::fork(const Snapshot& snapshot, const Session
   auto forked = std::make_unique<Timeline>(engine_, state_->fork(own.state(), position), options);
   forked->position_ = position;
   forked->ids_.assign(ids_.begin(), ids_.begin() + position);
+  if (position == position_ && has_logits_) {
+    forked->logits_ = logits_;
+    forked->has_logits_ = true;
+  }
   return forked;
 }
 

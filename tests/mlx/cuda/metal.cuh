@@ -4,6 +4,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cstdint>
+
 using uint = unsigned;
 using ushort = unsigned short;
 using bfloat16_t = __nv_bfloat16;
