@@ -81,11 +81,12 @@ void Connection::read() {
   if (code == asio::error::eof) return found_end();
   if (code && !must_wait(code)) return cut();
   if (count > 0 && phase_ != Phase::lingering) {
-    if (phase_ == Phase::head && in_.empty() && !parser_) {
+    const bool first = phase_ == Phase::head && in_.empty() && !parser_;
+    in_.append(scratch, 0, count);
+    if (first) {
       since_ = Clock::now();
       arm();
     }
-    in_.append(scratch, 0, count);
     parse();
   }
   wait_readable();
@@ -133,7 +134,7 @@ bool Connection::parse_some() {
       throw Refusal{503, "the bodies of all requests take too much memory; try again later"};
     if (parser_->at() == RequestParser::At::end)
       begin_exchange();
-    else if (in_.size() > shared_.limits.header_bytes)
+    else if (count == 0 && in_.size() > shared_.limits.header_bytes)
       throw Refusal{400, "a line of a chunked body is too long"};
   }
   return count > 0;
