@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -152,24 +151,36 @@ void Listening::listen_on_host() {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* list = nullptr;
-  const int failed = address_.host.empty()
-                         ? EAI_NONAME
-                         : ::getaddrinfo(address_.host.c_str(), std::to_string(address_.port).c_str(), &hints, &list);
-  if (failed != 0) fail(address_, fmt::format("this host is not known here: {}", ::gai_strerror(failed)));
+  const int unknown = address_.host.empty() ? EAI_NONAME : ::getaddrinfo(address_.host.c_str(), nullptr, &hints, &list);
+  if (unknown != 0) fail(address_, fmt::format("this host is not known here: {}", ::gai_strerror(unknown)));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owned(list, ::freeaddrinfo);
+  const std::uint16_t wanted = address_.port;
+  for (int tries = 1;; ++tries) {
+    const int problem = listen_on_each(list);
+    if (problem == 0) return;
+    // The port that is free at one address may be taken at the next.
+    const bool again = problem == EADDRINUSE && wanted == 0 && tries < 10;
+    if (!again) fail(address_, problem_of(problem, address_.port));
+    close();
+    address_.port = wanted;
+  }
+}
+
+/// 0, or errno. A name may have addresses that this machine lacks: one is enough, but none may be taken.
+int Listening::listen_on_each(addrinfo* list) {
   int problem = 0;
   for (const addrinfo* one = list; one; one = one->ai_next) {
     if (one->ai_family != AF_INET && one->ai_family != AF_INET6) continue;
-    if (!descriptors_.empty()) set_port(one->ai_addr, address_.port);
+    set_port(one->ai_addr, address_.port);
     const int descriptor = listen_on(one->ai_addr, one->ai_addrlen);
     if (descriptor >= 0) {
       descriptors_.push_back(descriptor);
       address_.port = port_of(descriptor);
     } else if (problem == 0 || errno == EADDRINUSE) {
-      problem = errno;  // of the first that failed; a name may have addresses that this machine lacks
+      problem = errno;
     }
   }
-  if (descriptors_.empty() || problem == EADDRINUSE) fail(address_, problem_of(problem, address_.port));
+  return descriptors_.empty() || problem == EADDRINUSE ? (problem == 0 ? EADDRNOTAVAIL : problem) : 0;
 }
 
 void Listening::listen_on_path() {
@@ -206,7 +217,7 @@ void Listening::listen_on_path() {
     fail(address_, fmt::format("cannot listen there: {}", std::strerror(errno)));
 }
 
-int accept_from(int descriptor, bool& local) {
+int accept_from(int descriptor, std::chrono::milliseconds unread_time, bool& local) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
   Descriptor accepted(::accept(descriptor, reinterpret_cast<sockaddr*>(&peer), &size));
@@ -219,11 +230,15 @@ int accept_from(int descriptor, bool& local) {
   local = is_unix || is_loopback(peer);
   constexpr int send_buffer = 64 << 10;  // small, so that Exchange::unsent() soon tells who does not read
   set_option(accepted.get(), SOL_SOCKET, SO_SNDBUF, send_buffer);
+#if defined(SO_NOSIGPIPE)
+  set_option(accepted.get(), SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
   if (!is_unix) {
     set_option(accepted.get(), IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(accepted.get(), SOL_SOCKET, SO_KEEPALIVE, 1);
 #if defined(TCP_USER_TIMEOUT)
-    set_option(accepted.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);  // a machine that is gone says nothing
+    set_option(accepted.get(), IPPROTO_TCP, TCP_USER_TIMEOUT,
+               static_cast<int>(unread_time.count()));  // a machine that is gone says nothing
 #endif
 #if defined(TCP_KEEPIDLE)
     set_option(accepted.get(), IPPROTO_TCP, TCP_KEEPIDLE, 30);

@@ -1,8 +1,11 @@
 // Where a server listens.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
+
+struct addrinfo;
 
 namespace tqkv::http {
 
@@ -35,6 +38,7 @@ class Listening {
 
  private:
   void listen_on_host();
+  int listen_on_each(addrinfo* list);
   void listen_on_path();
 
   Address address_;
@@ -43,7 +47,8 @@ class Listening {
 };
 
 /// The next connection of a listening socket, which does not block and is not inherited by programs that are started:
-/// its descriptor, or -1 with errno set. `local`: whether its other end is on this machine for certain.
-int accept_from(int descriptor, bool& local);
+/// its descriptor, or -1 with errno set. It is lost when what was sent stays unconfirmed for `unread_time`. `local`:
+/// whether its other end is on this machine for certain.
+int accept_from(int descriptor, std::chrono::milliseconds unread_time, bool& local);
 
 }  // namespace tqkv::http

@@ -178,6 +178,7 @@ void Connection::begin_exchange() {
   state_ = std::make_shared<ExchangeState>(std::move(parser_->head()), std::move(parser_->body()), std::move(share_),
                                            shared_.limits.unread_bytes, shared_.inbox);
   parser_.reset();
+  if (in_.empty()) in_.shrink_to_fit();  // streams last: they keep no memory of their requests
   state_->connection = this;
   state_->unsent = unsent();
   ++shared_.exchanges;

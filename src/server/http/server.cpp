@@ -110,20 +110,20 @@ class Server::Loop {
 
   void wait(Acceptor& acceptor) {
     acceptor.socket.async_wait(asio::posix::stream_descriptor::wait_read, [this, &acceptor](const Code& code) {
-      if (!code) accept(acceptor);
+      if (!code && !shared_.stopping) accept(acceptor);
     });
   }
 
   void accept(Acceptor& acceptor) {
     for (int count = 0; count < 64; ++count) {
       bool local = false;
-      const int descriptor = accept_from(acceptor.socket.native_handle(), local);
+      const int descriptor = accept_from(acceptor.socket.native_handle(), shared_.limits.unread_time, local);
       if (descriptor >= 0) {
         take_in(descriptor, local);
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         acceptor.pause.expires_after(accept_pause);  // it stays readable, and trying again at once would only burn time
         acceptor.pause.async_wait([this, &acceptor](const Code& code) {
-          if (!code) wait(acceptor);
+          if (!code && !shared_.stopping) wait(acceptor);
         });
         return;
       } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -156,13 +156,13 @@ class Server::Loop {
   }
 
   void stop() {
-    shared_.stopping = true;
-    for (const auto& acceptor : acceptors_) {
-      acceptor->pause.cancel();
-      acceptor->socket.release();  // closed by its owner
+    if (!std::exchange(shared_.stopping, true)) {
+      for (const auto& acceptor : acceptors_) {
+        acceptor->pause.cancel();
+        acceptor->socket.release();  // closed by its owner
+      }
+      listening_.close();
     }
-    acceptors_.clear();
-    listening_.close();
     for (const auto& connection : std::set(connections_)) connection->stop();
   }
 

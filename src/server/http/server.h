@@ -2,7 +2,8 @@
 // answered. All sockets share one thread, which never waits for a caller, and callers never wait for a socket.
 //
 // A client that ends its side of the connection counts as gone, as with most servers, unless its answer is whole by
-// then. What it has sent behind a request is kept for later, and is no sign that it left.
+// then. What it has sent behind a request is kept for later (the first 64 KB; the rest waits), and is no sign that it
+// left.
 #pragma once
 #include <cstddef>
 #include <cstdint>
