@@ -108,7 +108,11 @@ TEST_CASE("a body beyond the limit is 413, with a length and in endless chunks")
   CHECK(endless.answer().status == 413);
   CHECK(sent < 10'000'000);
   CHECK(refused(server, head + "7fffffffffffffff\r\n") == 413);
-  CHECK(refused(server, head + "1;" + std::string(100'000, 'x')) == 400);  // a line without an end
+  CHECK(refused(server, head + "1;" + std::string(100'000, 'x')) == 400);     // a line without an end
+  CHECK(refused(server, head + "0\r\n" + std::string(100'000, 'x')) == 400);  // a trailer without one
+  std::string trailers;
+  for (int count = 0; count < 200; ++count) trailers += "T: x\r\n";
+  CHECK(refused(server, head + "0\r\n" + trailers + "\r\n") == 431);
 }
 
 TEST_CASE("the bodies of all requests together are bounded") {

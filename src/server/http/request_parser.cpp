@@ -7,6 +7,7 @@
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
+#include <boost/version.hpp>
 
 #include "base/numbers.h"
 
@@ -49,17 +50,28 @@ class RequestParser::Beast final : public beast::http::basic_parser<true> {
     count(method.size() + target.size() + 12, code);
   }
 
-  void on_field_impl(beast::http::field name, beast::string_view text, beast::string_view value, Code& code) override {
-    count(text.size() + value.size() + 4, code);
+  void count_header(beast::string_view name, beast::string_view value, Code& code) {
+    count(name.size() + value.size() + 4, code);
     if (++headers_ > limits_.headers) code = make_error_code(error::header_limit);
+  }
+
+  void on_field_impl(beast::http::field field, beast::string_view name, beast::string_view value, Code& code) override {
+    count_header(name, value, code);
     if (code || parser_.at_ != At::head) return;  // trailers are counted and left out
-    parser_.head_.headers.emplace_back(text_of(text), text_of(value));
-    if (name == beast::http::field::host) ++hosts;
-    if (name == beast::http::field::transfer_encoding) {
+    parser_.head_.headers.emplace_back(text_of(name), text_of(value));
+    if (field == beast::http::field::host) ++hosts;
+    if (field == beast::http::field::transfer_encoding) {
       ++encodings;
       chunked_alone = chunked_alone && same_name(text_of(value), "chunked");
     }
   }
+
+#if BOOST_VERSION >= 109000
+  void on_trailer_field_impl(beast::http::field, beast::string_view name, beast::string_view value,
+                             Code& code) override {
+    count_header(name, value, code);
+  }
+#endif
 
   void on_header_impl(Code&) override {}
   void on_body_init_impl(const boost::optional<std::uint64_t>&, Code&) override {}
