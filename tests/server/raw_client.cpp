@@ -51,6 +51,9 @@ int connected(const http::Address& address, int receive_buffer) {
   if (receive_buffer > 0) ::setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
   const int on = 1;
   if (storage.ss_family != AF_UNIX) ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+#if defined(SO_NOSIGPIPE)
+  ::setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
   REQUIRE(::connect(descriptor, reinterpret_cast<sockaddr*>(&storage), size) == 0);
   return descriptor;
 }

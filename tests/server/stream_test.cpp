@@ -144,7 +144,7 @@ TEST_CASE("an aborted stream ends without its last chunk, and one that is let go
 TEST_CASE("a client that reads nothing fills its own stream, keeps nobody waiting, and is cut") {
   http::Limits limits;
   limits.unread_bytes = 200'000;
-  limits.unread_time = 300ms;
+  limits.unread_time = 1s;
   TestServer server(limits);
   RawClient deaf(server.address(), 4096);
   deaf.send(get("/stream"));
@@ -163,11 +163,10 @@ TEST_CASE("a client that reads nothing fills its own stream, keeps nobody waitin
   RawClient other(server.address());
   const Stopwatch stopwatch;
   CHECK(other.ask(get("/now")).status == 200);
-  CHECK(stopwatch.seconds() < 0.2);
+  CHECK(stopwatch.seconds() < 0.8);
   CHECK(gone.wait());
   CHECK(exchange->gone());
-  CHECK(stopwatch.seconds() > 0.1);
-  CHECK(stopwatch.seconds() < 2);
+  CHECK(stopwatch.seconds() < 4);
 }
 
 TEST_CASE("a client that reads slowly gets everything") {

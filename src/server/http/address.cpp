@@ -217,7 +217,7 @@ void Listening::listen_on_path() {
     fail(address_, fmt::format("cannot listen there: {}", std::strerror(errno)));
 }
 
-int accept_from(int descriptor, std::chrono::milliseconds unread_time, bool& local) {
+int accept_from(int descriptor, [[maybe_unused]] std::chrono::milliseconds unread_time, bool& local) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
   Descriptor accepted(::accept(descriptor, reinterpret_cast<sockaddr*>(&peer), &size));
