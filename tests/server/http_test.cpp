@@ -238,6 +238,7 @@ TEST_CASE("a header that would break its line is refused where it is made") {
   refused("X\r\nY", "a");
   refused("", "a");
   test::failure(ErrorKind::internal, [&] { exchange->answer({200, "text\nplain", "", {}}); });
+  test::failure(ErrorKind::internal, [&] { exchange->answer({99, "text/plain", "", {}}); });
   exchange->answer({200, "text/plain", "well", {}});
   exchange->answer({200, "text/plain", "again", {}});
   CHECK(client.answer().body == "well");

@@ -1,13 +1,16 @@
 // One connection: reads requests one after the other, and writes their answers. On the thread of the sockets alone.
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>  // Boost 1.74 wants it before Asio
 
+#include <boost/asio/error.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -18,6 +21,14 @@
 #include "server/http/server.h"
 
 namespace tqkv::http {
+
+/// What a client may send ahead of its answers, and what an output keeps of its memory, in bytes.
+constexpr std::size_t most_ahead = std::size_t{64} << 10;
+
+inline bool must_wait(const boost::system::error_code& code) {
+  return code == boost::asio::error::would_block || code == boost::asio::error::try_again ||
+         code == boost::asio::error::interrupted;
+}
 
 /// What connections share.
 struct Shared {

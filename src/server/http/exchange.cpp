@@ -47,8 +47,7 @@ void ExchangeState::give(Phase phase, Phase next, const Change& change) {
 }
 
 void ExchangeState::answer(Answer answer) {
-  require_headers(answer.headers);
-  require_headers({{"Content-Type", answer.content_type}});
+  require_answer(answer);
   give(Phase::waiting, Phase::finished, [&] { outgoing_.answer = std::move(answer); });
 }
 

@@ -24,7 +24,7 @@ class Exchange {
   const Head& head() const;
   const std::string& body() const;
 
-  /// A whole answer. Throws Error(internal) for headers that are none.
+  /// A whole answer. Throws Error(internal) for headers that are none, and a status that is none.
   void answer(Answer answer);
 
   /// 200 and a stream of events with the headers of one, and `headers`. `heartbeat` is sent whenever nothing was sent

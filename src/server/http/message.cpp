@@ -109,4 +109,12 @@ void require_headers(const Headers& headers) {
                   fmt::format("an answer has the header {:?}, which no line of HTTP can hold", name));
 }
 
+void require_answer(const Answer& answer) {
+  if (answer.status < 200 || answer.status > 599)
+    throw Error(ErrorKind::internal,
+                fmt::format("an answer has the status {}, and 200 to 599 is expected", answer.status));
+  require_headers({{"Content-Type", answer.content_type}});
+  require_headers(answer.headers);
+}
+
 }  // namespace tqkv::http

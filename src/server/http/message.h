@@ -38,5 +38,7 @@ std::string_view reason(int status);
 
 /// Throws Error(internal) where a header would end its line, or has a name that is none.
 void require_headers(const Headers& headers);
+/// The same for an answer, whose status must be one of 200 to 599.
+void require_answer(const Answer& answer);
 
 }  // namespace tqkv::http
