@@ -1,0 +1,27 @@
+// chat.completion and its chunks.
+#pragma once
+#include "server/protocol/answer.h"
+
+namespace tqkv::server {
+
+class ChatAnswer : public AnswerWriter {
+ public:
+  explicit ChatAnswer(AnswerHead head) : AnswerWriter(std::move(head)) {}
+
+ private:
+  std::string on_begin() override;
+  std::string on_thinking(int choice, std::string_view text) override;
+  std::string on_text(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) override;
+  std::string on_call_begin(int choice) override;
+  std::string on_call_arguments(int choice, std::string_view json) override;
+  std::string on_finish(int choice) override;
+  std::string on_end(int last_choice, const AnswerReport& report) override;
+  std::string on_fail(const ApiError& error) override;
+  Json whole(const AnswerReport& report) const override;
+
+  Json head_of(std::string_view object) const;
+  Json chunk(int choice, Json delta, Json logprobs = nullptr, Json reason = nullptr) const;
+  Json last_chunk(int choice) const;
+};
+
+}  // namespace tqkv::server
