@@ -71,7 +71,7 @@ std::string AnswerWriter::call_begin(int choice, std::string_view name) {
   std::string out = move_to(choice, Open::call);
   Choice& state = of(choice);
   state.calls.push_back(
-      {fmt::format("{}{}{}x{}", call_prefix(), head_.id, choice, state.calls.size()), std::string(name), ""});
+      {fmt::format("{}{}{}x{}", call_prefix(), head_.id, choice, state.calls.size()), std::string(name), "", false});
   return head_.stream ? out + on_call_begin(choice) : "";
 }
 
@@ -81,6 +81,7 @@ std::string AnswerWriter::call_arguments(int choice, std::string_view json) {
 }
 
 std::string AnswerWriter::call_end(int choice) {
+  of(choice).calls.back().whole = true;
   return move_to(choice, Open::nothing);
 }
 
@@ -111,6 +112,10 @@ std::string AnswerWriter::heartbeat() const {
 
 std::string AnswerWriter::on_close(int, Open) {
   return {};
+}
+
+bool AnswerWriter::calls(const Choice& choice) {
+  return std::any_of(choice.calls.begin(), choice.calls.end(), [](const Call& call) { return call.whole; });
 }
 
 Json AnswerWriter::ours(const AnswerReport& report) const {

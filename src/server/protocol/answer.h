@@ -65,7 +65,7 @@ class AnswerWriter {
   std::string text(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs = {});
   std::string call_begin(int choice, std::string_view name);
   std::string call_arguments(int choice, std::string_view json);  ///< a piece of the text of an object
-  std::string call_end(int choice);
+  std::string call_end(int choice);                               ///< not of a call that broke
   std::string finish(int choice, Ending ending, std::string_view stop_string = {});
   /// Every choice has finished.
   std::string end(const AnswerUsage& usage, const AnswerReport& report);
@@ -79,6 +79,7 @@ class AnswerWriter {
  protected:
   struct Call {
     std::string id, name, arguments;
+    bool whole = false;
   };
   enum class Open { nothing, thinking, text, call };
   struct Choice {
@@ -109,6 +110,7 @@ class AnswerWriter {
   virtual std::string whole_error(const ApiError& error) const { return openai_error(error); }
 
   Json ours(const AnswerReport& report) const;  ///< the object "tqkv"
+  static bool calls(const Choice& choice);      ///< a whole call at least
   const Choice& at(int choice) const { return choices_[static_cast<std::size_t>(choice)]; }
 
   const AnswerHead head_;

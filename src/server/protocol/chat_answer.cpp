@@ -46,7 +46,7 @@ std::string ChatAnswer::on_call_arguments(int choice, std::string_view json) {
 }
 
 Json ChatAnswer::last_chunk(int choice) const {
-  return chunk(choice, Json::object(), nullptr, openai_reason(at(choice).ending, !at(choice).calls.empty()));
+  return chunk(choice, Json::object(), nullptr, openai_reason(at(choice).ending, calls(at(choice))));
 }
 
 std::string ChatAnswer::on_finish(int choice) {
@@ -86,7 +86,7 @@ Json ChatAnswer::whole(const AnswerReport& report) const {
     out["choices"].push_back({{"index", i},
                               {"message", std::move(message)},
                               {"logprobs", std::move(logprobs)},
-                              {"finish_reason", openai_reason(choice.ending, !choice.calls.empty())}});
+                              {"finish_reason", openai_reason(choice.ending, calls(choice))}});
   }
   out["usage"] = openai_usage(usage_);
   out["tqkv"] = ours(report);
