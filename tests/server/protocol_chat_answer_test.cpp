@@ -41,7 +41,7 @@ TEST_CASE("a chat streams thinking, text and calls, and ends once") {
   CHECK(
       writer->call_begin(0, "get_weather") ==
       chunk(
-          R"({"tool_calls":[{"index":0,"id":"call_7f0x0","type":"function","function":{"name":"get_weather","arguments":""}}]})") +
+          R"({"tool_calls":[{"index":0,"id":"call_7fx0x0","type":"function","function":{"name":"get_weather","arguments":""}}]})") +
           "}\n\n");
   CHECK(writer->call_arguments(0, R"({"city": "Pa)") ==
         chunk(R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"city\": \"Pa"}}]})") + "}\n\n");
@@ -99,7 +99,7 @@ TEST_CASE("a whole chat has everything in one object") {
   CHECK(writer->finish(0, Ending::end_of_turn) == "");
   CHECK(
       writer->end({20, 16, 5, 2}, report) ==
-      R"({"id":"chatcmpl-7f","object":"chat.completion","created":1,"model":"M","choices":[{"index":0,"message":{"role":"assistant","content":"é","refusal":null,"reasoning_content":"Hm","tool_calls":[{"id":"call_7f0x0","type":"function","function":{"name":"f","arguments":"{}"}}]},"logprobs":{"content":[{"token":"�","logprob":-0.5,"bytes":[195],"top_logprobs":[{"token":"�","logprob":-0.5,"bytes":[195]}]},{"token":"�","logprob":-9999.0,"bytes":[169],"top_logprobs":[]}],"refusal":null},"finish_reason":"tool_calls"}],)" +
+      R"({"id":"chatcmpl-7f","object":"chat.completion","created":1,"model":"M","choices":[{"index":0,"message":{"role":"assistant","content":"é","refusal":null,"reasoning_content":"Hm","tool_calls":[{"id":"call_7fx0x0","type":"function","function":{"name":"f","arguments":"{}"}}]},"logprobs":{"content":[{"token":"�","logprob":-0.5,"bytes":[195],"top_logprobs":[{"token":"�","logprob":-0.5,"bytes":[195]}]},{"token":"�","logprob":-9999.0,"bytes":[169],"top_logprobs":[]}],"refusal":null},"finish_reason":"tool_calls"}],)" +
           usage + "," + ours + "}");
 }
 

@@ -1,8 +1,8 @@
 // Tool calls in answers that come in pieces.
 #include <doctest/doctest.h>
-#include <rapidcheck.h>
 
 #include <nlohmann/json.hpp>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -139,87 +139,120 @@ TEST_CASE("a call that the answer's end cuts stays as it was said, without an en
 
 TEST_CASE("what goes on wrongly behind a begun call is text") {
   CHECK(whole("<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>\n<parameter=>\n").events ==
-        std::vector<ToolEvent>{{Kind::call_begin, "weather"},
-                               {Kind::call_arguments, R"({"city":"Oslo")"},
-                               {Kind::text, "<parameter=>"}});
+        std::vector<ToolEvent>{
+            {Kind::call_begin, "weather"}, {Kind::call_arguments, R"({"city":"Oslo")"}, {Kind::text, "<parameter=>"}});
   CHECK(whole("<tool_call>\n<function=weather>\n</function>\nwell").events ==
         std::vector<ToolEvent>{
             {Kind::call_begin, "weather"}, {Kind::call_arguments, "{}"}, {Kind::call_end, ""}, {Kind::text, "well"}});
 }
 
-/// Pieces of markup in any order: mostly no whole calls.
-rc::Gen<std::string> any_text() {
-  const auto piece = rc::gen::element<std::string>(
-      "<tool_call>", "</tool_call>", "<function=weather>", "<function=", "</function>", "<parameter=city>",
-      "<parameter=days>", "<parameter=", "</parameter>", "\n", " ", "\n\n", "\t", "a", "Ü", "12", "\"", "<", ">", "</",
-      "\\", "<tool_", "</para", "日本", "{}", "null");
-  return rc::gen::map(rc::gen::container<std::vector<std::string>>(piece), [](const std::vector<std::string>& pieces) {
-    std::string text;
-    for (const std::string& one : pieces) text += one;
-    return text;
-  });
-}
+/// Texts of a fixed series. RapidCheck's generators take a hundred times as long for texts of this length.
+class Texts {
+ public:
+  explicit Texts(unsigned seed) : random_(seed) {}
 
-/// Any text between calls that are whole.
-rc::Gen<std::string> well_formed() {
-  const auto blank = rc::gen::element<std::string>("", "\n", " ", "\n\n");
-  const auto plain = rc::gen::map(
-      rc::gen::container<std::vector<std::string>>(rc::gen::element<std::string>(
-          "a", " ", "\n", "<", "Ü", "<tool", "</parameter>", "{\"a\": 1}", "\"", "日", "12", "<tool_call> ", "\\n")),
-      [](const std::vector<std::string>& pieces) {
-        std::string text;
-        for (const std::string& one : pieces) text += one;
-        return text;
-      });
-  const auto values = rc::gen::oneOf(
-      rc::gen::element<std::string>("12", "[1, 2]", "null", "{\"b\": [1], \"a\": 2}", "True", "1.50", "<tool_call>"),
-      plain);
-  const auto one_parameter = rc::gen::apply(
-      [](const std::string& key, const std::string& value, const std::string& gap) {
-        return "<parameter=" + key + ">\n" + value + "\n</parameter>" + gap;
-      },
-      rc::gen::element<std::string>("city", "days", "hours", "limit", "near", "Ü\"x"), values, blank);
-  const auto one_call = rc::gen::apply(
-      [](const std::string& name, const std::string& gap, const std::vector<std::string>& parameters) {
-        std::string text = "<tool_call>" + gap + "<function=" + name + ">" + gap;
-        for (const std::string& one : parameters) text += one;
-        return text + "</function>" + gap + "</tool_call>";
-      },
-      rc::gen::element<std::string>("weather", "other", "a\"b"), blank,
-      rc::gen::container<std::vector<std::string>>(one_parameter));
-  return rc::gen::map(rc::gen::container<std::vector<std::string>>(rc::gen::oneOf(one_call, plain)),
-                      [](const std::vector<std::string>& parts) {
-                        std::string text;
-                        for (const std::string& one : parts) text += one;
-                        return text;
-                      });
-}
+  std::size_t below(std::size_t limit) { return random_() % limit; }
+  std::string one_of(const std::vector<std::string>& words) { return words[below(words.size())]; }
+  std::string some_of(const std::vector<std::string>& words, std::size_t most) {
+    std::string text;
+    for (std::size_t count = below(most + 1); count > 0; --count) text += one_of(words);
+    return text;
+  }
+  std::vector<int> cuts() {
+    std::vector<int> sizes;
+    for (std::size_t count = below(6); count > 0; --count) sizes.push_back(static_cast<int>(below(12)));
+    return sizes;
+  }
+
+  /// Pieces of markup in any order: mostly no whole calls.
+  std::string any() {
+    return some_of({"<tool_call>",
+                    "</tool_call>",
+                    "<function=weather>",
+                    "<function=",
+                    "</function>",
+                    "<parameter=city>",
+                    "<parameter=days>",
+                    "<parameter=",
+                    "</parameter>",
+                    "\n",
+                    " ",
+                    "\n\n",
+                    "\t",
+                    "a",
+                    "Ü",
+                    "12",
+                    "\"",
+                    "<",
+                    ">",
+                    "</",
+                    "\\",
+                    "<tool_",
+                    "</para",
+                    "日本",
+                    "{}",
+                    "null"},
+                   30);
+  }
+  std::string plain() {
+    return some_of(
+        {"a", " ", "\n", "<", "Ü", "<tool", "</parameter>", "{\"a\": 1}", "\"", "日", "12", "<tool_call> ", "\\n"}, 8);
+  }
+  std::string blank() { return one_of({"", "\n", " ", "\n\n"}); }
+  /// A call that is whole.
+  std::string call() {
+    std::string text = "<tool_call>" + blank() + "<function=" + one_of({"weather", "other", "a\"b"}) + ">" + blank();
+    for (std::size_t count = below(4); count > 0; --count) {
+      const std::string value =
+          below(2) == 0 ? plain()
+                        : one_of({"12", "[1, 2]", "null", "{\"b\": [1], \"a\": 2}", "True", "1.50", "<tool_call>"});
+      text += "<parameter=" + one_of({"city", "days", "hours", "limit", "near", "Ü\"x"}) + ">\n" + value +
+              "\n</parameter>" + blank();
+    }
+    return text + "</function>" + blank() + "</tool_call>";
+  }
+  /// Any text between calls that are whole.
+  std::string well_formed() {
+    std::string text;
+    for (std::size_t count = below(6); count > 0; --count) text += below(2) == 0 ? call() : plain();
+    return text;
+  }
+
+ private:
+  std::mt19937 random_;
+};
 
 TEST_CASE("events do not depend on where a text is cut") {
-  CHECK(rc::check([](const std::vector<std::uint8_t>& sizes) {
-    const std::string text = *rc::gen::oneOf(any_text(), well_formed());
-    const std::vector<int> cuts(sizes.begin(), sizes.end());
-    RC_ASSERT(in_pieces(text, cuts).events == whole(text).events);
-    RC_ASSERT(in_pieces(text, {}).events == whole(text).events);
-  }));
+  Texts texts(1);
+  for (int i = 0; i < 3000; ++i) {
+    const std::string text = i % 2 == 0 ? texts.any() : texts.well_formed();
+    CAPTURE(text);
+    const Heard expected = whole(text);
+    REQUIRE(in_pieces(text, texts.cuts()).events == expected.events);
+    REQUIRE(in_pieces(text, {}).events == expected.events);
+  }
 }
 
 TEST_CASE("calls and text are those that the whole text has") {
-  CHECK(rc::check([](const std::vector<std::uint8_t>& sizes) {
-    const std::string text = *well_formed();
+  Texts texts(2);
+  int with_calls = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string text = texts.well_formed();
+    CAPTURE(text);
     const ParsedAnswer expected = parse_tool_calls(text, tools);
-    const Heard heard = in_pieces(text, {sizes.begin(), sizes.end()});
+    const Heard heard = in_pieces(text, texts.cuts());
     std::string content = expected.content;
     content.erase(0, std::min(content.find_first_not_of(" \t\r\n"), content.size()));
     const auto calls = heard.calls();
-    RC_ASSERT(heard.text() == content);
-    RC_ASSERT(calls.size() == expected.calls.size());
-    for (std::size_t i = 0; i < calls.size(); ++i) {
-      RC_ASSERT(calls[i].first == expected.calls[i].name);
-      RC_ASSERT(json::parse(calls[i].second) == json::parse(expected.calls[i].arguments));
+    REQUIRE(heard.text() == content);
+    REQUIRE(calls.size() == expected.calls.size());
+    for (std::size_t n = 0; n < calls.size(); ++n) {
+      REQUIRE(calls[n].first == expected.calls[n].name);
+      REQUIRE(json::parse(calls[n].second) == json::parse(expected.calls[n].arguments));
     }
-    RC_CLASSIFY(!calls.empty());
-  }));
+    with_calls += calls.empty() ? 0 : 1;
+  }
+  CHECK(with_calls > 1500);
 }
 
 TEST_CASE("a call is given to an answer as it comes") {

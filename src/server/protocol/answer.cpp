@@ -45,48 +45,56 @@ std::string AnswerWriter::begin(const AnswerUsage& usage) {
   return head_.stream ? on_begin() : "";
 }
 
-std::string AnswerWriter::move_to(int choice, Open part) {
+std::string AnswerWriter::close(int choice) {
   Choice& state = of(choice);
-  const Open was = state.open;
-  if (was == part && part != Open::call) return {};
-  state.open = part;
-  return was != Open::nothing && head_.stream ? on_close(choice, was) : "";
+  if (!state.open) return {};
+  state.open = false;
+  return head_.stream ? on_close(choice) : "";
+}
+
+std::string AnswerWriter::add(int choice, Kind kind, std::string_view text, const std::vector<TokenLogprob>& logprobs) {
+  Choice& state = of(choice);
+  std::string out;
+  if (!state.open || state.parts.back().kind != kind) {
+    out = close(choice);
+    state.parts.push_back({kind, {}, {}, {}, false, {}});
+    state.open = true;
+    if (head_.stream) out += on_open(choice);
+  }
+  Part& part = state.parts.back();
+  part.text += text;
+  part.logprobs.insert(part.logprobs.end(), logprobs.begin(), logprobs.end());
+  return head_.stream ? out + on_piece(choice, text, logprobs) : "";
 }
 
 std::string AnswerWriter::thinking(int choice, std::string_view text) {
-  std::string out = move_to(choice, Open::thinking);
-  of(choice).thinking += text;
-  return head_.stream ? out + on_thinking(choice, text) : "";
+  return add(choice, Kind::thinking, text, {});
 }
 
 std::string AnswerWriter::text(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) {
-  std::string out = move_to(choice, Open::text);
-  Choice& state = of(choice);
-  state.text += text;
-  if (!head_.stream) state.logprobs.insert(state.logprobs.end(), logprobs.begin(), logprobs.end());
-  return head_.stream ? out + on_text(choice, text, logprobs) : "";
+  return add(choice, Kind::text, text, logprobs);
 }
 
 std::string AnswerWriter::call_begin(int choice, std::string_view name) {
-  std::string out = move_to(choice, Open::call);
+  std::string out = close(choice);
   Choice& state = of(choice);
-  state.calls.push_back(
-      {fmt::format("{}{}{}x{}", call_prefix(), head_.id, choice, state.calls.size()), std::string(name), "", false});
-  return head_.stream ? out + on_call_begin(choice) : "";
+  std::string id = fmt::format("{}{}x{}x{}", call_prefix(), head_.id, choice, state.calls());
+  state.parts.push_back({Kind::call, {}, std::move(id), std::string(name), false, {}});
+  state.open = true;
+  return head_.stream ? out + on_open(choice) : "";
 }
 
 std::string AnswerWriter::call_arguments(int choice, std::string_view json) {
-  of(choice).calls.back().arguments += json;
-  return head_.stream ? on_call_arguments(choice, json) : "";
+  return add(choice, Kind::call, json, {});
 }
 
 std::string AnswerWriter::call_end(int choice) {
-  of(choice).calls.back().whole = true;
-  return move_to(choice, Open::nothing);
+  of(choice).parts.back().whole = true;
+  return close(choice);
 }
 
 std::string AnswerWriter::finish(int choice, Ending ending, std::string_view stop_string) {
-  std::string out = move_to(choice, Open::nothing);
+  std::string out = close(choice);
   Choice& state = of(choice);
   state.finished = true;
   state.ending = ending;
@@ -110,12 +118,28 @@ std::string AnswerWriter::heartbeat() const {
   return begun_ ? on_silence() : ":\n\n";
 }
 
-std::string AnswerWriter::on_close(int, Open) {
+std::string AnswerWriter::on_open(int) {
   return {};
 }
 
-bool AnswerWriter::calls(const Choice& choice) {
-  return std::any_of(choice.calls.begin(), choice.calls.end(), [](const Call& call) { return call.whole; });
+std::string AnswerWriter::on_close(int) {
+  return {};
+}
+
+int AnswerWriter::Choice::calls() const {
+  return static_cast<int>(
+      std::count_if(parts.begin(), parts.end(), [](const Part& part) { return part.kind == Kind::call; }));
+}
+
+bool AnswerWriter::Choice::asks_tools() const {
+  return std::any_of(parts.begin(), parts.end(), [](const Part& part) { return part.whole; });
+}
+
+std::string AnswerWriter::Choice::text(Kind kind) const {
+  std::string all;
+  for (const Part& part : parts)
+    if (part.kind == kind) all += part.text;
+  return all;
 }
 
 Json AnswerWriter::ours(const AnswerReport& report) const {

@@ -77,31 +77,35 @@ class AnswerWriter {
   const AnswerHead& head() const { return head_; }
 
  protected:
-  struct Call {
-    std::string id, name, arguments;
-    bool whole = false;
-  };
-  enum class Open { nothing, thinking, text, call };
-  struct Choice {
-    std::string thinking, text;
-    std::vector<Call> calls;
+  enum class Kind { thinking, text, call };
+  /// A part of an answer, in the order in which they came.
+  struct Part {
+    Kind kind;
+    std::string text;      // of a call: its arguments
+    std::string id, name;  // of a call
+    bool whole = false;    // a call that came to its end
     std::vector<TokenLogprob> logprobs;
-    Open open = Open::nothing;
+  };
+  struct Choice {
+    std::vector<Part> parts;
+    bool open = false;  // the last part may go on
     bool finished = false;
     Ending ending = Ending::end_of_turn;
     std::string stop_string;
+
+    int calls() const;        // so far
+    bool asks_tools() const;  // a whole call at least
+    std::string text(Kind kind) const;
   };
 
   explicit AnswerWriter(AnswerHead head);
 
-  // What a stream says; the choice has what came, the new text included.
+  // What a stream says. The last part of the choice has what came, the new text included.
   virtual std::string on_begin() = 0;
-  virtual std::string on_thinking(int choice, std::string_view text) = 0;
-  virtual std::string on_text(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) = 0;
-  virtual std::string on_call_begin(int choice) = 0;
-  virtual std::string on_call_arguments(int choice, std::string_view json) = 0;
-  virtual std::string on_close(int choice, Open was);  ///< a part of a choice is whole: thinking, a text or a call
-  virtual std::string on_finish(int choice) = 0;       ///< not of the choice that finishes last: end has it
+  virtual std::string on_open(int choice);  ///< a part has begun
+  virtual std::string on_piece(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) = 0;
+  virtual std::string on_close(int choice);       ///< the last part is whole, or broken off
+  virtual std::string on_finish(int choice) = 0;  ///< not of the choice that finishes last: end has it
   virtual std::string on_end(int last_choice, const AnswerReport& report) = 0;
   virtual std::string on_fail(const ApiError& error) = 0;
   virtual std::string on_silence() const { return ":\n\n"; }
@@ -110,7 +114,6 @@ class AnswerWriter {
   virtual std::string whole_error(const ApiError& error) const { return openai_error(error); }
 
   Json ours(const AnswerReport& report) const;  ///< the object "tqkv"
-  static bool calls(const Choice& choice);      ///< a whole call at least
   const Choice& at(int choice) const { return choices_[static_cast<std::size_t>(choice)]; }
 
   const AnswerHead head_;
@@ -118,7 +121,8 @@ class AnswerWriter {
   bool begun_ = false;
 
  private:
-  std::string move_to(int choice, Open part);
+  std::string add(int choice, Kind kind, std::string_view text, const std::vector<TokenLogprob>& logprobs);
+  std::string close(int choice);
   Choice& of(int choice) { return choices_.at(static_cast<std::size_t>(choice)); }
 
   std::vector<Choice> choices_;

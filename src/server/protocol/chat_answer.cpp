@@ -21,32 +21,36 @@ std::string ChatAnswer::on_begin() {
   return out;
 }
 
-std::string ChatAnswer::on_thinking(int choice, std::string_view text) {
-  return event_text(chunk(choice, {{"reasoning_content", text}}));
+Json ChatAnswer::logprobs_of(const std::vector<TokenLogprob>& tokens) const {
+  if (!head_.logprobs) return nullptr;
+  return {{"content", openai_logprobs(tokens)}, {"refusal", nullptr}};
 }
 
-std::string ChatAnswer::on_text(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) {
-  Json told = nullptr;
-  if (head_.logprobs) told = {{"content", openai_logprobs(logprobs)}, {"refusal", nullptr}};
-  return event_text(chunk(choice, {{"content", text}}, std::move(told)));
-}
-
-std::string ChatAnswer::on_call_begin(int choice) {
-  const Call& call = at(choice).calls.back();
-  const Json delta = {{"index", at(choice).calls.size() - 1},
-                      {"id", call.id},
+std::string ChatAnswer::on_open(int choice) {
+  const Part& part = at(choice).parts.back();
+  if (part.kind != Kind::call) return {};
+  const Json delta = {{"index", at(choice).calls() - 1},
+                      {"id", part.id},
                       {"type", "function"},
-                      {"function", {{"name", call.name}, {"arguments", ""}}}};
+                      {"function", {{"name", part.name}, {"arguments", ""}}}};
   return event_text(chunk(choice, {{"tool_calls", Json::array({delta})}}));
 }
 
-std::string ChatAnswer::on_call_arguments(int choice, std::string_view json) {
-  const Json delta = {{"index", at(choice).calls.size() - 1}, {"function", {{"arguments", json}}}};
-  return event_text(chunk(choice, {{"tool_calls", Json::array({delta})}}));
+std::string ChatAnswer::on_piece(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) {
+  switch (at(choice).parts.back().kind) {
+    case Kind::thinking:
+      return event_text(chunk(choice, {{"reasoning_content", text}}));
+    case Kind::text:
+      return event_text(chunk(choice, {{"content", text}}, logprobs_of(logprobs)));
+    default: {
+      const Json delta = {{"index", at(choice).calls() - 1}, {"function", {{"arguments", text}}}};
+      return event_text(chunk(choice, {{"tool_calls", Json::array({delta})}}));
+    }
+  }
 }
 
 Json ChatAnswer::last_chunk(int choice) const {
-  return chunk(choice, Json::object(), nullptr, openai_reason(at(choice).ending, calls(at(choice))));
+  return chunk(choice, Json::object(), nullptr, openai_reason(at(choice).ending, at(choice).asks_tools()));
 }
 
 std::string ChatAnswer::on_finish(int choice) {
@@ -75,18 +79,21 @@ Json ChatAnswer::whole(const AnswerReport& report) const {
   out["choices"] = Json::array();
   for (int i = 0; i < head_.n; ++i) {
     const Choice& choice = at(i);
-    Json message = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
-    if (choice.text.empty() && !choice.calls.empty()) message["content"] = nullptr;
-    if (!choice.thinking.empty()) message["reasoning_content"] = choice.thinking;
-    for (const Call& call : choice.calls)
-      message["tool_calls"].push_back(
-          {{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
-    Json logprobs = nullptr;
-    if (head_.logprobs) logprobs = {{"content", openai_logprobs(choice.logprobs)}, {"refusal", nullptr}};
+    const std::string text = choice.text(Kind::text), thinking = choice.text(Kind::thinking);
+    Json message = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+    if (text.empty() && choice.calls() > 0) message["content"] = nullptr;
+    if (!thinking.empty()) message["reasoning_content"] = thinking;
+    std::vector<TokenLogprob> logprobs;
+    for (const Part& part : choice.parts) {
+      logprobs.insert(logprobs.end(), part.logprobs.begin(), part.logprobs.end());
+      if (part.kind == Kind::call)
+        message["tool_calls"].push_back(
+            {{"id", part.id}, {"type", "function"}, {"function", {{"name", part.name}, {"arguments", part.text}}}});
+    }
     out["choices"].push_back({{"index", i},
                               {"message", std::move(message)},
-                              {"logprobs", std::move(logprobs)},
-                              {"finish_reason", openai_reason(choice.ending, calls(choice))}});
+                              {"logprobs", logprobs_of(logprobs)},
+                              {"finish_reason", openai_reason(choice.ending, choice.asks_tools())}});
   }
   out["usage"] = openai_usage(usage_);
   out["tqkv"] = ours(report);

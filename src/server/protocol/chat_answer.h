@@ -10,10 +10,8 @@ class ChatAnswer : public AnswerWriter {
 
  private:
   std::string on_begin() override;
-  std::string on_thinking(int choice, std::string_view text) override;
-  std::string on_text(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) override;
-  std::string on_call_begin(int choice) override;
-  std::string on_call_arguments(int choice, std::string_view json) override;
+  std::string on_open(int choice) override;
+  std::string on_piece(int choice, std::string_view text, const std::vector<TokenLogprob>& logprobs) override;
   std::string on_finish(int choice) override;
   std::string on_end(int last_choice, const AnswerReport& report) override;
   std::string on_fail(const ApiError& error) override;
@@ -22,6 +20,7 @@ class ChatAnswer : public AnswerWriter {
   Json head_of(std::string_view object) const;
   Json chunk(int choice, Json delta, Json logprobs = nullptr, Json reason = nullptr) const;
   Json last_chunk(int choice) const;
+  Json logprobs_of(const std::vector<TokenLogprob>& tokens) const;
 };
 
 }  // namespace tqkv::server

@@ -86,14 +86,7 @@ void read_tool_choice(Fields& fields, const Tools& tools, Request& request) {
     return choose_tool(ToolChoice::named, Fields(*function, inside.path("function")).required_text("name"), where,
                        tools, request);
   }
-  const std::string word = fields.text("tool_choice").value_or("auto");
-  if (word != "auto" && word != "none" && word != "required")
-    throw bad_request(
-        where, fmt::format("{} must be auto, none, required or name a function, not {}.", where, in_quotes(word)));
-  choose_tool(word == "none"       ? ToolChoice::none
-              : word == "required" ? ToolChoice::required
-                                   : ToolChoice::automatic,
-              "", where, tools, request);
+  read_tool_word(fields, tools, request);
 }
 
 }  // namespace

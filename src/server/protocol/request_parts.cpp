@@ -181,11 +181,16 @@ void refuse_foreign_grammars(Fields& fields) {
 }
 
 void note_store(Fields& fields, Request& request) {
-  if (fields.boolean("store").value_or(false)) request.ignored.push_back(fields.path("store"));
+  if (fields.boolean("store").value_or(false)) note(request.ignored, fields.path("store"));
+}
+
+void note(std::vector<std::string>& words, std::string_view word) {
+  std::string one = shortened(word, 80);
+  if (words.size() < 20 && std::find(words.begin(), words.end(), one) == words.end()) words.push_back(std::move(one));
 }
 
 void note_unread(const Fields& fields, Request& request) {
-  for (std::string& name : fields.unread()) request.ignored.push_back(std::move(name));
+  for (const std::string& name : fields.unread()) note(request.ignored, name);
 }
 
 std::string read_content(const Json* content, const std::string& where, std::initializer_list<std::string_view> types,
@@ -226,6 +231,18 @@ void choose_tool(ToolChoice choice, std::string name, const std::string& where, 
   request.tool_choice = choice;
   request.tool_name = std::move(name);
   if (choice != ToolChoice::none) std::get<Conversation>(request.prompt).tools = tools.text();
+}
+
+void read_tool_word(Fields& fields, const Tools& tools, Request& request) {
+  const std::string where = fields.path("tool_choice");
+  const std::string word = fields.text("tool_choice").value_or("auto");
+  if (word != "auto" && word != "none" && word != "required")
+    throw bad_request(
+        where, fmt::format("{} must be auto, none, required or name a function, not {}.", where, in_quotes(word)));
+  choose_tool(word == "none"       ? ToolChoice::none
+              : word == "required" ? ToolChoice::required
+                                   : ToolChoice::automatic,
+              "", where, tools, request);
 }
 
 Json read_arguments(const std::string& arguments, const std::string& where) {

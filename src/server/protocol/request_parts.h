@@ -30,6 +30,8 @@ void read_tqkv(Fields& fields, Request& request);
 void refuse_foreign_grammars(Fields& fields);
 /// store: nothing is kept, so that true is noted.
 void note_store(Fields& fields, Request& request);
+/// Adds a word for the log: once, and 20 at most.
+void note(std::vector<std::string>& words, std::string_view word);
 /// Notes the fields that nobody read.
 void note_unread(const Fields& fields, Request& request);
 
@@ -53,6 +55,9 @@ class Tools {
 
 /// `choice` must be possible with `tools`. With none, the prompt shows no tools.
 void choose_tool(ToolChoice choice, std::string name, const std::string& where, const Tools& tools, Request& request);
+
+/// tool_choice where it is a word: auto, none or required.
+void read_tool_word(Fields& fields, const Tools& tools, Request& request);
 
 /// Arguments of an earlier call, which are a JSON object printed as a string, or nothing at all.
 Json read_arguments(const std::string& arguments, const std::string& where);
