@@ -10,6 +10,7 @@
 
 #include "server/protocol/api_error.h"
 #include "server/protocol/json.h"
+#include "server/protocol/request.h"
 
 namespace tqkv::server {
 
@@ -20,12 +21,15 @@ struct AnswerHead {
   std::string id;            ///< unique letters and digits; those of the answer and of its calls are made from it
   std::int64_t created = 0;  ///< seconds of Unix time
   std::string model;
-  int n = 1;
+  int n = 1;  ///< choices: of each prompt, one after the other
   bool stream = false;
   bool include_usage = false;  ///< of OpenAI's streams
   bool logprobs = false;
   std::string given_back;  ///< Request::given_back
 };
+
+/// The head of an answer to `request`, of a model that goes by `model`.
+AnswerHead head_of(const Request& request, std::string id, std::int64_t created, std::string model);
 
 /// Tokens. Cached ones are part of the prompt's, and reasoning of the completion's.
 struct AnswerUsage {

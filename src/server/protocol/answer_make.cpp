@@ -5,6 +5,19 @@
 
 namespace tqkv::server {
 
+AnswerHead head_of(const Request& request, std::string id, std::int64_t created, std::string model) {
+  AnswerHead head;
+  head.id = std::move(id);
+  head.created = created;
+  head.model = std::move(model);
+  head.n = request.n * static_cast<int>(1 + request.more_prompts.size());
+  head.stream = request.stream;
+  head.include_usage = request.include_usage;
+  head.logprobs = request.top_logprobs.has_value();
+  head.given_back = request.given_back;
+  return head;
+}
+
 std::unique_ptr<AnswerWriter> AnswerWriter::make(Endpoint endpoint, AnswerHead head) {
   if (endpoint == Endpoint::responses || endpoint == Endpoint::messages) head.n = 1;
   switch (endpoint) {

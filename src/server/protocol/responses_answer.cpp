@@ -19,7 +19,7 @@ bool is_cut(Ending ending) {
 
 std::string ResponsesAnswer::event(std::string_view type, const Json& more) {
   Json data = {{"type", type}, {"sequence_number", sequence_++}};
-  for (const auto& [key, value] : more.items()) data[key] = value;
+  data.update(more);
   return event_text(data, type);
 }
 
@@ -54,8 +54,7 @@ Json ResponsesAnswer::response(std::string_view status) const {
   Json out = {{"id", "resp_" + head_.id}, {"object", "response"},   {"created_at", head_.created},
               {"status", status},         {"error", nullptr},       {"incomplete_details", nullptr},
               {"model", head_.model},     {"output", Json::array()}};
-  if (!head_.given_back.empty())
-    for (const auto& [key, value] : Json::parse(head_.given_back).items()) out[key] = value;
+  if (!head_.given_back.empty()) out.update(Json::parse(head_.given_back));
   out["usage"] = nullptr;
   return out;
 }

@@ -17,7 +17,7 @@ void read_message(Fields& item, TurnList& turns) {
   const Json* content = item.get("content");
   if (!content) item.wrong("content", "a string or an array of parts");
   const std::string at = item.path("content");
-  turns.part();
+  if (role != "assistant") turns.part();  // reasoning and calls belong to the answer next to them
   if (role == "user") {
     turns.user(read_content(content, at, {"input_text", "text"}, between));
   } else if (role == "system" || role == "developer") {
