@@ -6,8 +6,11 @@
 // reverse does not hold: of several ways to write a value some are left out. Of JSON:
 //   - Properties come in the order of `properties`; those that are not required may be left out. Others come after
 //   them,
-//     where additionalProperties is given and not false. No key comes twice.
-//   - At most 32 blanks in a row, none after the value. At most 64 levels of arrays and objects.
+//     where additionalProperties is given and not false, or `properties` is not. No key comes twice.
+//   - Between the parts of a value stands nothing, one space, or a line break with up to 32 blanks; up to two line
+//   breaks
+//     stand before it, and nothing after it.
+//   - At most 64 levels of arrays and objects.
 //   - Integers have at most 18 digits, other numbers 15 before and 15 after the point and an exponent of two; numbers
 //     with bounds have 9 and 6 and no exponent. Integers are never written as 1.0 or -0.
 //   - Values of enum and const, and declared keys, are written without escapes where JSON can.

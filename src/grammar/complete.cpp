@@ -11,19 +11,18 @@ namespace {
 constexpr std::size_t most_passed = 256;
 constexpr int endless = most_depth + 1;
 
-/// Follows alternatives of alternatives and references to what a value can be. A reference that leads back adds
-/// nothing.
+/// Follows alternatives of alternatives and references to what a value can be.
 void find_leaves(std::vector<Node>& nodes, std::uint32_t from) {
   std::vector<std::uint32_t> passed{from}, leaves;
   for (std::size_t i = 0; i < passed.size(); ++i)
     for (const std::uint32_t option : nodes[passed[i]].options) {
+      if (option == from) refuse(nodes[from].where, "the reference leads back to itself, and nothing lies between");
       std::vector<std::uint32_t>& list = nodes[option].kind == NodeKind::alternatives ? passed : leaves;
       if (std::find(list.begin(), list.end(), option) == list.end()) list.push_back(option);
       if (leaves.size() > most_alternatives)
         refuse(nodes[from].where, fmt::format("a value has more than {} alternatives here", most_alternatives));
       if (passed.size() > most_passed) refuse(nodes[from].where, "too many references lead on from here");
     }
-  if (leaves.empty()) refuse(nodes[from].where, "the reference leads back to itself: no value ends");
   nodes[from].leaves = std::move(leaves);
 }
 

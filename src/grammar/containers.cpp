@@ -223,7 +223,7 @@ void Stepper::calls(Frame frame, std::uint8_t byte) {
   switch (static_cast<CallsStep>(frame.step)) {
     case call_due:
     case call_after:
-      if (frame.step == call_due && blank(frame, byte)) return;
+      if (frame.step == call_due && blank(frame, byte, true)) return;
       if (byte != '<') return;
       frame.blanks = 0;
       frame.step = tool_due;

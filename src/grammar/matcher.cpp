@@ -76,6 +76,7 @@ Matcher::Matcher(Grammar grammar) : grammar_(std::move(grammar)), state_(std::ma
   frame.node = impl.root;
   frame.kind =
       impl.nodes[impl.root].kind == grammar::NodeKind::calls ? grammar::FrameKind::calls : grammar::FrameKind::value;
+  if (frame.kind == grammar::FrameKind::value) frame.step = grammar::at_the_top;
   state_->threads.push_back(frame);
 }
 Matcher::Matcher(const Matcher& other) : grammar_(other.grammar_), state_(std::make_unique<State>(*other.state_)) {}

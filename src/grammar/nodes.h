@@ -12,9 +12,10 @@ namespace tqkv {
 namespace grammar {
 
 constexpr std::uint32_t unbounded = std::numeric_limits<std::uint32_t>::max(), no_node = unbounded;
-constexpr int most_depth = 64;   // levels of arrays and objects
-constexpr int most_blanks = 32;  // in a row
-constexpr int most_calls = 64;   // of tools
+constexpr int most_depth = 64;            // levels of arrays and objects
+constexpr std::uint8_t most_indent = 32;  // blanks after a line break
+constexpr std::uint8_t most_lines = 2;    // empty ones before the answer
+constexpr int most_calls = 64;            // of tools
 constexpr std::size_t most_alternatives = 64, most_threads = 64;
 
 enum class NodeKind : std::uint8_t {

@@ -79,7 +79,7 @@ bool range_ends(const Frame& frame, const Node& node);
 bool number_byte(Frame& frame, std::uint8_t byte);
 bool number_ends(const Frame& frame);
 
-enum ValueStep : std::uint8_t { after_blanks, close_by };  // close_by: no blanks stand before it
+enum ValueStep : std::uint8_t { after_blanks, close_by, at_the_top };  // close_by: no blanks stand before it
 enum ObjectStep : std::uint8_t { opened, key_due, colon_due, value_done };
 enum ToolStep : std::uint8_t { line_due, tag_due, tag_open, name_due, text_due, text_done, raw_done };
 enum CallsStep : std::uint8_t { call_due, tool_due, call_done, call_after };
@@ -99,7 +99,7 @@ class Stepper {
   const Node& node(const Frame& frame) const { return grammar_.nodes[frame.node]; }
   void add(const Frame& top);
   std::int32_t keep(const Frame& frame);
-  bool blank(Frame frame, std::uint8_t byte);
+  bool blank(Frame frame, std::uint8_t byte, bool leading = false);
   void take(Frame frame, std::uint8_t byte);
   void begin(std::uint32_t value, std::uint8_t depth, std::int32_t below, std::uint8_t byte);
   void finished(std::int32_t below);

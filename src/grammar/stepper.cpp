@@ -7,7 +7,7 @@ namespace tqkv::grammar {
 namespace {
 
 bool is_blank(std::uint8_t byte) {
-  return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r';
+  return byte == ' ' || byte == '\n' || byte == '\t';
 }
 
 }  // namespace
@@ -34,19 +34,23 @@ std::int32_t Stepper::keep(const Frame& frame) {
   return static_cast<std::int32_t>(pool_.size() - 1);
 }
 
-/// Takes a blank where blanks may be; false: it is none. One too many ends the thread.
-bool Stepper::blank(Frame frame, std::uint8_t byte) {
+/// Takes a blank where blanks may be; false: it is none. Of a wrong one nothing is left.
+bool Stepper::blank(Frame frame, std::uint8_t byte, bool leading) {
   if (!is_blank(byte)) return false;
-  if (frame.blanks >= most_blanks) return true;
-  ++frame.blanks;
-  add(frame);
+  const bool first = frame.blanks == 0;
+  if (leading ? byte == '\n' && frame.blanks < most_lines : byte == '\n' ? first : frame.blanks <= most_indent) {
+    if (first && byte == '\t') return true;
+    frame.blanks = static_cast<std::uint8_t>(first && byte == ' ' ? most_indent + 1 : frame.blanks + 1);
+    add(frame);
+  }
   return true;
 }
 
 void Stepper::take(Frame frame, std::uint8_t byte) {
   switch (frame.kind) {
     case FrameKind::value:
-      if (frame.step == close_by || !blank(frame, byte)) begin(frame.node, frame.depth, frame.below, byte);
+      if (frame.step == close_by || !blank(frame, byte, frame.step == at_the_top))
+        begin(frame.node, frame.depth, frame.below, byte);
       return;
     case FrameKind::literal:
       return literal(frame, byte);

@@ -1,6 +1,7 @@
 // Answers that keep to a grammar.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -60,7 +61,8 @@ TEST_CASE("an answer that is held to a schema is a value of it, at any temperatu
     CHECK(value.size() == 3);
     CHECK(value["age"] <= 150);
     CHECK((value["kind"] == "cat" || value["kind"] == "dog"));
-    CHECK(result.ids.back() == loaded().stop_ids().front());
+    const std::vector<int> stops = loaded().stop_ids();
+    CHECK(std::find(stops.begin(), stops.end(), result.ids.back()) != stops.end());
   }
 }
 
@@ -69,7 +71,7 @@ TEST_CASE("an answer that fits its grammar is the one that is given without") {
   free.grammar.reset();
   const GenerateResult plain = answer(free);
   GenerateOptions held = held_to(Grammar::json_schema(nlohmann::json{{"const", "x"}}.dump()));
-  CHECK(answer(held).answer == "\"x\"");
+  CHECK(nlohmann::json::parse(answer(held).answer) == "x");
   // A text that is the value of a parameter: nothing to break before its end.
   held.grammar = Grammar::tool_calls(
       R"([{"name":"say","parameters":{"properties":{"text":{"type":"string"}},"required":["text"]}}])");

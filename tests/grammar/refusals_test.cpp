@@ -40,6 +40,7 @@ TEST_CASE("a schema that no value matches is refused") {
 
 TEST_CASE("a schema whose values never end is refused") {
   CHECK(says(refusal(R"({"$ref":"#"})"), "leads back to itself"));
+  CHECK(says(refusal(R"({"anyOf":[{"$ref":"#"},{"type":"null"}]})"), "leads back to itself"));
   CHECK(says(refusal(R"({"properties":{"a":{"$ref":"#"}},"required":["a"]})"), "no value ends"));
   CHECK(says(refusal(R"({"type":"array","items":{"$ref":"#"},"minItems":1})"), "no value ends"));
   CHECK(says(refusal(R"({"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"})"),
