@@ -11,13 +11,14 @@ using namespace grammar;
 
 constexpr std::size_t most_kept = 32;
 
-/// Whether a thread takes every plain token.
-bool takes_plain(const Grammar::Impl& grammar, const Frame& top, std::uint32_t longest) {
-  if (top.step != whole) return false;
+/// Characters of plain tokens that a thread takes: those that have no more are all allowed. 0: it is not inside a text,
+/// or inside something in it.
+std::uint32_t plain_room(const Grammar::Impl& grammar, const Frame& top) {
+  if (top.step != whole) return 0;
   const Node& node = grammar.nodes[top.node];
-  if (top.kind == FrameKind::raw) return top.value == 0 && node.most == unbounded;
-  if (top.kind != FrameKind::string) return false;
-  return node.kind == NodeKind::object || node.most == unbounded || node.most - top.count >= longest;
+  if (top.kind == FrameKind::raw ? (top.value & 0xff) != 0 : top.kind != FrameKind::string) return 0;
+  if (node.kind == NodeKind::object || node.most == unbounded) return unbounded;
+  return top.count < node.most ? node.most - top.count : 0;
 }
 
 /// Goes through a trie with the automaton, leaves out what begins with a refused byte, and allows the tokens passed.
@@ -69,10 +70,13 @@ const std::vector<bool>& TokenMasks::allowed(const Matcher& matcher) {
   }
   std::vector<bool> mask(size_);
   const std::vector<Frame>& threads = matcher.state().threads;
-  if (std::any_of(threads.begin(), threads.end(),
-                  [&](const Frame& top) { return takes_plain(grammar, top, vocabulary.longest); })) {
-    for (const int id : vocabulary.plain_ids)
-      if (static_cast<std::size_t>(id) < size_) mask[static_cast<std::size_t>(id)] = true;
+  std::uint32_t room = 0;
+  for (const Frame& top : threads) room = std::max(room, plain_room(grammar, top));
+  if (room > 0) {
+    for (std::size_t i = 0; i < vocabulary.plain_ids.size(); ++i) {
+      const auto id = static_cast<std::size_t>(vocabulary.plain_ids[i]);
+      if (vocabulary.plain_characters[i] <= room && id < size_) mask[id] = true;
+    }
   } else {
     walk(vocabulary.plain, grammar, matcher.state(), mask);
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "base/utf8.h"
@@ -16,15 +17,18 @@ using grammar::TokenTrie;
 
 constexpr std::size_t longest_token = 255;
 
-bool is_plain(std::string_view text) {
+/// Characters of a plain token, also one that is begun; nothing for another token.
+std::optional<std::uint8_t> plain_characters_of(std::string_view text) {
+  std::uint8_t count = 0;
   for (std::size_t at = 0; at < text.size();) {
     const Utf8Step step = next_character(text, at);
-    if (step.kind == Utf8Step::Kind::incomplete) return true;
-    if (step.kind == Utf8Step::Kind::invalid || step.code_point < 0x20) return false;
-    if (step.code_point == '"' || step.code_point == '\\' || step.code_point == '<') return false;
+    ++count;
+    if (step.kind == Utf8Step::Kind::incomplete) return count;
+    if (step.kind == Utf8Step::Kind::invalid || step.code_point < 0x20) return {};
+    if (step.code_point == '"' || step.code_point == '\\' || step.code_point == '<') return {};
     at += step.length;
   }
-  return true;
+  return count;
 }
 
 TokenTrie trie_of(std::vector<int> ids, const std::vector<std::string>& texts) {
@@ -76,7 +80,9 @@ Vocabulary::Impl::Impl(std::vector<std::string> tokens) : texts(std::move(tokens
     if (text.empty() || text.size() > longest_token) continue;
     if (text.size() == 1) single[static_cast<std::uint8_t>(text[0])] = true;
     longest = std::max(longest, static_cast<std::uint32_t>(text.size()));
-    (is_plain(text) ? plain_ids : other_ids).push_back(static_cast<int>(id));
+    const auto characters = plain_characters_of(text);
+    (characters ? plain_ids : other_ids).push_back(static_cast<int>(id));
+    if (characters) plain_characters.push_back(*characters);
   }
   for (int byte = 0x20; byte <= 0xf4; ++byte)
     if (byte != 0x7f && byte != 0xc0 && byte != 0xc1 && !single[static_cast<std::size_t>(byte)])

@@ -24,12 +24,13 @@ struct TokenTrie {
 }  // namespace grammar
 
 /// A plain token is UTF-8 from its beginning on, without control bytes, '"', '\' and '<': inside a string it may stand
-/// anywhere, but where the string has a length.
+/// wherever there is room for its characters.
 struct Vocabulary::Impl {
   std::vector<std::string> texts;  // by id
   grammar::TokenTrie plain, others;
   std::vector<int> plain_ids;
-  std::uint32_t longest = 0;  // bytes of a token
+  std::vector<std::uint8_t> plain_characters;  // of each; one that is begun counts
+  std::uint32_t longest = 0;                   // bytes of a token
 
   explicit Impl(std::vector<std::string> tokens);
 };
