@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -66,6 +67,8 @@ void complete(Grammar::Impl& grammar, std::size_t first_new = 0);
 /// The trie of an object's or a tool's keys, or of names, and the next required ones.
 void index_keys(Node& node, bool markup);
 
+/// The types that a schema names; all of those that its keywords speak of where it names none.
+std::set<std::string> types_of(const Json& schema, const std::string& place);
 /// Bounds of the numbers of a schema.
 struct Bounds {
   Range range;

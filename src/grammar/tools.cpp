@@ -12,7 +12,7 @@ namespace {
 
 using namespace grammar;
 
-constexpr std::string_view closing = "</parameter>";
+constexpr std::string_view blanks = " \t\r\n", closing = "</parameter>";
 
 /// A name that can stand in <function=NAME> and <parameter=NAME>.
 void check_name(const std::string& name, const std::string& where) {
@@ -22,17 +22,19 @@ void check_name(const std::string& name, const std::string& where) {
 }
 
 /// Whether a text would be read as something else than a string where other types are declared too.
-bool reads_as_other(const std::string& text) {
+bool reads_as_other(std::string text) {
+  text.erase(0, std::min(text.find_first_not_of(blanks), text.size()));
+  text.erase(text.find_last_not_of(blanks) + 1);  // npos + 1 is 0
   return text == "True" || text == "False" || text == "None" || (Json::accept(text) && !Json::parse(text).is_string());
 }
 
-/// Makes of what a value of the parameter can be what the markup can say. Where it can be a string, it is the text, and
-/// the text says other values too; otherwise it is JSON.
+/// Makes of what a value of the parameter can be what the markup can say: JSON, or a text where it can be a string. A
+/// text that looks like another type of the parameter is read as that, so that all values of such a type must do.
 class ParameterForms {
  public:
   explicit ParameterForms(Grammar::Impl& impl) : impl_(impl) {}
 
-  void apply(std::uint32_t parameter, bool typed) {
+  void apply(std::uint32_t parameter) {
     std::vector<std::uint32_t> leaves, others;
     const std::vector<std::uint32_t> all = impl_.nodes[parameter].leaves;
     for (const std::uint32_t leaf : all) {
@@ -40,13 +42,13 @@ class ParameterForms {
       if (node.kind == NodeKind::string)
         leaves.push_back(add_raw(node));
       else if (node.kind == NodeKind::literals && !node.strings.empty())
-        leaves.push_back(add_texts(node, typed && all.size() > 1));
+        leaves.push_back(add_texts(node, all.size() > 1 || node.strings.size() < node.trie.below(0).size()));
       else
         others.push_back(leaf);
     }
     if (leaves.empty()) return;
     for (const std::uint32_t leaf : others)
-      if (typed && !takes_all(impl_.nodes[leaf]))
+      if (!takes_all(impl_.nodes[leaf]))
         refuse(impl_.nodes[parameter].where,
                "a parameter that may be a string may have no other type with bounds, properties or items");
     impl_.nodes[parameter].leaves = std::move(leaves);
@@ -129,14 +131,6 @@ std::vector<Tool> read_tools(const Json& document, std::optional<std::string_vie
   return tools;
 }
 
-/// Whether the type of a parameter is declared as such: texts are then read as what they are.
-bool is_typed(const Json& parameters, const std::string& name) {
-  const auto properties = parameters.find("properties");
-  if (properties == parameters.end() || !properties->is_object()) return false;
-  const auto found = properties->find(name);
-  return found != properties->end() && found->is_object() && found->contains("type");
-}
-
 }  // namespace
 
 Grammar Grammar::tool_calls(std::string_view tools, std::optional<std::string_view> name, bool parallel) {
@@ -171,7 +165,7 @@ Grammar Grammar::tool_calls(std::string_view tools, std::optional<std::string_vi
         Node copy = impl->nodes[property.node];  // its leaves become another form: others may lead to it as well
         property.node = static_cast<std::uint32_t>(impl->nodes.size());
         impl->nodes.push_back(std::move(copy));
-        forms.apply(property.node, is_typed(*tool.parameters, property.name));
+        forms.apply(property.node);
       }
     }
     index_keys(own, true);

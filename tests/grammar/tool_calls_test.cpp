@@ -113,6 +113,8 @@ TEST_CASE("tools that cannot be called so are refused") {
         R"([{"name":"a","parameters":{"properties":{"x":{"type":["string","integer"],"minimum":1}}}}])",
         R"([{"name":"a","parameters":{"properties":{"x":{"type":["string","array"],"items":{"type":"null"}}}}}])"})
     CHECK_MESSAGE(refused(given), given);
+  for (const char* schema : {R"({"anyOf":[{"type":"string"},{"type":"integer","minimum":1}]})", R"({"enum":[1,"2"]})"})
+    CHECK_MESSAGE(refused(R"([{"name":"a","parameters":{"properties":{"x":)" + std::string(schema) + "}}}]"), schema);
   CHECK(refused(tools, "other"));
   CHECK_FALSE(refused(R"([{"name":"a","parameters":{"properties":{"x":{"type":["string","integer","array"]}}}}])"));
   CHECK_FALSE(refused(R"([{"name":"a","parameters":null},{"name":"b","parameters":{}}])"));
