@@ -12,6 +12,7 @@
 
 #include "tqkv/cuts.h"
 #include "tqkv/engine.h"
+#include "tqkv/grammar.h"
 #include "tqkv/sampling.h"
 #include "tqkv/tokenizer.h"
 
@@ -35,12 +36,16 @@ struct GenerateOptions {
   std::vector<int> stop_ids;              ///< end the answer; not part of its text
   std::vector<bool> allowed;              ///< [vocab] ids to choose from; empty: all that have a token
   std::vector<std::string> stop_strings;  ///< the answer ends before the first one; thinking does not
-  int max_tokens = 0;                     ///< most ids to generate; 0: until the session is full
-  bool split_thinking = true;             ///< tell <think> … </think> apart from the answer
-  bool opens_thinking = false;            ///< the prompt ends inside a think block
-  bool skip_special = true;               ///< leave special tokens out of the text
-  CutRule cuts;                           ///< of the prompt
-  std::vector<int> kept;                  ///< cuts of the prompt, in ids of it, where a snapshot is wanted; or its end
+  /// What the answer may be, from the end of thinking on: an id that it refuses is drawn again from those that it
+  /// allows. The answer can end only where it is whole, and thinking not before its end.
+  std::optional<Grammar> grammar;
+  std::shared_ptr<const Vocabulary> vocabulary;  ///< of the tokenizer, for the grammar: answers share one
+  int max_tokens = 0;                            ///< most ids to generate; 0: until the session is full
+  bool split_thinking = true;                    ///< tell <think> … </think> apart from the answer
+  bool opens_thinking = false;                   ///< the prompt ends inside a think block
+  bool skip_special = true;                      ///< leave special tokens out of the text
+  CutRule cuts;                                  ///< of the prompt
+  std::vector<int> kept;  ///< cuts of the prompt, in ids of it, where a snapshot is wanted; or its end
   std::function<void(std::unique_ptr<Snapshot>)> keep;  ///< takes them
   const std::atomic<bool>* cancel = nullptr;            ///< looked at where prefill() can stop, and before every id
   std::function<void(int done, int total)> progress;    ///< of the prompt, after every chunk
@@ -74,8 +79,8 @@ struct GenerateResult {
 /// Feeds `prompt` to the session and samples until a stop id, a stop string, max_tokens or the end of the context. The
 /// last sampled id is not fed. Ids without a token are never chosen. An empty prompt continues from the session's last
 /// logits. Throws Error(input) for an empty prompt where there are none, or one that the session has no room for,
-/// Error(usage) for a stop string that is empty or not UTF-8, and what the session and the sink throw; but if memory
-/// runs out after the prompt, the answer ends there.
+/// Error(usage) for a stop string that is empty or not UTF-8, and for a grammar without a vocabulary, and what the
+/// session and the sink throw; but if memory runs out after the prompt, the answer ends there.
 GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<const int> prompt,
                         const GenerateOptions& options, const TextSink& sink = {});
 

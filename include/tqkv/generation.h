@@ -51,7 +51,7 @@ class Generation {
   void accept(const Work& done);
   /// Logits [vocab] of the last id of next(), when the prompt is read.
   void accept(std::span<const float> logits);
-  /// The id that was drawn from them elsewhere.
+  /// The id that was drawn from them elsewhere, by sampler(). Throws Error(internal) for one that the grammar refuses.
   void accept(int id);
   /// For who draws elsewhere: what with, once the first id is there, and how many ids may still come.
   Sampler& sampler();

@@ -48,6 +48,9 @@ class Model {
   /// [vocab]: ids that have a token.
   const std::vector<bool>& allowed_ids() const;
 
+  /// What its ids say, for grammars. Throws Error(tokenizer).
+  std::shared_ptr<const Vocabulary> vocabulary() const;
+
   /// Ids of a conversation of one question.
   std::vector<int> prompt(std::string_view question, const ChatOptions& options = {}) const;
   /// How to generate with `sampling`: stop ids, allowed ids, weights to be watched, and for `raw` text nothing told

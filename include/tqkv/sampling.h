@@ -1,10 +1,13 @@
 // Sampling: how the next id is chosen from logits. Implemented in src/sampling; what checkpoints ask for, in
 // src/generation.
 //
-// The order is that of transformers: repetition penalty, presence and frequency penalty, temperature, top_k, top_p,
-// min_p; then one draw. Random numbers come from a counter, not from a state, so that every device draws the same ones.
+// The order is that of transformers, after a bias: repetition penalty, presence and frequency penalty, temperature,
+// top_k, top_p, min_p; then one draw. Random numbers come from a counter, not from a state, so that every device draws
+// the same ones.
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,12 +27,14 @@ struct Sampling {
   float presence_penalty = 0.0f;    ///< taken off the logits of every id that was generated; 0: off
   float frequency_penalty = 0.0f;   ///< taken off once for each time that the id was generated; 0: off
   std::uint64_t seed = 0;
+  std::map<int, float> logit_bias{};  ///< added to the logits of these ids before anything else
 
   bool is_greedy() const { return greedy || temperature == 0.0f; }
 };
 
 /// Throws Error(usage) for a value out of its range: temperature 0 to 100, top_p above 0 to 1, top_k from 0, min_p 0 to
-/// 1, repetition_penalty above 0 to 100, presence_penalty and frequency_penalty -100 to 100.
+/// 1, repetition_penalty above 0 to 100, presence_penalty and frequency_penalty -100 to 100, logit_bias -100 to
+/// 100 of ids from 0.
 void check(const Sampling& sampling);
 
 /// What a checkpoint's generation_config.json asks for.
@@ -57,8 +62,14 @@ double uniform(std::uint64_t seed, std::uint64_t position);
 /// Chooses ids one after the other and remembers them for the penalties.
 class Sampler {
  public:
-  /// `allowed` [vocab]: ids that may be chosen; empty: all of them. Throws Error(usage) as check() does.
+  /// `allowed` [vocab]: ids that may be chosen; empty: all of them. Throws Error(usage) as check() does, and for a bias
+  /// of an id beyond them.
   explicit Sampler(const Sampling& sampling, std::vector<bool> allowed = {});
+  /// Asked of an id that was chosen from [vocab]: null where it may stand, else the ids [vocab] to choose from instead.
+  using Hold = std::function<const std::vector<bool>*(int id, std::size_t vocab)>;
+  /// Holds what is chosen. In place of an id that may not stand, another is drawn from those that may, with the same
+  /// random number.
+  void hold(Hold hold) { hold_ = std::move(hold); }
   /// Ids of the prompt: the repetition penalty applies to them, the presence and frequency penalties do not.
   void prompt(std::span<const int> ids);
   /// Chooses from logits [vocab] the id that will stand at `position`. Equal logits: the lower id comes first, so top_k
@@ -68,8 +79,8 @@ class Sampler {
 
   const Sampling& sampling() const { return sampling_; }
   const std::vector<bool>& allowed() const { return allowed_; }  ///< [vocab], or empty
-  /// Whether ids seen before change what is drawn: a penalty is on.
-  bool remembers() const;
+  /// Whether logits and position alone say what is drawn, with what is in sampling() but penalties and biases.
+  bool plain() const;
 
  private:
   struct Candidate {
@@ -77,15 +88,21 @@ class Sampler {
     float logit;
     double weight;  // exp((logit - largest) / temperature)
   };
-  int largest(std::span<const float> logits) const;
-  int draw(std::span<const float> logits, std::uint64_t position);
+  std::span<const float> adjusted(std::span<const float> logits);
+  int choose(std::span<const float> logits, std::uint64_t position, const std::vector<bool>* among);
+  int largest(std::span<const float> logits, const std::vector<bool>* among) const;
+  int draw(std::span<const float> logits, std::uint64_t position, const std::vector<bool>* among);
+  bool may_be(std::size_t id, const std::vector<bool>* among) const {
+    return (allowed_.empty() || allowed_[id]) && (!among || (*among)[id]);
+  }
   void keep_top_p();
 
   Sampling sampling_;
   std::vector<bool> allowed_;
+  Hold hold_;
   std::unordered_set<int> seen_;
   std::unordered_map<int, int> generated_;  // how often
-  std::vector<float> adjusted_;             // logits after the penalties
+  std::vector<float> adjusted_;             // logits after biases and penalties
   std::vector<Candidate> candidates_;
 };
 

@@ -11,6 +11,7 @@
 #include "tqkv/error.h"
 #include "tqkv/generate.h"
 #include "tqkv/generation.h"
+#include "tqkv/grammar.h"
 #include "tqkv/hub.h"
 #include "tqkv/hub_name.h"
 #include "tqkv/kv_format.h"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "generation/allowed_ids.h"
+#include "generation/held_answer.h"
 #include "generation/think_splitter.h"
 #include "tqkv/error.h"
 #include "tqkv/sampling.h"
@@ -55,6 +56,7 @@ struct Generation::State {
         ends(options.cuts.ends(fed.ids(), prompt)),
         begin(fed.position()),
         splitter(own, options, sink) {
+    if (options.grammar) held.emplace(options, tokenizer);
     if (!options.allowed.empty()) make_sampler(std::move(options.allowed));
   }
 
@@ -78,6 +80,7 @@ struct Generation::State {
 
   void make_sampler(std::vector<bool> allowed) {
     sampler.emplace(options.sampling, std::move(allowed));
+    if (held) sampler->hold([this](int id, std::size_t vocab) { return held->instead_of(id, vocab); });
     sampler->prompt(session.ids());
     sampler->prompt(std::span(prompt).subspan(read()));
   }
@@ -102,10 +105,12 @@ struct Generation::State {
   void take(int id) {
     if (ids.empty()) first_token = Clock::now() - start;
     ids.push_back(id);
+    if (held) held->take(id);
     if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end())
       return finish(FinishReason::stop);
     splitter.push(id);
     if (!splitter.stop_string().empty()) return finish(FinishReason::stop);
+    if (held && options.stop_ids.empty() && held->must_end()) return finish(FinishReason::stop);
     if (options.max_tokens > 0 && static_cast<int>(ids.size()) >= options.max_tokens)
       return finish(FinishReason::length);
     if (session.position() >= session.context()) return finish(FinishReason::context);
@@ -123,6 +128,8 @@ struct Generation::State {
   Pieces pieces;  // of what next() gave
   ThinkSplitter splitter;
   std::optional<Sampler> sampler;  // from the first logits on, or earlier where the allowed ids are given
+
+  std::optional<HeldAnswer> held;  // to a grammar
 
   std::vector<int> ids;
   std::optional<FinishReason> reason;

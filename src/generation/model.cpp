@@ -39,6 +39,7 @@ struct Model::Parts {
   Lazy<Tokenizer> tokenizer;
   Lazy<GenerationDefaults> defaults;
   Lazy<std::vector<bool>> allowed;
+  Lazy<std::shared_ptr<const Vocabulary>> vocabulary;
   std::unique_ptr<Engine> engine;
 };
 
@@ -95,6 +96,10 @@ CutRule Model::cuts(int piece) const {
 
 const std::vector<bool>& Model::allowed_ids() const {
   return parts_->allowed.get([&] { return ids_with_token(tokenizer(), config().vocab_size); });
+}
+
+std::shared_ptr<const Vocabulary> Model::vocabulary() const {
+  return parts_->vocabulary.get([&] { return std::make_shared<const Vocabulary>(tokenizer()); });
 }
 
 std::vector<int> Model::prompt(std::string_view question, const ChatOptions& options) const {

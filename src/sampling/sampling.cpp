@@ -38,6 +38,10 @@ void check(const Sampling& sampling) {
     out_of_range("the presence penalty", sampling.presence_penalty, "from -100 to 100; 0 is off");
   if (!within(sampling.frequency_penalty, -100.0f, 100.0f))
     out_of_range("the frequency penalty", sampling.frequency_penalty, "from -100 to 100; 0 is off");
+  for (const auto& [id, bias] : sampling.logit_bias) {
+    if (id < 0) out_of_range("an id of logit_bias", id, "0 or more");
+    if (!within(bias, -100.0f, 100.0f)) out_of_range(fmt::format("the bias of id {}", id), bias, "from -100 to 100");
+  }
 }
 
 double uniform(std::uint64_t seed, std::uint64_t position) {
@@ -47,11 +51,15 @@ double uniform(std::uint64_t seed, std::uint64_t position) {
 Sampler::Sampler(const Sampling& sampling, std::vector<bool> allowed)
     : sampling_(sampling), allowed_(std::move(allowed)) {
   check(sampling_);
+  if (allowed_.empty() || sampling_.logit_bias.empty()) return;
+  const int last = sampling_.logit_bias.rbegin()->first;
+  if (static_cast<std::size_t>(last) >= allowed_.size())
+    out_of_range("an id of logit_bias", last, fmt::format("below {}, the size of the vocabulary", allowed_.size()));
 }
 
-bool Sampler::remembers() const {
-  return sampling_.repetition_penalty != 1.0f || sampling_.presence_penalty != 0.0f ||
-         sampling_.frequency_penalty != 0.0f;
+bool Sampler::plain() const {
+  return sampling_.repetition_penalty == 1.0f && sampling_.presence_penalty == 0.0f &&
+         sampling_.frequency_penalty == 0.0f && sampling_.logit_bias.empty() && !hold_;
 }
 
 void Sampler::prompt(std::span<const int> ids) {
@@ -62,28 +70,42 @@ int Sampler::next(std::span<const float> logits, std::uint64_t position) {
   if (!allowed_.empty() && allowed_.size() != logits.size())
     throw Error(ErrorKind::internal,
                 fmt::format("sampling: {} logits, but {} ids that may be chosen", logits.size(), allowed_.size()));
-  if (!seen_.empty() || !generated_.empty()) {
-    adjusted_.assign(logits.begin(), logits.end());
-    for (const int id : seen_) {
-      if (id < 0 || static_cast<std::size_t>(id) >= adjusted_.size()) continue;
-      float& logit = adjusted_[static_cast<std::size_t>(id)];
-      logit = logit > 0.0f ? logit / sampling_.repetition_penalty : logit * sampling_.repetition_penalty;
-    }
-    for (const auto& [id, count] : generated_)
-      adjusted_[static_cast<std::size_t>(id)] -=
-          sampling_.presence_penalty + sampling_.frequency_penalty * static_cast<float>(count);
-    logits = adjusted_;
-  }
-  const int id = sampling_.is_greedy() ? largest(logits) : draw(logits, position);
+  logits = adjusted(logits);
+  int id = choose(logits, position, nullptr);
+  if (hold_)
+    if (const std::vector<bool>* among = hold_(id, logits.size())) id = choose(logits, position, among);
   if (sampling_.repetition_penalty != 1.0f) seen_.insert(id);
   if (sampling_.presence_penalty != 0.0f || sampling_.frequency_penalty != 0.0f) ++generated_[id];
   return id;
 }
 
-int Sampler::largest(std::span<const float> logits) const {
+std::span<const float> Sampler::adjusted(std::span<const float> logits) {
+  if (seen_.empty() && generated_.empty() && sampling_.logit_bias.empty()) return logits;
+  adjusted_.assign(logits.begin(), logits.end());
+  for (const auto& [id, bias] : sampling_.logit_bias)
+    if (static_cast<std::size_t>(id) < adjusted_.size()) adjusted_[static_cast<std::size_t>(id)] += bias;
+  for (const int id : seen_) {
+    if (id < 0 || static_cast<std::size_t>(id) >= adjusted_.size()) continue;
+    float& logit = adjusted_[static_cast<std::size_t>(id)];
+    logit = logit > 0.0f ? logit / sampling_.repetition_penalty : logit * sampling_.repetition_penalty;
+  }
+  for (const auto& [id, count] : generated_)
+    adjusted_[static_cast<std::size_t>(id)] -=
+        sampling_.presence_penalty + sampling_.frequency_penalty * static_cast<float>(count);
+  return adjusted_;
+}
+
+int Sampler::choose(std::span<const float> logits, std::uint64_t position, const std::vector<bool>* among) {
+  if (among && among->size() != logits.size())
+    throw Error(ErrorKind::internal,
+                fmt::format("sampling: {} logits, but {} ids to choose from", logits.size(), among->size()));
+  return sampling_.is_greedy() ? largest(logits, among) : draw(logits, position, among);
+}
+
+int Sampler::largest(std::span<const float> logits, const std::vector<bool>* among) const {
   int best = -1;
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (!allowed_.empty() && !allowed_[i]) continue;
+    if (!may_be(i, among)) continue;
     if (!std::isfinite(logits[i])) continue;
     if (best < 0 || logits[i] > logits[static_cast<std::size_t>(best)]) best = static_cast<int>(i);
   }
@@ -91,11 +113,11 @@ int Sampler::largest(std::span<const float> logits) const {
   return best;
 }
 
-int Sampler::draw(std::span<const float> logits, std::uint64_t position) {
-  const float top = logits[static_cast<std::size_t>(largest(logits))];
+int Sampler::draw(std::span<const float> logits, std::uint64_t position, const std::vector<bool>* among) {
+  const float top = logits[static_cast<std::size_t>(largest(logits, among))];
   candidates_.clear();
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (!std::isfinite(logits[i]) || (!allowed_.empty() && !allowed_[i])) continue;
+    if (!std::isfinite(logits[i]) || !may_be(i, among)) continue;
     candidates_.push_back({static_cast<int>(i), logits[i], 0.0});
   }
   const auto k = static_cast<std::size_t>(sampling_.top_k);

@@ -336,4 +336,57 @@ TEST_CASE("a broken generation_config.json is refused with its name") {
   }
 }
 
+TEST_CASE("a bias is added to logits before penalties, and is checked") {
+  Sampling sampling = at_temperature(1.0f);
+  sampling.logit_bias = {{1, -100.0f}, {2, std::log(3.0f)}, {99, 5.0f}};
+  const std::vector<double> found = shares(sampling, log_of({0.25, 0.25, 0.25, 0.25}), 20000);
+  CHECK(found[0] == doctest::Approx(0.2).epsilon(0.05));
+  CHECK(found[1] == 0.0);
+  CHECK(found[2] == doctest::Approx(0.6).epsilon(0.05));
+  sampling.greedy = true;
+  sampling.logit_bias = {{0, 2.0f}};
+  sampling.repetition_penalty = 4.0f;
+  Sampler sampler(sampling);
+  const std::vector<float> logits{1.0f, 1.0f};
+  CHECK(sampler.next(logits, 0) == 0);  // 3 to 1
+  CHECK(sampler.next(logits, 1) == 1);  // 3 / 4 to 1
+  for (const auto& [id, bias] : {std::pair{-1, 1.0f}, {1, 101.0f}, {1, -100.5f}, {1, std::nanf("")}}) {
+    Sampling wrong;
+    wrong.logit_bias = {{id, bias}};
+    CHECK_FALSE(refusal(wrong).empty());
+  }
+  Sampling beyond;
+  beyond.logit_bias = {{2, 1.0f}};
+  CHECK_THROWS_AS(Sampler(beyond, {true, true}), Error);
+}
+
+TEST_CASE("an id that may not stand is drawn again from those that may, with the same random number") {
+  const Sampling sampling = at_temperature(1.0f);
+  const std::vector<float> logits = log_of({0.4, 0.3, 0.2, 0.1});
+  const std::vector<bool> odd{false, true, false, true};
+  Sampler free(sampling), masked(sampling, odd), held(sampling);
+  int asked = 0;
+  held.hold([&](int id, std::size_t vocab) {
+    CHECK(vocab == 4);
+    ++asked;
+    return odd[static_cast<std::size_t>(id)] ? nullptr : &odd;
+  });
+  for (std::uint64_t position = 0; position < 200; ++position) {
+    const int first = free.next(logits, position), second = masked.next(logits, position);
+    CHECK(held.next(logits, position) == (first % 2 == 1 ? first : second));
+  }
+  CHECK(asked == 200);
+}
+
+TEST_CASE("a sampler is plain where logits and position alone say what is drawn") {
+  CHECK(Sampler(Sampling{}).plain());
+  CHECK(Sampler({.temperature = 0.5f, .top_p = 0.5f}).plain());
+  for (const Sampling& sampling : {Sampling{.repetition_penalty = 1.1f}, Sampling{.presence_penalty = 1.0f},
+                                   Sampling{.frequency_penalty = 1.0f}, Sampling{.logit_bias = {{1, 1.0f}}}})
+    CHECK_FALSE(Sampler(sampling).plain());
+  Sampler held{Sampling{}};
+  held.hold([](int, std::size_t) -> const std::vector<bool>* { return nullptr; });
+  CHECK_FALSE(held.plain());
+}
+
 }  // namespace

@@ -313,7 +313,7 @@ bool MlxEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>* sto
 }
 
 std::unique_ptr<AheadRun> MlxEngine::run_ahead(const Piece& first, const Sampler& sampler) const {
-  if (sampler.remembers()) return nullptr;  // what it draws depends on ids that are not read yet
+  if (!sampler.plain()) return nullptr;  // what it draws depends on ids that are not read yet, or on more than logits
   return std::make_unique<MlxAheadRun>(*this, first, sampler);
 }
 

@@ -118,8 +118,8 @@ struct Scheduler::Parts {
 
 namespace {
 
-/// A part of a step, and whose it is.
-struct Part {
+/// Whose a part of a step is.
+struct Owner {
   Run* run;
   std::size_t choice;
 };
@@ -324,7 +324,7 @@ bool Scheduler::Parts::end_finished() {
 
 bool Scheduler::Parts::step() {
   std::vector<Work> works;
-  std::vector<Part> parts;
+  std::vector<Owner> owners;
   std::vector<Run*> reading;
   int paused = 0;
   for (Run& run : runs) {
@@ -342,7 +342,7 @@ bool Scheduler::Parts::step() {
       }
       const bool drawn_here = run.job->top_logprobs.has_value();
       works.push_back(choice.generation->work(1, drawn_here ? Want::logits : Want::id));
-      parts.push_back({&run, i});
+      owners.push_back({&run, i});
     }
   }
   const std::size_t decoding = works.size();
@@ -355,7 +355,7 @@ bool Scheduler::Parts::step() {
     const int share = std::max(piece, room / static_cast<int>(at_once));
     for (std::size_t i = 0; i < at_once && room > 0; ++i) {
       works.push_back(reading[i]->choices.front().generation->work(std::min(share, room), Want::logits));
-      parts.push_back({reading[i], 0});
+      owners.push_back({reading[i], 0});
       room -= static_cast<int>(works.back().ids.size());
     }
     reads = true;
@@ -372,11 +372,11 @@ bool Scheduler::Parts::step() {
   if (reads && decoding > 0) next_piece = now() + (now() - start) * (1 - limits.prefill_share) / limits.prefill_share;
   std::vector<Run*> failed;
   for (std::size_t i = 0; i < works.size(); ++i) {
-    Run& run = *parts[i].run;
+    Run& run = *owners[i].run;
     if (std::ranges::find(failed, &run) != failed.end()) continue;
     try {
       keep_states(run);
-      accept(run, parts[i].choice, works[i]);
+      accept(run, owners[i].choice, works[i]);
       if (!works[i].error)
         count([&](SchedulerState& all) {
           (i < decoding ? all.generated_tokens : all.prompt_tokens) += works[i].ids.size();
@@ -395,7 +395,7 @@ bool Scheduler::Parts::step() {
   });
   // The next piece is another prompt's.
   if (reads && decoding > 0) {
-    const auto read = std::ranges::find_if(runs, [&](const Run& run) { return &run == parts[decoding].run; });
+    const auto read = std::ranges::find_if(runs, [&](const Run& run) { return &run == owners[decoding].run; });
     if (read != runs.end()) runs.splice(runs.end(), runs, read);
   }
   return true;
