@@ -138,6 +138,7 @@ int execute(int argc, const char* const* argv) {
   add_generate(program);
   add_chat(program);
   add_prefill(program);
+  add_serve(program);
   add_benchmark(program);
   add_evaluate(program);
   add_compare(program);

@@ -7,6 +7,7 @@ namespace tqkv::cli {
 void add_generate(CLI::App& program);
 void add_chat(CLI::App& program);
 void add_prefill(CLI::App& program);
+void add_serve(CLI::App& program);
 void add_benchmark(CLI::App& program);
 void add_evaluate(CLI::App& program);
 void add_compare(CLI::App& program);

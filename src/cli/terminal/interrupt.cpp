@@ -1,13 +1,19 @@
 #include "cli/terminal/interrupt.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
 #include <pthread.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "base/temporaries.h"
+#include "tqkv/error.h"
 
 namespace tqkv::cli {
 namespace {
@@ -61,7 +67,40 @@ extern "C" void on_interrupt_or_end(int signal) {
   note_stop();
 }
 
+// What wakes EndRequest::wait(): a byte from the handler.
+int end_pipe[2] = {-1, -1};
+volatile std::sig_atomic_t end_asked = 0;
+
+extern "C" void on_end_request(int signal) {
+  if (end_asked) end_by(signal);
+  end_asked = 1;
+  const int before = errno;
+  static_cast<void>(!::write(end_pipe[1], "", 1));
+  errno = before;
+}
+
 }  // namespace
+
+EndRequest::EndRequest() {
+  if (::pipe2(end_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+    throw Error(ErrorKind::io, fmt::format("a pipe cannot be made: {}", std::strerror(errno)));
+  end_asked = 0;
+  set_handler(SIGINT, on_end_request, &interrupt_);
+  set_handler(SIGTERM, on_end_request, &terminate_);
+  if (interrupt_.sa_handler == SIG_IGN) sigaction(SIGINT, &interrupt_, nullptr);
+}
+
+EndRequest::~EndRequest() {
+  sigaction(SIGINT, &interrupt_, nullptr);
+  sigaction(SIGTERM, &terminate_, nullptr);
+  for (int& end : end_pipe) ::close(std::exchange(end, -1));
+}
+
+void EndRequest::wait() const {
+  pollfd asked{end_pipe[0], POLLIN, 0};
+  while (::poll(&asked, 1, -1) < 0 && errno == EINTR) {
+  }
+}
 
 void end_on_signals() {
   has_terminal = ::tcgetattr(STDIN_FILENO, &terminal) == 0;

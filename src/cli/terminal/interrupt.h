@@ -24,6 +24,21 @@ void set_stop_notice(const char* text);
 /// Whether SIGINT came since an Interrupt began or this was asked, in any thread.
 bool take_interrupt();
 
+/// While one lives, the first SIGINT or SIGTERM asks the program to end when it is ready, and a second one ends it.
+class EndRequest {
+ public:
+  EndRequest();
+  ~EndRequest();
+  EndRequest(const EndRequest&) = delete;
+  EndRequest& operator=(const EndRequest&) = delete;
+  /// Until it is asked.
+  void wait() const;
+
+ private:
+  struct sigaction interrupt_ {
+  }, terminate_{};
+};
+
 /// While one lives, the first SIGINT sets the flag and a second one ends the program, or does nothing more.
 /// One within another's life takes over and gives back; the flag is common to all.
 class Interrupt {

@@ -100,6 +100,7 @@ PrefixTree::Node* PrefixTree::add(std::unique_ptr<Session> session, Border borde
   while (bytes_ + own > budget_)
     if (!drop_one()) return nullptr;
   bytes_ += own;
+  ++changes_;
   if (parent) ++parent->children;
   nodes_.push_back({std::move(session), border, parent, own, ++clock_, 0, 0});
   return &nodes_.back();
@@ -115,6 +116,7 @@ bool PrefixTree::drop_one() {
   }
   if (least == nodes_.end()) return false;
   bytes_ -= least->bytes;
+  ++changes_;
   if (least->parent) --least->parent->children;
   nodes_.erase(least);
   return true;

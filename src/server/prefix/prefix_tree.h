@@ -66,14 +66,15 @@ class PrefixTree {
 
   std::uint64_t bytes() const { return bytes_; }
   std::uint64_t budget() const { return budget_; }
-  std::uint64_t state_bytes() const;  ///< of bytes(): recurrent states, the rest is keys and values
+  std::uint64_t state_bytes() const;                  ///< of bytes(): recurrent states, the rest is keys and values
+  std::uint64_t changes() const { return changes_; }  ///< states that came and went, so far
   int states() const { return static_cast<int>(nodes_.size()); }
   /// Lets go the state that was used least recently, those behind system messages last; false when every one is in use.
   bool drop_one();
   /// The kept sessions, for saving them.
   template <class Action>
   void for_each(const Action& action) const {
-    for (const Node& node : nodes_) action(*node.session, node.border);
+    for (const Node& node : nodes_) action(static_cast<const Session&>(*node.session), node.border);
   }
   /// Takes a session that was saved. What does not fit any more is let go.
   void adopt(std::unique_ptr<Session> session, Border border);
@@ -95,7 +96,7 @@ class PrefixTree {
   const Engine& engine_;
   std::uint64_t budget_;
   std::list<Node> nodes_;
-  std::uint64_t bytes_ = 0, clock_ = 0;
+  std::uint64_t bytes_ = 0, clock_ = 0, changes_ = 0;
 };
 
 /// Of the bytes of `session`: those that one with the same first `tokens` tokens holds too.

@@ -60,6 +60,16 @@ struct Run {
 
 }  // namespace
 
+std::uint64_t request_bytes(const ModelConfig& config, const DeviceOptions& device, StateType state,
+                            const KvFormat& format, int tokens, int choices) {
+  const CacheBytes bytes = cache::cache_bytes(config, cache::as_stored(format, device.precision), tokens, state,
+                                              device.precision, kind_of(device.device).allocation);
+  constexpr std::uint64_t row = 22;  // a float of logits, and what samples from it
+  return static_cast<std::uint64_t>(choices) *
+             (bytes.allocated() + row * static_cast<std::uint64_t>(config.vocab_size)) +
+         bytes.state();
+}
+
 struct Scheduler::Parts {
   const Engine& engine;
   const Tokenizer& tokenizer;
@@ -87,13 +97,8 @@ struct Scheduler::Parts {
   }
 
   std::uint64_t bytes_of(const KvFormat& format, int tokens, int choices) const {
-    const ModelConfig& config = engine.config();
     const DeviceReport device = engine.device();
-    const CacheBytes bytes = cache::cache_bytes(config, cache::as_stored(format, device.precision), tokens,
-                                                limits.state, device.precision, kind_of(device.device).allocation);
-    const auto row = static_cast<std::uint64_t>(config.vocab_size) * 22;  // logits, and what samples from them
-    // Of each choice; and a state that is on its way into the tree.
-    return static_cast<std::uint64_t>(choices) * (bytes.allocated() + row) + bytes.state();
+    return request_bytes(engine.config(), {device.device, device.precision, {}}, limits.state, format, tokens, choices);
   }
 
   template <class Change>
@@ -405,27 +410,24 @@ Scheduler::Scheduler(const Engine& engine, const Tokenizer& tokenizer, const Sch
     : parts_(std::make_unique<Parts>(engine, tokenizer, limits, std::move(now))) {}
 Scheduler::~Scheduler() = default;
 
-std::uint64_t Scheduler::bytes_of(const KvFormat& format, int tokens, int choices) const {
-  return parts_->bytes_of(format, tokens, choices);
+std::string Scheduler::problem_of(const Job& job) const {
+  const Parts& parts = *parts_;
+  const int prompt = static_cast<int>(job.prompt.size());
+  if (prompt == 0) return "the prompt has no tokens";
+  if (prompt >= parts.limits.context)
+    return fmt::format("a prompt of {} tokens leaves none of a context of {}", prompt, parts.limits.context);
+  if (job.choices > parts.limits.parallel)
+    return fmt::format("{} choices are more than the {} that run at once", job.choices, parts.limits.parallel);
+  const std::uint64_t need = parts.bytes_of(job.format, parts.total_tokens(job), job.choices);
+  if (need > parts.limits.memory)
+    return fmt::format("{} tokens take {:.1f} MB, and requests have {:.1f} MB: ask for fewer", parts.total_tokens(job),
+                       static_cast<double>(need) / 1e6, static_cast<double>(parts.limits.memory) / 1e6);
+  return {};
 }
 
 bool Scheduler::submit(std::shared_ptr<Job> job) {
-  const Parts& parts = *parts_;
-  const int prompt = static_cast<int>(job->prompt.size());
-  if (prompt == 0) throw Error(ErrorKind::input, "the prompt has no tokens");
-  if (prompt >= parts.limits.context)
-    throw Error(ErrorKind::input,
-                fmt::format("a prompt of {} tokens leaves none of a context of {}", prompt, parts.limits.context));
-  if (job->choices > parts.limits.parallel)
-    throw Error(ErrorKind::input,
-                fmt::format("{} choices are more than the {} that run at once", job->choices, parts.limits.parallel));
-  const std::uint64_t need = parts.bytes_of(job->format, parts.total_tokens(*job), job->choices);
-  if (need > parts.limits.memory)
-    throw Error(ErrorKind::memory, fmt::format("{} tokens take {:.1f} MB, and requests have {:.1f} MB: ask for fewer",
-                                               parts.total_tokens(*job), static_cast<double>(need) / 1e6,
-                                               static_cast<double>(parts.limits.memory) / 1e6));
   const std::lock_guard lock(parts_->mutex);
-  if (static_cast<int>(parts_->queue.size()) >= parts.limits.queue) return false;
+  if (static_cast<int>(parts_->queue.size()) >= parts_->limits.queue) return false;
   parts_->queue.push_back(std::move(job));
   return true;
 }

@@ -9,6 +9,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "server/prefix/prefix_tree.h"
@@ -40,6 +41,11 @@ struct SchedulerState {
   std::uint64_t steps = 0, finished = 0, cancelled = 0, failed = 0;
 };
 
+/// Bytes that a request is promised: of each choice a session of so many tokens and what samples from it, and a state
+/// on its way into the tree. `format` is as asked.
+std::uint64_t request_bytes(const ModelConfig& config, const DeviceOptions& device, StateType state,
+                            const KvFormat& format, int tokens, int choices);
+
 class Scheduler {
  public:
   using Seconds = std::function<double()>;  ///< a clock that only goes forward
@@ -50,10 +56,9 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  /// Bytes that a request of so many tokens is promised.
-  std::uint64_t bytes_of(const KvFormat& format, int tokens, int choices) const;
-  /// Throws Error(input) for a prompt that leaves no token of the context, Error(memory) for one that could never fit;
-  /// false when the queue is full. Can be called by any thread.
+  /// Why a job could never run; empty where it could. Can be called by any thread.
+  std::string problem_of(const Job& job) const;
+  /// Of a job without a problem; false when the queue is full. Can be called by any thread.
   bool submit(std::shared_ptr<Job> job);
   /// One step over everything that can go on, after what was cancelled has ended and what waits was admitted. False
   /// when there is nothing to do until something is submitted, cancelled or read.
