@@ -30,7 +30,8 @@ class ChatSession {
   /// so that little is computed again: the beginning of the turn that is underway first, then the ends of the chunks of
   /// its prompt and the beginnings of the turns before it, fewer the further they are from its end, and last the chunks
   /// of earlier prompts. A budget that has no room for one keeps none, except of an adopted session.
-  ChatSession(Open open, std::uint64_t snapshot_budget);
+  /// `cuts` are those of every prompt, whatever say() is given.
+  ChatSession(Open open, std::uint64_t snapshot_budget, CutRule cuts = {});
 
   /// At the end of the text, which may have to be computed.
   const Session& session();
@@ -85,15 +86,17 @@ class ChatSession {
   };
   using KeptStates = std::map<int, Kept>;  // by position
 
-  bool catch_up(const Progress& progress, std::span<const int> next);
+  bool catch_up(const Progress& progress, std::span<const int> next, const std::atomic<bool>* stop = nullptr);
   void go_back(std::span<const int> next);
-  bool feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on);
+  bool feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on,
+            const std::atomic<bool>* stop);
   void keep(int begin);
   bool make_room(std::uint64_t bytes, int begin);
   KeptStates::iterator least_needed(int begin);
   bool stays(int position) const { return base_given_ && position == static_cast<int>(base_.size()); }
 
   Open open_;
+  CutRule cuts_;
   std::uint64_t budget_;
   std::unique_ptr<Session> session_;
   std::vector<int> base_;        // ids of the adopted session

@@ -43,6 +43,8 @@ struct DeviceOptions {
   Precision precision = Precision::fast;
   MemoryGuard guard;   ///< memory_guard() of memory_plan.h watches this machine
   bool force = false;  ///< runs although the device failed its self-test
+  /// Called on another thread while weights are copied to a device, with the layers that are there.
+  std::function<void(int done, int total)> progress = {};
 };
 
 /// What an engine runs on.

@@ -25,6 +25,7 @@ struct Work {
   std::span<const int> ids;  ///< appended; at most the session's prefill_chunk
   Want want = Want::logits;
   Sampler* sampler = nullptr;          ///< draws the id, where one is wanted: that of the next position
+  Pieces pieces = {};                  ///< of the ids, of which all go into one pass: Pieces::next_pass()
   std::optional<Error> error = {};     ///< why it was refused: the session is as it was, but where no id could be drawn
   std::span<const float> logits = {};  ///< [vocab] of the last id, where wanted: the session's, until its next call
   int id = -1;                         ///< where wanted
@@ -43,8 +44,8 @@ class Engine {
   /// the context that is asked for is shorter than its tokens.
   virtual std::unique_ptr<Session> restore(const SavedSession& saved, const SessionOptions& options = {}) const = 0;
   /// Opens a session that begins where `session` was at `snapshot`, one of its own, and has the bits that `session`
-  /// would have from there. The full pages of keys and values are shared by both. Either can go, or go back, before the
-  /// other.
+  /// would have from there. Where that is its end, the logits are there too. The full pages of keys and values are
+  /// shared by both. Either can go, or go back, before the other.
   virtual std::unique_ptr<Session> fork(const Session& session, const Snapshot& snapshot,
                                         const SessionOptions& options = {}) const = 0;
   /// One pass over the weights for several sessions: decoded tokens and pieces of prompts, of any formats. Every

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tqkv/cuts.h"
 #include "tqkv/engine.h"
 #include "tqkv/grammar.h"
 #include "tqkv/sampling.h"
@@ -38,13 +39,16 @@ struct GenerateOptions {
   /// What the answer may be, from the end of thinking on: an id that it refuses is drawn again from those that it
   /// allows. The answer can end only where it is whole, and thinking not before its end.
   std::optional<Grammar> grammar;
-  std::shared_ptr<const Vocabulary> vocabulary;       ///< of the tokenizer, for the grammar: answers share one
-  int max_tokens = 0;                                 ///< most ids to generate; 0: until the session is full
-  bool split_thinking = true;                         ///< tell <think> … </think> apart from the answer
-  bool opens_thinking = false;                        ///< the prompt ends inside a think block
-  bool skip_special = true;                           ///< leave special tokens out of the text
-  const std::atomic<bool>* cancel = nullptr;          ///< looked at after every chunk and before every id
-  std::function<void(int done, int total)> progress;  ///< of the prompt, after every chunk
+  std::shared_ptr<const Vocabulary> vocabulary;  ///< of the tokenizer, for the grammar: answers share one
+  int max_tokens = 0;                            ///< most ids to generate; 0: until the session is full
+  bool split_thinking = true;                    ///< tell <think> … </think> apart from the answer
+  bool opens_thinking = false;                   ///< the prompt ends inside a think block
+  bool skip_special = true;                      ///< leave special tokens out of the text
+  CutRule cuts;                                  ///< of the prompt
+  std::vector<int> kept;  ///< cuts of the prompt, in ids of it, where a snapshot is wanted; or its end
+  std::function<void(std::unique_ptr<Snapshot>)> keep;  ///< takes them
+  const std::atomic<bool>* cancel = nullptr;            ///< looked at where prefill() can stop, and before every id
+  std::function<void(int done, int total)> progress;    ///< of the prompt, after every chunk
   std::uint64_t weights = 0;  ///< bytes that the engine maps: watched that they stay in memory; 0: not
   std::function<void(std::string_view line)> notice;  ///< something that the user should know, once
 };

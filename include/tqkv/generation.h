@@ -30,12 +30,20 @@ class Generation {
   ~Generation();
 
   bool finished() const;
-  /// What the session is fed next: of the prompt, the ids that are left but at most `most`; then the last id. Valid
-  /// until the next call.
+  /// What the session is fed next: of the prompt, the pieces that are left but at most `most` ids; then the last id.
+  /// Valid until the next call.
   std::span<const int> next(int most = std::numeric_limits<int>::max());
-  /// That as a part of Engine::step, where `most` is at most the session's prefill_chunk. An id is drawn by the step
-  /// for Want::id, which needs GenerateOptions::allowed, and by accept() for Want::logits. Pieces of other sizes change
-  /// nothing but rounding.
+  /// All of the prompt that is left, for Session::prefill(), which makes passes of it; else the last id.
+  std::span<const int> all();
+  /// The cuts of what either gave, valid as long.
+  const Pieces& pieces() const;
+  /// What was drawn so far.
+  std::span<const int> ids() const;
+  /// Whether the prompt is not read to its end.
+  bool reading() const;
+  /// next() as a part of Engine::step, where `most` is at most the session's prefill_chunk. An id is drawn by the step
+  /// for Want::id, which needs GenerateOptions::allowed, and by accept() for Want::logits. `most` changes no bit,
+  /// unless it is less than CutRule::piece.
   Work work(int most, Want want = Want::logits);
 
   /// What became of work(). Throws the error of a part that was refused; but if memory runs out after the prompt, the

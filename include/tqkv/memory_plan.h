@@ -65,7 +65,11 @@ struct MemoryPlan {
     std::uint64_t needed = 0, available = 0;  ///< available 0: not known
     bool unified = false;                     ///< it is taken from the machine's memory too
     std::string advice;                       ///< how the device can have more; empty where nothing is known
-    bool fits() const { return available == 0 || needed <= available; }
+    std::uint64_t array = 0,
+                  largest_array = 0;  ///< bytes of the largest one array, and what one can have; 0: not known
+    bool array_fits() const { return largest_array == 0 || array <= largest_array; }
+    bool memory_fits() const { return available == 0 || needed <= available; }
+    bool fits() const { return memory_fits() && array_fits(); }
   };
   std::optional<OnDevice> device;
 

@@ -43,6 +43,8 @@ class Model {
   const GenerationDefaults& defaults() const;
   /// Ids that end an answer: those of defaults(), and unless the text is `raw` the end of a turn.
   std::vector<int> stop_ids(bool raw = false) const;
+  /// Where prompts are cut: in front of the marks of turns, and every `piece` ids from them.
+  CutRule cuts(int piece = CutRule{}.piece) const;
   /// [vocab]: ids that have a token.
   const std::vector<bool>& allowed_ids() const;
 

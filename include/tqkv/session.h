@@ -1,6 +1,7 @@
 // Session: one mutable timeline of tokens on an engine: its position, the KV cache of the attention layers and the
 // recurrent state of the linear layers. A Session is used by one thread at a time. Implemented in src/runtime.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -34,15 +35,6 @@ class Observer {
   }
 };
 
-struct PrefillOptions {
-  /// Called with every row of logits [vocab] and its index in `ids`, from `first_row` on; without it only the last row
-  /// is computed.
-  std::function<void(int row, std::span<const float> logits)> rows;
-  int first_row = 0;
-  /// Called after every chunk with the number of ids done; returning false stops there.
-  std::function<bool(int done)> progress;
-};
-
 /// Position and recurrent state; KV pages are append-only, so that going back is cutting them off.
 class Snapshot {
  public:
@@ -51,12 +43,38 @@ class Snapshot {
   virtual std::uint64_t bytes() const = 0;
 };
 
+/// Where ids are cut into pieces. The bits of a session follow from its ids and its cuts, not from how many pieces a
+/// pass over the weights takes: a piece is computed as if it were appended alone.
+struct Pieces {
+  std::span<const int> ends = {};  ///< ids before each cut, ascending, from 1 to the number of ids - 1
+  std::span<const int> kept = {};  ///< those of them, or the number of ids, where a snapshot is wanted
+  std::function<void(std::unique_ptr<Snapshot>)> keep = {};  ///< takes the snapshots, in order, after the pass
+
+  /// How many of `ids` ids, from id `done` on, the next pass takes: the most whole pieces that have `most` ids
+  /// together, or `most` of a longer piece. Pieces of fewer than 4 ids, which are computed another way, have a pass of
+  /// their own.
+  int next_pass(int ids, int done, int most) const;
+};
+
+struct PrefillOptions {
+  /// Called with every row of logits [vocab] and its index in `ids`, from `first_row` on; without it only the last row
+  /// is computed.
+  std::function<void(int row, std::span<const float> logits)> rows;
+  int first_row = 0;
+  /// Called after every chunk with the number of ids done; returning false stops there.
+  std::function<bool(int done)> progress;
+  /// Looked at inside a chunk too, by a device that can leave one: the session then has the chunks before it.
+  const std::atomic<bool>* stop = nullptr;
+  Pieces pieces = {};  ///< a chunk is as many of them as fit
+};
+
 class Session {
  public:
   virtual ~Session() = default;
-  /// Appends `ids` in chunks. Returns logits [vocab] of the last id (empty when progress stopped it): valid until the
-  /// next call. Throws Error(input) for an id out of range or when the context would overflow, Error(memory) when the
-  /// guard finds no room for the next chunk: the session then has the chunks before it.
+  /// Appends `ids` in chunks of at most prefill_chunk. Returns logits [vocab] of the last id (empty when it was
+  /// stopped): valid until the next call. Throws Error(input) for an id out of range or when the context would
+  /// overflow, Error(memory) when the guard finds no room for the next chunk: the session then has the chunks before
+  /// it.
   virtual std::span<const float> prefill(std::span<const int> ids, const PrefillOptions& options = {}) = 0;
   /// Appends one id and returns logits [vocab]. Throws Error(memory) like prefill(), with nothing changed.
   virtual std::span<const float> decode(int id) = 0;
@@ -71,7 +89,7 @@ class Session {
   /// The tokens of the session [position].
   virtual std::span<const int> ids() const = 0;
   /// Logits [vocab] of the last id, until the next call; empty where there are none: before the first id, after
-  /// restore() and when progress stopped a prefill.
+  /// restore() and when a prefill was stopped.
   virtual std::span<const float> logits() const = 0;
   virtual std::unique_ptr<Snapshot> snapshot() const = 0;
   /// Goes back to a snapshot of this session.

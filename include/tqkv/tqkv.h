@@ -5,6 +5,7 @@
 #include "tqkv/chat_session.h"
 #include "tqkv/checkpoint.h"
 #include "tqkv/continuation.h"
+#include "tqkv/cuts.h"
 #include "tqkv/device.h"
 #include "tqkv/engine.h"
 #include "tqkv/error.h"

@@ -15,8 +15,8 @@ int tokens(std::span<const int> ids) {
 
 }  // namespace
 
-ChatSession::ChatSession(Open open, std::uint64_t snapshot_budget)
-    : open_(std::move(open)), budget_(snapshot_budget), session_(open_()) {}
+ChatSession::ChatSession(Open open, std::uint64_t snapshot_budget, CutRule cuts)
+    : open_(std::move(open)), cuts_(cuts), budget_(snapshot_budget), session_(open_()) {}
 
 const Session& ChatSession::session() {
   catch_up();
@@ -56,7 +56,7 @@ GenerateResult ChatSession::say(const Tokenizer& tokenizer, std::span<const int>
     if (options.progress) options.progress(done, total);
     return options.cancel == nullptr || !options.cancel->load();
   };
-  if (!catch_up(wanted, turn.ids)) {
+  if (!catch_up(wanted, turn.ids, options.cancel)) {
     GenerateResult stopped;
     stopped.reason = FinishReason::cancelled;
     stopped.cache = cache();
@@ -65,6 +65,7 @@ GenerateResult ChatSession::say(const Tokenizer& tokenizer, std::span<const int>
   const int held = session_->position() - turn.position;  // of the prompt
   if (held == 0) keep(turn.position);
   GenerateOptions generation = options;
+  generation.cuts = cuts_;
   generation.progress = [&](int done, int total) {
     if (done < total) keep(turn.position);
     if (options.progress) options.progress(held + done, held + total);
@@ -86,7 +87,7 @@ bool ChatSession::undo() {
 }
 
 void ChatSession::reset() {
-  ChatSession fresh(open_, budget_);
+  ChatSession fresh(open_, budget_, cuts_);
   std::swap(*this, fresh);
 }
 
@@ -105,7 +106,7 @@ void ChatSession::adopt(std::unique_ptr<Session> session, std::vector<int> pendi
 }
 
 bool ChatSession::rebuild(Open open, std::optional<std::vector<int>> first_prompt, const Progress& progress) {
-  ChatSession next(std::move(open), 0);
+  ChatSession next(std::move(open), 0, cuts_);
   next.base_ = base_;
   next.turns_ = turns_;
   next.pending_ = pending_;
@@ -129,16 +130,16 @@ bool ChatSession::rebuild(Open open, std::optional<std::vector<int>> first_promp
   return true;
 }
 
-bool ChatSession::catch_up(const Progress& progress, std::span<const int> next) {
+bool ChatSession::catch_up(const Progress& progress, std::span<const int> next, const std::atomic<bool>* stop) {
   const int end = position();
   if (session_->position() == end) return true;
   go_back(next);
   const int start = session_->position();
   const auto go_on = [&] { return !progress || progress(session_->position() - start, end - start); };
-  if (start < tokens(base_) && !feed(0, base_, base_.size(), go_on)) return false;
+  if (start < tokens(base_) && !feed(0, base_, base_.size(), go_on, stop)) return false;
   for (const Turn& turn : turns_) {
     const bool held = session_->position() >= turn.position + tokens(turn.ids);
-    if (!held && !feed(turn.position, turn.ids, turn.at_once, go_on)) return false;
+    if (!held && !feed(turn.position, turn.ids, turn.at_once, go_on, stop)) return false;
   }
   return true;
 }
@@ -166,7 +167,8 @@ void ChatSession::go_back(std::span<const int> next) {
 
 /// The rest of a piece of text that begins at `begin`, by the calls that it was computed with, so that the bits are the
 /// same: the first `at_once` ids in chunks, the others one by one.
-bool ChatSession::feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on) {
+bool ChatSession::feed(int begin, std::span<const int> ids, std::size_t at_once, const std::function<bool()>& go_on,
+                       const std::atomic<bool>* stop) {
   const auto held = [&] { return static_cast<std::size_t>(session_->position() - begin); };
   bool wanted = true;
   if (held() == 0) keep(begin);
@@ -176,7 +178,11 @@ bool ChatSession::feed(int begin, std::span<const int> ids, std::size_t at_once,
       if (held() < at_once) keep(begin);
       return wanted = go_on();
     };
-    session_->prefill(ids.first(at_once).subspan(held()), options);
+    options.stop = stop;
+    const std::span<const int> left = ids.first(at_once).subspan(held());
+    const std::vector<int> ends = cuts_.ends(session_->ids(), left);
+    options.pieces.ends = ends;
+    if (session_->prefill(left, options).empty()) return false;
   }
   while (wanted && held() < ids.size()) {
     session_->decode(ids[held()]);

@@ -64,7 +64,10 @@ GenerateResult generate(Session& session, const Tokenizer& tokenizer, std::span<
     watch.look();
     return generation.read_part();
   };
-  const std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(generation.next(), prefill);
+  prefill.stop = options.cancel;
+  const std::span<const int> ids = generation.all();
+  prefill.pieces = generation.pieces();
+  const std::span<const float> logits = prompt.empty() ? session.logits() : session.prefill(ids, prefill);
   watch.look();
   if (logits.empty())
     generation.cancel();

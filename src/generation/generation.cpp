@@ -53,10 +53,25 @@ struct Generation::State {
         session(fed),
         tokenizer(own),
         prompt(checked(fed, asked)),
+        ends(options.cuts.ends(fed.ids(), prompt)),
         begin(fed.position()),
         splitter(own, options, sink) {
     if (options.grammar) held.emplace(options, tokenizer);
     if (!options.allowed.empty()) make_sampler(std::move(options.allowed));
+  }
+
+  /// The cuts of `count` ids of the prompt from read() on.
+  void cut(int count) {
+    const int from = static_cast<int>(read());
+    const auto inside = [&](const std::vector<int>& all, bool with_end) {
+      std::vector<int> own;
+      for (const int at : all)
+        if (at > from && (at < from + count || (with_end && at == from + count))) own.push_back(at - from);
+      return own;
+    };
+    next_ends = inside(ends, false);
+    next_kept = inside(options.kept, true);
+    pieces = {next_ends, next_kept, options.keep};
   }
 
   std::size_t read() const { return static_cast<std::size_t>(session.position() - begin); }
@@ -107,7 +122,10 @@ struct Generation::State {
   Session& session;
   const Tokenizer& tokenizer;
   std::vector<int> prompt;
-  int begin;  // position before the prompt
+  std::vector<int> ends;  // of its pieces
+  int begin;              // position before the prompt
+  std::vector<int> next_ends, next_kept;
+  Pieces pieces;  // of what next() gave
   ThinkSplitter splitter;
   std::optional<Sampler> sampler;  // from the first logits on, or earlier where the allowed ids are given
 
@@ -137,9 +155,35 @@ bool Generation::finished() const {
 std::span<const int> Generation::next(int most) {
   State& state = *state_;
   state.step_start = Clock::now();
+  state.pieces = {};
   if (!state.ids.empty()) return std::span(state.ids).last(1);
   const std::span<const int> left = std::span(state.prompt).subspan(state.read());
-  return left.first(std::min(left.size(), static_cast<std::size_t>(std::max(most, 1))));
+  if (left.empty()) return left;
+  state.cut(static_cast<int>(left.size()));
+  const int count = state.pieces.next_pass(static_cast<int>(left.size()), 0, std::max(most, 1));
+  state.cut(count);
+  return left.first(static_cast<std::size_t>(count));
+}
+
+std::span<const int> Generation::all() {
+  State& state = *state_;
+  if (!state.ids.empty()) return next();
+  const std::span<const int> left = std::span(state.prompt).subspan(state.read());
+  state.step_start = Clock::now();
+  state.cut(static_cast<int>(left.size()));
+  return left;
+}
+
+const Pieces& Generation::pieces() const {
+  return state_->pieces;
+}
+
+std::span<const int> Generation::ids() const {
+  return state_->ids;
+}
+
+bool Generation::reading() const {
+  return state_->reading();
 }
 
 Work Generation::work(int most, Want want) {
@@ -147,6 +191,7 @@ Work Generation::work(int most, Want want) {
   Work work;
   work.session = &state.session;
   work.ids = next(most);
+  work.pieces = state.pieces;
   if (state.reading() && state.read() + work.ids.size() < state.prompt.size()) {
     work.want = Want::nothing;
     return work;

@@ -90,6 +90,10 @@ std::vector<int> Model::stop_ids(bool raw) const {
   return ids;
 }
 
+CutRule Model::cuts(int piece) const {
+  return {piece, tokenizer().control_id(text::start_of_turn)};
+}
+
 const std::vector<bool>& Model::allowed_ids() const {
   return parts_->allowed.get([&] { return ids_with_token(tokenizer(), config().vocab_size); });
 }
@@ -107,6 +111,7 @@ GenerateOptions Model::generate_options(const Sampling& sampling, bool raw) cons
   options.sampling = sampling;
   options.stop_ids = stop_ids(raw);
   options.allowed = allowed_ids();
+  options.cuts = cuts();
   options.weights = checkpoint().tensor_bytes();
   options.split_thinking = options.skip_special = !raw;
   return options;

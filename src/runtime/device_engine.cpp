@@ -66,7 +66,8 @@ std::unique_ptr<Session> DeviceEngine::fork(const Session& session, const Snapsh
 // Each session's part of the pass is checked by itself; those that are refused have no rows in it.
 void DeviceEngine::step(std::span<Work> all) const {
   std::vector<Piece> pieces;
-  std::vector<Work*> works;  // of the pieces
+  std::vector<Timeline::Part> parts;
+  std::vector<Work*> works;  // of the parts
   std::vector<Timeline*> sessions;
   std::uint64_t promised = 0;
   for (Work& work : all) {
@@ -85,13 +86,19 @@ void DeviceEngine::step(std::span<Work> all) const {
       if (work.ids.size() > static_cast<std::size_t>(session->chunk()))
         throw Error(ErrorKind::input,
                     fmt::format("step: {} tokens are more than a pass takes: {}", work.ids.size(), session->chunk()));
-      pieces.push_back(session->piece(work.ids));
+      check_cuts(work.pieces, work.ids.size(), "step");
+      const int count = static_cast<int>(work.ids.size());
+      if (work.pieces.next_pass(count, 0, session->chunk()) < count)
+        throw Error(ErrorKind::internal, "step: the pieces do not go into one pass");
+      Timeline::Part part = session->part(work.ids, work.pieces, 0);
+      pieces.insert(pieces.end(), part.pieces.begin(), part.pieces.end());
       try {
-        promised += session->require_room(pieces, promised);
+        promised += session->require_room(pieces, part.pieces.size(), promised);
       } catch (...) {
-        pieces.pop_back();
+        pieces.resize(pieces.size() - part.pieces.size());
         throw;
       }
+      parts.push_back(std::move(part));
       works.push_back(&work);
       sessions.push_back(session);
     } catch (const Error& error) {
@@ -99,12 +106,15 @@ void DeviceEngine::step(std::span<Work> all) const {
     }
   }
   if (pieces.empty()) return;
-  for (std::size_t i = 0; i < pieces.size(); ++i)
-    pieces[i].last_logits = sessions[i]->begin(works[i]->want != Want::nothing);
-  pass(pieces);
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    sessions[i]->added(pieces[i].ids);
+  std::size_t last = 0;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    last += parts[i].pieces.size();
+    pieces[last - 1].last_logits = sessions[i]->begin(works[i]->want != Want::nothing);
+  }
+  pass(pieces, nullptr);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
     Work& work = *works[i];
+    sessions[i]->added(parts[i], work.pieces);
     if (work.want == Want::logits) work.logits = sessions[i]->logits();
     if (work.want != Want::id) continue;
     try {

@@ -1,6 +1,7 @@
 // DeviceEngine: the half of an Engine that knows no device: opening and restoring sessions, and steps over several of
 // them. A device has weights, states and one pass.
 #pragma once
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -49,8 +50,9 @@ class DeviceEngine : public Engine {
   /// Bytes of working memory that a pass would take beyond those that passes have taken before.
   virtual std::uint64_t growth(std::span<const Piece> pieces) const = 0;
   /// Through all layers: afterwards every state has the tokens of its piece. Bits of a piece do not depend on the
-  /// others.
-  virtual void pass(std::span<const Piece> pieces) const = 0;
+  /// others. A device that can leave a pass looks at `stop`, where it is given: false when it did, with every state as
+  /// it was.
+  virtual bool pass(std::span<const Piece> pieces, const std::atomic<bool>* stop) const = 0;
   /// Steps from a piece of one id on; null where the device does not draw as `sampler` does.
   virtual std::unique_ptr<AheadRun> run_ahead(const Piece& first, const Sampler& sampler) const {
     static_cast<void>(first), static_cast<void>(sampler);

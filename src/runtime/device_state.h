@@ -47,7 +47,8 @@ class DeviceState {
                     std::span<const std::byte> bytes) = 0;
 };
 
-/// One session's rows in a pass.
+/// Rows in a pass that one session adds, and that are computed as if they were added alone. A session can have several,
+/// one behind the other.
 struct Piece {
   DeviceState* state = nullptr;
   std::span<const int> ids = {};
@@ -55,7 +56,8 @@ struct Piece {
   int context = 0;   ///< most tokens of the session
   int chunk = 0;     ///< most ids that it has in a pass
   Observer* observer = nullptr;
-  float* last_logits = nullptr;  ///< [vocab] of the last id, where wanted
+  float* last_logits = nullptr;                     ///< [vocab] of the last id, where wanted
+  std::unique_ptr<DeviceSnapshot>* keep = nullptr;  ///< where a snapshot belongs that is taken behind the last id
   /// Called with the logits of ids[row] for every row from first_row on, where wanted.
   const std::function<void(int row, std::span<const float>)>* rows = nullptr;
   int first_row = 0;

@@ -36,9 +36,10 @@ struct PassSize {
 
 /// Memory of a device that is not the machine's, or only a part of the machine's that it can use.
 struct DeviceMemory {
-  std::string name;             ///< "GPU memory"
-  std::uint64_t available = 0;  ///< bytes; 0: not known
-  bool unified = false;         ///< what lies there is taken from the machine's memory too
+  std::string name;                 ///< "GPU memory"
+  std::uint64_t available = 0;      ///< bytes; 0: not known
+  bool unified = false;             ///< what lies there is taken from the machine's memory too
+  std::uint64_t largest_array = 0;  ///< bytes that one array can have; 0: not known
   /// How it can have `needed` bytes, more than are available; empty where there is no way. Null for that.
   std::string (*advice)(std::uint64_t needed) = nullptr;
 };
@@ -62,6 +63,9 @@ struct DeviceKind {
   /// Bytes of working memory that passes take.
   std::uint64_t (*working_memory)(const ModelConfig& config, const DeviceOptions& options,
                                   const PassSize& size) = nullptr;
+  /// Bytes of the largest array of weights, caches and working memory, where the device has a limit for one.
+  std::uint64_t (*largest_array)(const ModelConfig& config, const DeviceOptions& options,
+                                 const PassSize& size) = nullptr;
   /// Where weights, caches, states and working memory lie; null for the machine's memory, where weights stay in the
   /// files that are mapped.
   DeviceMemory (*memory)(const DeviceOptions& options) = nullptr;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 
 #include "cache/accounting.h"
@@ -51,6 +52,34 @@ KvFormat checked_format(const DeviceEngine& engine, const KvFormat& format) {
 
 }  // namespace
 
+void check_cuts(const Pieces& pieces, std::size_t ids, std::string_view what) {
+  const auto ascends = [](std::span<const int> all) {
+    return std::adjacent_find(all.begin(), all.end(), std::greater_equal<>()) == all.end();
+  };
+  const int count = static_cast<int>(ids);
+  const auto is_end = [&](int at) { return at == count || std::ranges::find(pieces.ends, at) != pieces.ends.end(); };
+  if (!ascends(pieces.ends) || !ascends(pieces.kept) ||
+      (!pieces.ends.empty() && (pieces.ends.front() < 1 || pieces.ends.back() >= count)) ||
+      !std::ranges::all_of(pieces.kept, is_end) || (!pieces.kept.empty() && !pieces.keep))
+    throw Error(ErrorKind::internal, fmt::format("{}: the cuts are not those of {} ids", what, count));
+}
+
+int Pieces::next_pass(int ids, int done, int most) const {
+  constexpr int fewest_together = 4;
+  const auto end_after = [&](int from) {
+    const auto cut = std::upper_bound(ends.begin(), ends.end(), from);
+    return cut == ends.end() ? ids : *cut;
+  };
+  int end = std::min(end_after(done), done + most);
+  if (end < end_after(done) || end - done < fewest_together) return end - done;
+  while (end < ids) {
+    const int next = end_after(end);
+    if (next - end < fewest_together || next - done > most) break;
+    end = next;
+  }
+  return end - done;
+}
+
 Timeline::Timeline(const DeviceEngine& engine, const KvFormat& format, const SessionOptions& options)
     : Timeline(engine, engine.make_state(checked_format(engine, format), options.state), options) {}
 
@@ -83,8 +112,29 @@ Piece Timeline::piece(std::span<const int> ids) {
   return piece;
 }
 
-std::uint64_t Timeline::require_room(std::span<const Piece> pieces, std::uint64_t promised) {
-  const int position = pieces.back().position, tokens = static_cast<int>(pieces.back().ids.size());
+Timeline::Part Timeline::part(std::span<const int> ids, const Pieces& cuts, int done) {
+  Part part;
+  const int count = static_cast<int>(ids.size());
+  for (int begin = 0; begin < count;) {
+    const auto cut = std::upper_bound(cuts.ends.begin(), cuts.ends.end(), done + begin);
+    const int end = cut == cuts.ends.end() ? count : std::min(*cut - done, count);
+    part.pieces.push_back(piece(ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin))));
+    part.pieces.back().position = position_ + begin;
+    begin = end;
+  }
+  part.kept.resize(part.pieces.size());
+  for (std::size_t i = 0; i < part.pieces.size(); ++i) {
+    const Piece& one = part.pieces[i];
+    const int end = done + one.position - position_ + static_cast<int>(one.ids.size());
+    if (std::binary_search(cuts.kept.begin(), cuts.kept.end(), end)) part.pieces[i].keep = &part.kept[i];
+  }
+  return part;
+}
+
+std::uint64_t Timeline::require_room(std::span<const Piece> pieces, std::size_t own_pieces, std::uint64_t promised) {
+  const std::span<const Piece> mine = pieces.last(own_pieces);
+  const int position = mine.front().position;
+  const int tokens = mine.back().position + static_cast<int>(mine.back().ids.size()) - position;
   std::uint64_t own =
       logits_.capacity() > 0 ? 0 : static_cast<std::uint64_t>(engine_.config().vocab_size) * sizeof(float);
   if (cache::pages_for(position + tokens) > cache::pages_for(position)) {
@@ -111,25 +161,41 @@ void Timeline::added(std::span<const int> ids) {
   has_logits_ = wants_logits_;
 }
 
+void Timeline::added(Part& part, const Pieces& cuts) {
+  for (std::size_t i = 0; i < part.pieces.size(); ++i) {
+    added(part.pieces[i].ids);
+    if (part.kept[i])
+      cuts.keep(std::make_unique<TimelineSnapshot>(this, position_, cut_count_, std::move(part.kept[i])));
+  }
+}
+
 std::span<const float> Timeline::logits() const {
   return has_logits_ ? std::span<const float>(logits_) : std::span<const float>();
 }
 
 std::span<const float> Timeline::prefill(std::span<const int> ids, const PrefillOptions& options) {
   check(ids, "prefill");
-  for (std::size_t done = 0; done < ids.size();) {
-    Piece own = piece(ids.subspan(done, std::min(ids.size() - done, static_cast<std::size_t>(chunk_))));
-    const std::function<void(int, std::span<const float>)> rows = [&](int row, std::span<const float> logits) {
-      options.rows(row + static_cast<int>(done), logits);
-    };
-    if (options.rows) own.rows = &rows;
-    own.first_row = std::max(0, options.first_row - static_cast<int>(done));
-    require_room({&own, 1});
-    own.last_logits = begin(done + own.ids.size() == ids.size());
-    engine_.pass({&own, 1});
-    added(own.ids);
-    done += own.ids.size();
-    if (options.progress && !options.progress(static_cast<int>(done)) && done < ids.size()) return {};
+  check_cuts(options.pieces, ids.size(), "prefill");
+  const int total = static_cast<int>(ids.size());
+  for (int done = 0; done < total;) {
+    const int next = options.pieces.next_pass(total, done, chunk_);
+    Part own = part(ids.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(next)), options.pieces, done);
+    std::vector<std::function<void(int, std::span<const float>)>> rows;  // of the pieces
+    rows.reserve(own.pieces.size());
+    for (Piece& piece : own.pieces) {
+      if (!options.rows) break;
+      const int first = done + piece.position - position_;
+      rows.emplace_back(
+          [&options, first](int row, std::span<const float> logits) { options.rows(row + first, logits); });
+      piece.rows = &rows.back();
+      piece.first_row = std::max(0, options.first_row - first);
+    }
+    require_room(own.pieces, own.pieces.size());
+    own.pieces.back().last_logits = begin(done + next == total);
+    if (!engine_.pass(own.pieces, options.stop)) return {};
+    added(own, options.pieces);
+    done += next;
+    if (options.progress && !options.progress(done) && done < total) return {};
   }
   return logits();
 }
@@ -218,6 +284,10 @@ std::unique_ptr<Timeline> Timeline::fork(const Snapshot& snapshot, const Session
   auto forked = std::make_unique<Timeline>(engine_, state_->fork(own.state(), position), options);
   forked->position_ = position;
   forked->ids_.assign(ids_.begin(), ids_.begin() + position);
+  if (position == position_ && has_logits_) {
+    forked->logits_ = logits_;
+    forked->has_logits_ = true;
+  }
   return forked;
 }
 

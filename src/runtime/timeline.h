@@ -12,6 +12,9 @@
 
 namespace tqkv {
 
+/// Throws Error(internal) for cuts that are not of so many ids.
+void check_cuts(const Pieces& pieces, std::size_t ids, std::string_view what);
+
 class Timeline final : public Session {
  public:
   Timeline(const DeviceEngine& engine, const KvFormat& format, const SessionOptions& options);
@@ -43,13 +46,21 @@ class Timeline final : public Session {
   /// Throws Error(input) for no ids, for ids that are none, and for more than fit.
   void check(std::span<const int> ids, std::string_view what) const;
   Piece piece(std::span<const int> ids);
-  /// Throws Error(memory) where the machine has no room for a pass over `pieces`, of which the last is this session's;
-  /// then makes room for its tokens. `promised`: bytes that the sessions before it will touch in the same pass; returns
-  /// those of this one.
-  std::uint64_t require_room(std::span<const Piece> pieces, std::uint64_t promised = 0);
+  /// `ids` of a pass, as pieces with room for the snapshots that are wanted; `done`: ids of the cuts that came before.
+  struct Part {
+    std::vector<Piece> pieces;
+    std::vector<std::unique_ptr<DeviceSnapshot>> kept;  // of the pieces, null where none is wanted
+  };
+  Part part(std::span<const int> ids, const Pieces& cuts, int done);
+  /// Throws Error(memory) where the machine has no room for a pass over `pieces`, of which the last `own` are this
+  /// session's; then makes room for their tokens. `promised`: bytes that the sessions before it will touch in the same
+  /// pass; returns those of this one.
+  std::uint64_t require_room(std::span<const Piece> pieces, std::size_t own = 1, std::uint64_t promised = 0);
   /// Logits are those of the pass from here on: where they belong [vocab], or null where none are wanted.
   float* begin(bool wants_logits);
   void added(std::span<const int> ids);
+  /// The same for a part of a pass, whose snapshots `keep` takes.
+  void added(Part& part, const Pieces& cuts);
 
  private:
   const DeviceEngine& engine_;

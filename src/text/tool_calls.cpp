@@ -2,7 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "base/utf8.h"
+#include "text/tool_values.h"
 #include "tqkv/chat.h"
 
 namespace tqkv {
@@ -10,9 +10,9 @@ namespace {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
+using text::valid;
 
 constexpr std::string_view blanks = " \t\r\n";
-constexpr int deepest = 200;  // levels of an argument
 
 /// Reads one call from the front of a text; every step is false where something else stands.
 class CallReader {
@@ -58,61 +58,6 @@ class CallReader {
   std::string_view rest_;
 };
 
-std::string valid(std::string_view text) {
-  std::string out;
-  append_lossy(out, text);
-  return out;
-}
-
-const json* member(const json* object, const char* key) {
-  if (!object || !object->is_object()) return nullptr;
-  const auto found = object->find(key);
-  return found == object->end() ? nullptr : &*found;
-}
-
-/// The types that the schema of `tools` declares for a parameter; empty: none.
-std::vector<std::string> declared_types(const json& tools, const std::string& function, const std::string& parameter) {
-  std::vector<std::string> types;
-  if (!tools.is_array()) return types;
-  for (const json& tool : tools) {
-    const json* wrapped = member(&tool, "function");
-    const json* declared = wrapped ? wrapped : &tool;
-    const json* name = member(declared, "name");
-    if (!name || *name != function) continue;
-    const json* type = member(member(member(member(declared, "parameters"), "properties"), parameter.c_str()), "type");
-    if (!type) return types;
-    for (const json& one : type->is_array() ? *type : json::array({*type}))
-      if (one.is_string()) types.push_back(one.get<std::string>());
-    return types;
-  }
-  return types;
-}
-
-bool is_type(const ordered_json& value, const std::string& type) {
-  return (type == "integer" && value.is_number_integer()) || (type == "number" && value.is_number()) ||
-         (type == "boolean" && value.is_boolean()) || (type == "null" && value.is_null()) ||
-         (type == "array" && value.is_array()) || (type == "object" && value.is_object());
-}
-
-ordered_json value_of(const std::string& text, const std::vector<std::string>& types) {
-  std::string literal(text.substr(std::min(text.find_first_not_of(blanks), text.size())));
-  literal.erase(literal.find_last_not_of(blanks) + 1);               // npos + 1 is 0
-  if (literal == "True" || literal == "False" || literal == "None")  // 3.5 was shown scalars as Python prints them
-    literal = literal == "True" ? "true" : literal == "False" ? "false" : "null";
-  bool too_deep = false;  // to be printed again
-  ordered_json parsed = ordered_json::parse(
-      literal,
-      [&](int depth, ordered_json::parse_event_t, ordered_json&) {
-        too_deep = too_deep || depth > deepest;
-        return true;
-      },
-      false);
-  if (!parsed.is_discarded() && !too_deep)
-    for (const std::string& type : types)
-      if (is_type(parsed, type)) return parsed;
-  return valid(text);
-}
-
 std::optional<ParsedToolCall> read_call(CallReader& in, const json& tools) {
   std::string name;
   if (!in.take("<tool_call>") || !in.take("<function=") || !in.take_name(name)) return std::nullopt;
@@ -120,7 +65,7 @@ std::optional<ParsedToolCall> read_call(CallReader& in, const json& tools) {
   while (in.take("<parameter=")) {
     std::string key, value;
     if (!in.take_name(key) || !in.take_value(value)) return std::nullopt;
-    arguments[valid(key)] = value_of(value, declared_types(tools, name, key));
+    arguments[valid(key)] = text::argument_value(value, text::declared_types(tools, name, key));
   }
   if (!in.take("</function>") || !in.take("</tool_call>")) return std::nullopt;
   return ParsedToolCall{valid(name), arguments.dump()};

@@ -7,6 +7,7 @@
 #include "codec/side_codec.h"
 #include "emulator/emulator.h"
 #include "kernel_inputs.h"
+#include "tie_vectors.h"
 
 using namespace tqkv;
 using namespace tqkv::test;
@@ -82,5 +83,35 @@ TEST_CASE("one vector, zeros, and a norm beyond the largest half") {
     CHECK(compared.other_codes == 0);
     CHECK(compared.scalar_steps <= 1);
     CHECK(compare(side_of(bits), 1, 1, dim, normal_numbers(dim, 8)).other_codes == 0);
+  }
+}
+
+TEST_CASE("the encoding kernel differs from the scalar codec where numbers tie and nowhere else") {
+  constexpr int dim = 256;
+  const std::vector<float> signs = codec::rotation_signs(7, 3, 0, dim);
+  for (const int bits : {2, 3, 4, 5}) {
+    Vectors vectors(dim);
+    vectors.add_normal(20, 1, 1.0f);
+    for (const float size : {0.0f, 1e-38f, 1e-30f, 1e-22f, 1e-19f, 5000.0f, 1e18f, 1e25f, 1e36f})
+      vectors.add_normal(2, 6, size);
+    const std::size_t rotated = vectors.values().size();
+    vectors.add_thresholds(40, 7, bits);
+    std::vector<float> x = vectors.values();
+    for (std::size_t at = rotated; at < x.size(); at += dim) codec::unrotate(std::span(x).subspan(at, dim), signs);
+    const SideFormat format = side_of(bits);
+    const int count = vectors.count();
+    const kernels::Payload made = kernels::encode(emulator::emulated(), format,
+                                                  mx::array(x.begin(), {1, count, dim}, mx::float32), signs_of(1, dim));
+    const mx::array bytes = tqkv::mlx::Codec(format, 1, dim).to_bytes(made);
+    const codec::SideCodec scalar = codec::side_codec(format, dim);
+    std::vector<std::byte> expected(scalar.vector_bytes());
+    Ties ties;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+      const std::span<float> y = std::span(x).subspan(i * dim, dim);
+      codec::rotate(y, signs);
+      codec::encode(scalar, y, expected.data(), expected.data() + scalar.code_bytes);
+      compare(format, y, expected.data(), bytes.data<std::byte>() + i * expected.size(), ties);
+    }
+    report("kernel, " + format.describe(), ties);
   }
 }

@@ -1,6 +1,7 @@
 // The engine on MLX, here on the processor in float32, against transformers and against the engine for the processor.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
 #include <memory>
 
@@ -84,6 +85,67 @@ TEST_CASE("a prompt may be cut anywhere on MLX") {
     CHECK(kl_divergence(expected, session->prefill(ids)) < 1e-5);
     CHECK(session->position() == 70);
     CHECK(session->cache().bytes.kv_used == 70u * 2 * 2 * 2 * 256 * 4);  // layers, sides, heads, channels, f32
+  }
+}
+
+TEST_CASE("a prompt on MLX can be left between layers, and the session is as before it") {
+  const std::vector<int> doc = ids_of("doc");
+  const std::span<const int> start = std::span(doc).first(40), more = std::span(doc).subspan(40, 50);
+  std::atomic<bool> stop = false;
+  struct StopsAt final : Observer {
+    explicit StopsAt(std::atomic<bool>& flag) : stop(flag) {}
+    void hidden(int layer, std::span<const float>, int) override {
+      last = layer;
+      if (layer == 3) stop = true;
+    }
+    std::atomic<bool>& stop;
+    int last = -1;
+  } observer(stop);
+  for (const char* format : {"baseline", "turboquant:mean=8:window=16"}) {
+    CAPTURE(format);
+    const auto session = on_mlx().open(KvFormat::parse(format), options_of(200)),
+               other = on_mlx().open(KvFormat::parse(format), options_of(200));
+    session->prefill(start);
+    other->prefill(start);
+    stop = false;
+    session->observe(&observer);
+    PrefillOptions options;
+    options.stop = &stop;
+    CHECK(session->prefill(more, options).empty());
+    CHECK(observer.last == 3);
+    CHECK(session->position() == 40);
+    CHECK(session->logits().empty());
+    session->observe(nullptr);
+    stop = false;
+    CHECK(copy(session->prefill(more, options)) == copy(other->prefill(more)));
+    CHECK(copy(session->decode(7)) == copy(other->decode(7)));
+  }
+}
+
+TEST_CASE("pieces of a prompt in one pass on MLX have the bits of each alone, and snapshots between them") {
+  const std::vector<int> doc = ids_of("doc");
+  const std::span<const int> ids = std::span(doc).first(90);
+  const std::vector<int> ends{20, 52, 84}, kept{52};
+  for (const char* format : {"baseline", "turboquant:mean=8:window=16"}) {
+    CAPTURE(format);
+    const auto alone = on_mlx().open(KvFormat::parse(format), options_of(200)),
+               cut = on_mlx().open(KvFormat::parse(format), options_of(200));
+    alone->prefill(ids.first(20));
+    alone->prefill(ids.subspan(20, 32));
+    alone->prefill(ids.subspan(52, 32));
+    const auto expected = copy(alone->prefill(ids.subspan(84)));
+    std::unique_ptr<Snapshot> snapshot;
+    PrefillOptions options;
+    options.pieces = {ends, kept, [&](std::unique_ptr<Snapshot> one) { snapshot = std::move(one); }};
+    CHECK(copy(cut->prefill(ids, options)) == expected);
+    REQUIRE(snapshot);
+    CHECK(snapshot->position() == 52);
+    CHECK(snapshot->bytes() > 0);
+    const auto forked = on_mlx().fork(*cut, *snapshot, options_of(200));
+    const std::vector<int> rest{32};
+    PrefillOptions later;
+    later.pieces.ends = rest;
+    CHECK(copy(forked->prefill(ids.subspan(52), later)) == expected);
   }
 }
 

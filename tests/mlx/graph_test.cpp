@@ -37,7 +37,7 @@ std::map<std::string, int> operations_of_step(const char* format, int tokens) {
   Piece piece;
   piece.state = state.get();
   piece.ids = std::span(doc).first(static_cast<std::size_t>(tokens));
-  engine().pass({&piece, 1});
+  engine().pass({&piece, 1}, nullptr);
 
   std::vector<float> angle(engine().rotary().inverse_frequency.size(), 0.5f);
   const auto half = static_cast<int>(angle.size());

@@ -1,6 +1,7 @@
 // Engine::fork: two sessions with a beginning in common.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -45,6 +46,8 @@ TEST_CASE("a fork has the bits of its session, whatever happens to either afterw
     CHECK(forked->logits().empty());
     CHECK(std::vector<int>(forked->ids().begin(), forked->ids().end()) == beginning);
     const auto second = engine.fork(*session, *at);
+    const auto at_end = engine.fork(*session, *session->snapshot());
+    CHECK(std::ranges::equal(at_end->logits(), session->logits()));
     CHECK(fed(*forked, one) == alone(one));
     CHECK(session->cache().bytes.kv_shared > 0);
     CHECK(session->cache().bytes.kv_shared < session->cache().bytes.kv_allocated);

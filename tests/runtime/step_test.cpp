@@ -2,16 +2,14 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "base/file.h"
 #include "runtime/cpu/engine.h"
 #include "support/reference.h"
 #include "support/sanitized.h"
-#include "support/temporary_directory.h"
+#include "support/sessions.h"
 #include "tqkv/error.h"
 #include "tqkv/sampling.h"
 
@@ -34,15 +32,6 @@ struct Script {
   int start = 0;
   std::vector<std::vector<int>> pieces = {};
 };
-
-std::vector<int> some_ids(unsigned seed, int count) {
-  std::vector<int> ids;
-  for (int i = 0; i < count; ++i) {
-    seed = seed * 1664525u + 1013904223u;
-    ids.push_back(static_cast<int>(seed >> 16) % 2000 + 10);
-  }
-  return ids;
-}
 
 std::vector<Script> scripts(int sessions, int steps) {
   const char* formats[] = {"default",
@@ -82,14 +71,8 @@ std::unique_ptr<Session> open(const Engine& engine, const Script& script) {
 
 struct Outcome {
   std::vector<std::vector<float>> logits;  // after each piece
-  std::string saved;                       // the bytes of its file
+  std::string file;                        // the bytes of its file
 };
-
-std::string bytes_of(const Session& session) {
-  const TemporaryDirectory directory;
-  session.save(directory.path() / "step.session");
-  return read_text(directory.path() / "step.session");
-}
 
 Outcome alone(const Engine& engine, const Script& script) {
   Outcome out;
@@ -99,7 +82,7 @@ Outcome alone(const Engine& engine, const Script& script) {
     const auto logits = session->prefill(piece);
     out.logits.emplace_back(logits.begin(), logits.end());
   }
-  out.saved = bytes_of(*session);
+  out.file = saved(*session);
   return out;
 }
 
@@ -123,7 +106,7 @@ std::vector<Outcome> in_company(const Engine& engine, const std::vector<Script>&
       out[who[i]].logits.emplace_back(work[i].logits.begin(), work[i].logits.end());
     }
   }
-  for (std::size_t i = 0; i < all.size(); ++i) out[i].saved = bytes_of(*sessions[i]);
+  for (std::size_t i = 0; i < all.size(); ++i) out[i].file = saved(*sessions[i]);
   return out;
 }
 
@@ -139,8 +122,8 @@ void compare(const std::string& isa, Precision precision, int sessions, int step
     CAPTURE(all[i].format);
     const Outcome expected = alone(*three_threads, all[i]);
     CHECK(together[i].logits == expected.logits);
-    CHECK((together[i].saved == expected.saved));
-    CHECK((together_on_one[i].saved == expected.saved));
+    CHECK((together[i].file == expected.file));
+    CHECK((together_on_one[i].file == expected.file));
   }
 }
 

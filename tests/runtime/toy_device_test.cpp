@@ -154,7 +154,7 @@ class ToyEngine final : public DeviceEngine {
     return std::make_unique<ToyState>(config(), format, precision(), type);
   }
   std::uint64_t growth(std::span<const Piece>) const override { return 0; }
-  void pass(std::span<const Piece> pieces) const override {
+  bool pass(std::span<const Piece> pieces, const std::atomic<bool>*) const override {
     std::vector<float> row(static_cast<std::size_t>(config().vocab_size));
     for (const Piece& piece : pieces) {
       auto& state = dynamic_cast<ToyState&>(*piece.state);
@@ -164,9 +164,11 @@ class ToyEngine final : public DeviceEngine {
         state.logits(piece.position + i + 1, row);
         (*piece.rows)(i, row);
       }
+      if (piece.keep) *piece.keep = state.snapshot();
       if (piece.last_logits)
         state.logits(piece.position + static_cast<int>(piece.ids.size()), {piece.last_logits, row.size()});
     }
+    return true;
   }
   void run_tasks(int count, const std::function<void(int)>& task) const override {
     for (int i = 0; i < count; ++i) task(i);
@@ -261,4 +263,23 @@ TEST_CASE("a device with memory of its own has a plan that counts weights and se
   CHECK(large.verdict == Verdict::refused);
   CHECK(large.largest_context < large.context);
   CHECK(contains(failure(ErrorKind::memory, [&] { require_fit(large); }), "of toy memory, weights included"));
+}
+
+TEST_CASE("a plan names the array that is larger than one can be on the device") {
+  const ToyEngine engine;
+  DeviceKind small = toy;
+  small.memory = [](const DeviceOptions&) { return DeviceMemory{"toy memory", 64'000'000, false, 5'000'000}; };
+  small.largest_array = [](const ModelConfig&, const DeviceOptions&, const PassSize& size) {
+    return 10'000 * static_cast<std::uint64_t>(size.context);
+  };
+  PlanRequest request{{Device::parse("toy"), Precision::fast, {}}, {500, 9, StateType::f32}};
+  const auto plan = [&] {
+    return plan_memory(small, engine.config(), 20'000'000, KvFormat::of(Backend::baseline), request);
+  };
+  CHECK(plan().verdict == Verdict::fits);
+  CHECK(plan().largest_context == 256);  // whole pages
+  request.session.context = 501;
+  CHECK(plan().verdict == Verdict::refused);
+  const std::string told = failure(ErrorKind::memory, [&] { require_fit(plan()); });
+  CHECK(contains(told, "need one array of 5.01 MB, but one of toy memory can have 5.00 MB"));
 }

@@ -13,7 +13,8 @@ using nlohmann::json;
 
 const std::string tools = R"([{"type": "function", "function": {"name": "weather", "parameters": {"properties": {
   "city": {"type": "string"}, "days": {"type": "integer"}, "exact": {"type": "boolean"}, "units": {"type": ["string", "null"]},
-  "hours": {"type": "array"}, "place": {"type": "object"}, "limit": {"type": "number"}}}}}])";
+  "hours": {"type": "array"}, "place": {"type": "object"}, "limit": {"type": "number"},
+  "near": {"anyOf": [{"type": "object"}, {"type": "null"}]}, "level": {"enum": [1, 2, "high"]}}}}}])";
 
 std::string call(const std::string& name, const std::string& parameters) {
   return "<tool_call>\n<function=" + name + ">\n" + parameters + "</function>\n</tool_call>";
@@ -60,6 +61,11 @@ TEST_CASE("arguments have the types that the tool declares, and are text where t
   CHECK(argument("hours", "[1, 2]") == json::array({1, 2}));
   CHECK(argument("place", R"({"lat": 59.9})") == json{{"lat", 59.9}});
   CHECK(argument("unknown", "12") == "12");
+  CHECK(argument("near", R"({"lat": 1})") == json{{"lat", 1}});  // one of the alternatives
+  CHECK(argument("near", "None").is_null());
+  CHECK(argument("near", "12") == "12");
+  CHECK(argument("level", "2") == 2);
+  CHECK(argument("level", "high") == "high");
   CHECK(argument("days", "12", "") == "12");
   const std::string deep(100000, '[');
   CHECK(argument("hours", deep + std::string(100000, ']')).is_string());

@@ -59,10 +59,10 @@ void measure(const Options& options, Settings& settings, const std::vector<Memor
       ids_of(options, checkpoint, open_config(checkpoint).vocab_size, ids_needed(settings), settings.ids);
   std::optional<OutputFile> file;  // opened first: a folder that cannot be written is known before the work
   if (!options.output.empty()) file.emplace(options.output);
-  const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), options.model.device());
+  const std::unique_ptr<Engine> engine = Engine::load(std::move(checkpoint), shown_device(options.model));
   const auto report = run(*engine, ids, settings);
   clear_status();
-  note_device(*engine);
+  note_device(*engine, options.model.device().precision);
   if (file) {
     file->write(to_json(report));
     file->commit();

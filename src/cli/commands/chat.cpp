@@ -89,11 +89,11 @@ class ChatCommand {
     session_options_.context = context_;
     plan_ = plan(format_, saved.has_value());
     announcement_ = admit(plan_, options_.model, model_.checkpoint().directory());
-    model_.load(options_.model.device());
-    chat_.emplace(open(format_), snapshot_budget());
+    model_.load(shown_device(options_.model));
+    chat_.emplace(open(format_), snapshot_budget(), model_.cuts());
     if (saved) adopt_session(std::move(*saved));
     note(describe_cache(chat_->cache()));
-    note_device(model_.engine());
+    note_device(model_.engine(), options_.model.device().precision);
   }
 
   /// False for an answer that memory cut short.
@@ -108,7 +108,8 @@ class ChatCommand {
     generation.opens_thinking = template_.opens_thinking(chat_options_);
     generation.cancel = interrupt.flag();
     generation.notice = [](std::string_view line) { note(std::string(line)); };
-    generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
+    generation.progress = show_prompt;
+    show_prompt(0, static_cast<int>(prompt.size()));
     Stream stream(options_.thinking == "dim");
     const double startup = seconds_since_start();
     result_ =
@@ -198,7 +199,7 @@ class ChatCommand {
   /// Asked after every chunk of what is computed again.
   static ChatSession::Progress progress(const Interrupt& interrupt) {
     return [&interrupt](int done, int total) {
-      show_progress("prefill", done, total);
+      show_prompt(done, total);
       return !interrupt.requested();
     };
   }
@@ -235,7 +236,7 @@ class ChatCommand {
     const Stopwatch watch;
     std::unique_ptr<Session> session = model_.engine().restore(saved, session_options_);
     tell_restored(saved, model_.engine(), watch.seconds());
-    chat_.emplace(open(saved.identity().format), snapshot_budget());
+    chat_.emplace(open(saved.identity().format), snapshot_budget(), model_.cuts());
     chat_->adopt(std::move(session), std::move(pending));
     texts_.clear();
     result_.reset();

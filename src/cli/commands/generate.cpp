@@ -115,13 +115,13 @@ void generate(Options options) {
   generation.max_tokens = options.max_tokens;
   generation.opens_thinking = prompt.opens_thinking;
   generation.cancel = interrupt.flag();
-  generation.progress = [](int done, int total) { show_progress("prefill", done, total); };
+  generation.progress = show_prompt;
   generation.notice = [](std::string_view line) { note(std::string(line)); };
   Stream stream;
   TextSink sink;
   DeferredFailure output(!options.save_session.empty());
   if (!options.json) sink = [&](Part part, std::string_view text) { output.guard([&] { stream(part, text); }); };
-  if (tokens > options.model.prefill_chunk) show_progress("prefill", 0, tokens);
+  show_prompt(0, tokens);
   const double startup = seconds_since_start();
   const GenerateResult result = tqkv::generate(*loaded.session, tokenizer, ids, generation, sink);
   if (!options.json) output.guard([&] { stream.finish(); });

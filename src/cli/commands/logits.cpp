@@ -90,9 +90,10 @@ void logits(const Options& options) {
     ++written;
   };
   prefill.progress = [&](int done) {
-    show_progress("prefill", done, tokens);
+    show_prompt(done, tokens);
     return !interrupt.requested();
   };
+  prefill.stop = interrupt.flag();
   const bool whole = !session.prefill(ids, prefill).empty();
   if (!whole && written < rows) {
     note("interrupted: nothing was written");

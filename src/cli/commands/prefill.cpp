@@ -54,10 +54,13 @@ void prefill(Options options) {
   const Interrupt interrupt;
   PrefillOptions prefill;
   prefill.progress = [&](int done) {
-    show_progress("prefill", done, tokens);
+    show_prompt(done, tokens);
     return !interrupt.requested();
   };
-  if (tokens > options.model.prefill_chunk) show_progress("prefill", 0, tokens);
+  prefill.stop = interrupt.flag();
+  const std::vector<int> ends = model.cuts().ends(loaded.session->ids(), ids);
+  prefill.pieces.ends = ends;
+  show_prompt(0, tokens);
   if (loaded.session->prefill(ids, prefill).empty()) {
     note("interrupted: nothing was saved");
     throw CLI::RuntimeError(interrupted_exit_code);

@@ -10,6 +10,7 @@
 #include "base/memory_info.h"
 #include "base/stopwatch.h"
 #include "cache/layers_text.h"
+#include "cli/terminal/interrupt.h"
 #include "cli/terminal/output.h"
 #include "tqkv/error.h"
 #include "tqkv/saved_session.h"
@@ -60,8 +61,16 @@ Announcement admit(const MemoryPlan& plan, const ModelOptions& options, const st
   return {options.model, directory, plan.weights, plan.anonymous()};
 }
 
-void note_device(const Engine& engine) {
+void note_device(const Engine& engine, Precision asked) {
+  if (const Precision runs = engine.device().precision; runs != asked)
+    note(fmt::format("{} computes in {} here, whatever --precision says", engine.device().device.name, name(runs)));
   if (const std::string warning = engine.device().warning; !warning.empty()) note(warning);
+}
+
+DeviceOptions shown_device(const ModelOptions& options) {
+  DeviceOptions device = options.device();
+  device.progress = [](int done, int total) { show_progress("layer", done, total); };
+  return device;
 }
 
 Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
@@ -76,10 +85,10 @@ Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, i
   request.every_row = work.every_row;
   loaded.plan = model.plan(format, request);
   loaded.announcement = admit(loaded.plan, options, model.checkpoint().directory());
-  const Engine& engine = model.load(options.device());
+  const Engine& engine = model.load(shown_device(options));
   const Stopwatch watch;
   loaded.session = saved ? engine.restore(*saved, session) : engine.open(format, session);
-  note_device(engine);
+  note_device(engine, options.device().precision);
   loaded.restore_s = saved ? watch.seconds() : 0;
   return loaded;
 }
@@ -98,6 +107,13 @@ void show_progress(std::string_view what, int done, int total) {
     show_status(fmt::format("{} {}/{}", what, done, total));
   else
     clear_status();
+}
+
+void show_prompt(int done, int total) {
+  constexpr int shown_from = 256;  // tokens: fewer are read at once
+  if (total <= shown_from) return;
+  show_progress("prefill", done, total);
+  set_stop_notice(done < total && error_is_terminal() ? "\nstopping after this part of the prompt\n" : nullptr);
 }
 
 }  // namespace tqkv::cli

@@ -42,6 +42,9 @@ struct Work {
 Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, int context, const Work& work,
             const SavedSession* saved = nullptr);
 
+/// The device to load a model on; a device that copies weights shows on the terminal how far it is.
+DeviceOptions shown_device(const ModelOptions& options);
+
 /// The same for a plan made elsewhere, of the checkpoint in `directory`: the plan and one line on standard error where
 /// it does not fit well, or Error(memory); a line about other large models that run; and this process counts for the
 /// next one while the result lives.
@@ -50,12 +53,14 @@ Loaded load(Model& model, const ModelOptions& options, const KvFormat& format, i
 
 /// One line: canonical format, keys, values and the layers they are in.
 std::string describe_cache(const CacheReport& cache);
-/// Says what is not as it should be on the device, once its sessions are open.
-void note_device(const Engine& engine);
+/// Says what is not as it should be on the device, once its sessions are open, and where its precision is not `asked`.
+void note_device(const Engine& engine, Precision asked);
 /// What a text that is shorter than its format's mean goes without; empty for others.
 std::string describe_plain(const CacheReport& cache);
 
 /// "what 2048/8192" on one line of standard error, cleared at the end; nothing when that is no terminal.
 void show_progress(std::string_view what, int done, int total);
+/// The same for a prompt, where it takes a moment; and Ctrl-C says meanwhile that it is heard.
+void show_prompt(int done, int total);
 
 }  // namespace tqkv::cli

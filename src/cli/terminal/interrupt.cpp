@@ -4,6 +4,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "base/temporaries.h"
@@ -16,7 +17,7 @@ std::atomic<bool> interrupted{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 termios terminal{};  // written before any handler is there
 bool has_terminal = false;
-std::atomic<const char*> terminal_reset{nullptr};
+std::atomic<const char*> terminal_reset{nullptr}, stop_notice{nullptr};
 static_assert(std::atomic<const char*>::is_always_lock_free);
 
 void set_handler(int signal, void (*handler)(int), struct sigaction* before = nullptr) {
@@ -45,12 +46,19 @@ extern "C" void end_by(int signal) {
   ::_exit(128 + signal);  // process 1 of a container has no default action
 }
 
+void note_stop() {
+  const int before = errno;
+  if (const char* text = stop_notice.load()) static_cast<void>(!::write(STDERR_FILENO, text, std::strlen(text)));
+  errno = before;
+}
+
 extern "C" void on_interrupt(int) {
-  interrupted.store(true);
+  if (!interrupted.exchange(true)) note_stop();
 }
 
 extern "C" void on_interrupt_or_end(int signal) {
   if (interrupted.exchange(true)) end_by(signal);
+  note_stop();
 }
 
 }  // namespace
@@ -72,6 +80,10 @@ bool take_interrupt() {
 
 void set_terminal_reset(const char* sequence) {
   terminal_reset.store(sequence);
+}
+
+void set_stop_notice(const char* text) {
+  stop_notice.store(text);
 }
 
 Interrupt::Interrupt(Second second) {

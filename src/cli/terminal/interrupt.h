@@ -17,6 +17,10 @@ void end_on_signals();
 /// outlive its use; nullptr: nothing.
 void set_terminal_reset(const char* sequence);
 
+/// What the first SIGINT writes to standard error while the program cannot end at once; nullptr: nothing. The text must
+/// outlive its use.
+void set_stop_notice(const char* text);
+
 /// Whether SIGINT came since an Interrupt began or this was asked, in any thread.
 bool take_interrupt();
 

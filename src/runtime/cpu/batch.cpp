@@ -28,6 +28,13 @@ Batch::Batch(std::vector<Segment> segments) : segments_(std::move(segments)) {
     rows_ += segment.rows();
     const Run run = alone(segment);
     if (run.single) ++singles_;
+    const auto sequence = std::ranges::find_if(sequences_, [&](const std::vector<int>& own) {
+      return segments_[static_cast<std::size_t>(own.front())].state == segment.state;
+    });
+    if (sequence == sequences_.end())
+      sequences_.push_back({static_cast<int>(i)});
+    else
+      sequence->push_back(static_cast<int>(i));
     if (!runs_.empty() && runs_.back().like(run))
       runs_.back().count += run.count;
     else
@@ -37,8 +44,9 @@ Batch::Batch(std::vector<Segment> segments) : segments_(std::move(segments)) {
   }
 }
 
-const Segment& Batch::segment_of(const CpuState& state) const {
-  return *std::find_if(segments_.begin(), segments_.end(), [&](const Segment& one) { return one.state == &state; });
+const Segment& Batch::segment_of(const CpuState& state, int position) const {
+  return *std::find_if(segments_.begin(), segments_.end(),
+                       [&](const Segment& one) { return one.state == &state && one.position == position; });
 }
 
 }  // namespace tqkv::cpu

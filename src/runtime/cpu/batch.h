@@ -11,13 +11,14 @@
 
 namespace tqkv::cpu {
 
-/// The tokens that one session adds.
+/// Tokens that one session adds, one piece of them.
 struct Segment {
   CpuState* state = nullptr;
   std::span<const int> ids;
   int position = 0;  // of the first one
   Observer* observer = nullptr;
-  int first = 0;  // row of the batch
+  CpuSnapshot* keep = nullptr;  // becomes the state behind the last token, layer by layer
+  int first = 0;                // row of the batch
 
   int rows() const { return static_cast<int>(ids.size()); }
   int last() const { return first + rows() - 1; }
@@ -60,7 +61,10 @@ class Batch {
   std::span<const Segment> segments() const { return segments_; }
   std::span<const Run> runs() const { return runs_; }
   const Segment& segment_of(int row) const { return segments_[static_cast<std::size_t>(segment_of_[at(row)])]; }
-  const Segment& segment_of(const CpuState& state) const;
+  /// The one that begins at `position` of a session.
+  const Segment& segment_of(const CpuState& state, int position) const;
+  /// Segments of one session are one sequence, in the order of their tokens: what looks at the past goes by it.
+  std::span<const std::vector<int>> sequences() const { return sequences_; }
   const Run& run_of(int row) const { return runs_[static_cast<std::size_t>(run_of_[at(row)])]; }
   int id_of(int row) const { return segment_of(row).ids[at(row - segment_of(row).first)]; }
   int position_of(int row) const { return segment_of(row).position + row - segment_of(row).first; }
@@ -70,6 +74,7 @@ class Batch {
 
   std::vector<Segment> segments_;
   std::vector<Run> runs_;
+  std::vector<std::vector<int>> sequences_;
   std::vector<int> segment_of_, run_of_;  // [rows]
   int rows_ = 0, singles_ = 0;
 };

@@ -30,7 +30,10 @@ void convolve(const Pass& pass, std::size_t index, const LayerVectors& vectors) 
       for (int tap = 0; tap < past; ++tap) state.load(tap, begin, end - begin, &in.at(tap, begin));
       pass.delta().convolve(in.data, in.stride, vectors.conv1d.data(), kernel, segment.rows(), begin, end, out.data,
                             out.stride);
-      for (int tap = 0; tap < past; ++tap) state.store(tap, begin, end - begin, &in.at(segment.rows() + tap, begin));
+      for (int tap = 0; tap < past; ++tap) {
+        state.store(tap, begin, end - begin, &in.at(segment.rows() + tap, begin));
+        if (segment.keep) segment.keep->states[index].convolution.copy(state, tap, begin, end - begin);
+      }
     }
   });
 }
@@ -89,28 +92,33 @@ void in_chunks(const DeltaKernels& kernels, const HeadRows& x, float* s, float* 
   }
 }
 
-// The recurrence of every value head of every segment.
+// The recurrence of one value head through a segment.
+void delta_rule(const Pass& pass, std::size_t index, const Segment& segment, int head, int worker) {
+  const int key_head = pass.config().linear_key_head_dim, value_head = pass.config().linear_value_head_dim;
+  StateArray& state = segment.state->states[index].recurrent;
+  float* scratch = pass.work.worker(worker).delta;
+  float* s = state.f32(head);
+  const bool packed = !s;
+  if (packed) {  // bf16 between passes: the end of the scratch holds it in f32
+    s = scratch + pass.delta().chunk_scratch(key_head, value_head);
+    state.load(head, 0, key_head * value_head, s);
+  }
+  const HeadRows rows = rows_of(pass, segment, head);
+  if (segment.rows() < fewest_for_chunk)
+    step_by_step(pass.delta(), rows, s);
+  else
+    in_chunks(pass.delta(), rows, s, scratch);
+  if (packed) state.store(head, 0, key_head * value_head, s);
+  if (segment.keep) segment.keep->states[index].recurrent.copy(state, head, 0, key_head * value_head);
+}
+
+// Of every value head of every session.
 void delta_rule(const Pass& pass, std::size_t index) {
   const int heads = pass.config().linear_num_value_heads;
-  const int key_head = pass.config().linear_key_head_dim, value_head = pass.config().linear_value_head_dim;
-  const auto segments = pass.batch.segments();
-  pass.pool().run(static_cast<int>(segments.size()) * heads, [&](int task, int worker) {
-    const Segment& segment = segments[static_cast<std::size_t>(task / heads)];
-    const int head = task % heads;
-    StateArray& state = segment.state->states[index].recurrent;
-    float* scratch = pass.work.worker(worker).delta;
-    float* s = state.f32(head);
-    const bool packed = !s;
-    if (packed) {  // bf16 between passes: the end of the scratch holds it in f32
-      s = scratch + pass.delta().chunk_scratch(key_head, value_head);
-      state.load(head, 0, key_head * value_head, s);
-    }
-    const HeadRows rows = rows_of(pass, segment, head);
-    if (segment.rows() < fewest_for_chunk)
-      step_by_step(pass.delta(), rows, s);
-    else
-      in_chunks(pass.delta(), rows, s, scratch);
-    if (packed) state.store(head, 0, key_head * value_head, s);
+  const auto sequences = pass.batch.sequences();
+  pass.pool().run(static_cast<int>(sequences.size()) * heads, [&](int task, int worker) {
+    for (const int segment : sequences[static_cast<std::size_t>(task / heads)])
+      delta_rule(pass, index, pass.batch.segments()[static_cast<std::size_t>(segment)], task % heads, worker);
   });
 }
 

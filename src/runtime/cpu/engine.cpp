@@ -98,13 +98,21 @@ std::uint64_t CpuEngine::growth(std::span<const Piece> pieces) const {
   return workspaces_->growth(work_size(pieces));
 }
 
-void CpuEngine::pass(std::span<const Piece> pieces) const {
+// A state is changed in its place, layer by layer: a pass that has begun goes to its end.
+bool CpuEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>*) const {
   const WorkSize used = work_size(pieces);
   WorkSize room = used;  // for the largest pieces of these sessions, so that it need not grow
   std::vector<Segment> segments;
   for (const Piece& piece : pieces) {
     room.chunk = std::max(room.chunk, piece.chunk);
-    segments.push_back({dynamic_cast<CpuState*>(piece.state), piece.ids, piece.position, piece.observer});
+    auto* state = dynamic_cast<CpuState*>(piece.state);
+    CpuSnapshot* keep = nullptr;
+    if (piece.keep) {
+      auto kept = state->empty_snapshot();
+      keep = kept.get();
+      *piece.keep = std::move(kept);
+    }
+    segments.push_back({state, piece.ids, piece.position, piece.observer, keep});
   }
   const auto work = workspaces_->borrow(room, used);
   const Batch batch(std::move(segments));
@@ -114,7 +122,7 @@ void CpuEngine::pass(std::span<const Piece> pieces) const {
   std::vector<int> rows;
   std::vector<float*> to;  // where their logits belong
   for (const Piece& piece : pieces) {
-    const Segment& segment = batch.segment_of(dynamic_cast<const CpuState&>(*piece.state));
+    const Segment& segment = batch.segment_of(dynamic_cast<const CpuState&>(*piece.state), piece.position);
     if (piece.rows) {
       std::vector<int> wanted;
       for (int row = piece.first_row; row < segment.rows(); ++row) wanted.push_back(segment.first + row);
@@ -125,10 +133,14 @@ void CpuEngine::pass(std::span<const Piece> pieces) const {
     rows.push_back(segment.last());
     to.push_back(piece.last_logits);
   }
-  if (rows.size() == 1) return logits(forward_pass, rows.front(), to.front());
+  if (rows.size() == 1) {
+    logits(forward_pass, rows.front(), to.front());
+    return true;
+  }
   std::size_t next = 0;
   logits(forward_pass, rows,
          [&](int, std::span<const float> values) { std::copy(values.begin(), values.end(), to[next++]); });
+  return true;
 }
 
 void CpuEngine::run_tasks(int count, const std::function<void(int)>& task) const {

@@ -32,7 +32,7 @@ class CpuEngine final : public DeviceEngine {
   DeviceReport device() const override { return report_; }
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
   std::uint64_t growth(std::span<const Piece> pieces) const override;
-  void pass(std::span<const Piece> pieces) const override;
+  bool pass(std::span<const Piece> pieces, const std::atomic<bool>* stop) const override;
   void run_tasks(int count, const std::function<void(int)>& task) const override;
 
   const Weights& weights() const { return weights_; }

@@ -42,6 +42,7 @@ void attend_segment(const Pass& pass, std::size_t index, const Segment& segment)
   attend(chunk, cache);
   cache.keys.drop_for(segment.position + segment.rows());
   cache.values.drop_for(segment.position + segment.rows());
+  if (segment.keep) segment.keep->sides[index] = {snapshot_of(cache.keys), snapshot_of(cache.values)};
 }
 
 // query *= sigmoid(gate)

@@ -31,25 +31,17 @@ float* StateArray::f32(int row) {
   return bf16_ ? nullptr : reinterpret_cast<float*>(bytes_.data()) + at(row, 0);
 }
 
-namespace {
+void StateArray::copy(const StateArray& from, int row, int first, int count) {
+  const std::size_t size = bf16_ ? 2 : 4, begin = at(row, first) * size;
+  std::memcpy(bytes_.data() + begin, from.bytes_.data() + begin, static_cast<std::size_t>(count) * size);
+}
 
-/// Pages before the position are still there.
-struct CpuSnapshot final : DeviceSnapshot {
-  struct Sides {
-    SideSnapshot keys, values;
-  };
-  std::vector<LayerState> states;
-  std::vector<Sides> sides;  // of the attention layers
-
-  std::uint64_t bytes() const override {
-    std::uint64_t sum = 0;
-    for (const auto& state : states) sum += state.recurrent.bytes() + state.convolution.bytes();
-    for (const auto& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
-    return sum;
-  }
-};
-
-}  // namespace
+std::uint64_t CpuSnapshot::bytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& state : states) sum += state.recurrent.bytes() + state.convolution.bytes();
+  for (const auto& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
+  return sum;
+}
 
 CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precision a_precision, StateType type)
     : config(a_config),
@@ -63,13 +55,18 @@ CpuState::CpuState(const ModelConfig& a_config, const KvFormat& format, Precisio
       const int heads = config.num_key_value_heads;
       caches.emplace_back(layer, CacheSide(codec_of(sides.k), heads, stored, layer, true),
                           CacheSide(codec_of(sides.v), heads, stored, layer, false));
-    } else {
-      states.push_back(
-          {StateArray(config.linear_num_value_heads, config.linear_value_head_dim * config.linear_key_head_dim,
-                      type == StateType::bf16),
-           StateArray(config.linear_conv_kernel_dim - 1, config.conv_dim(), precision == Precision::fast)});
     }
   }
+  states = zero_states();
+}
+
+std::vector<LayerState> CpuState::zero_states() const {
+  std::vector<LayerState> zero;
+  for (int i = 0; i < config.linear_layers(); ++i)
+    zero.push_back({StateArray(config.linear_num_value_heads, config.linear_value_head_dim * config.linear_key_head_dim,
+                               state_type == StateType::bf16),
+                    StateArray(config.linear_conv_kernel_dim - 1, config.conv_dim(), precision == Precision::fast)});
+  return zero;
 }
 
 codec::SideCodec CpuState::codec_of(const SideFormat& side) {
@@ -101,6 +98,13 @@ std::unique_ptr<DeviceSnapshot> CpuState::snapshot() const {
   auto snapshot = std::make_unique<CpuSnapshot>();
   snapshot->states = states;
   for (const auto& cache : caches) snapshot->sides.push_back({snapshot_of(cache.keys), snapshot_of(cache.values)});
+  return snapshot;
+}
+
+std::unique_ptr<CpuSnapshot> CpuState::empty_snapshot() const {
+  auto snapshot = std::make_unique<CpuSnapshot>();
+  snapshot->states = zero_states();
+  snapshot->sides.resize(caches.size());
   return snapshot;
 }
 

@@ -23,6 +23,8 @@ class StateArray {
   /// Columns first..first+count-1 of a row.
   void load(int row, int first, int count, float* out) const;
   void store(int row, int first, int count, const float* values);
+  /// Those columns of a row of `from`, which has the same size and type.
+  void copy(const StateArray& from, int row, int first, int count);
   /// The floats of a row themselves when they are f32, else null.
   float* f32(int row);
   std::uint64_t bytes() const { return bytes_.size(); }
@@ -46,6 +48,16 @@ struct LayerState {
   StateArray convolution;  // [kernel - 1, conv_dim], oldest first
 };
 
+/// Pages before the position are still there.
+struct CpuSnapshot final : DeviceSnapshot {
+  struct Sides {
+    SideSnapshot keys, values;
+  };
+  std::vector<LayerState> states;
+  std::vector<Sides> sides;  // of the attention layers
+  std::uint64_t bytes() const override;
+};
+
 struct CpuState final : DeviceState {
   /// `format` is effective.
   CpuState(const ModelConfig& config, const KvFormat& format, Precision precision, StateType type);
@@ -54,6 +66,8 @@ struct CpuState final : DeviceState {
   void reserve(int tokens) override;
   std::uint64_t kv_bytes(int tokens) const override;
   std::unique_ptr<DeviceSnapshot> snapshot() const override;
+  /// One that is filled in layer by layer.
+  std::unique_ptr<CpuSnapshot> empty_snapshot() const;
   void restore(const DeviceSnapshot& snapshot, int position) override;
   std::unique_ptr<DeviceState> fork(const DeviceSnapshot& snapshot, int position) const override;
   CacheReport report(int tokens) const override;
@@ -72,6 +86,7 @@ struct CpuState final : DeviceState {
   std::vector<LayerState> states;       // linear layers, in order
 
  private:
+  std::vector<LayerState> zero_states() const;
   /// Of `side`, with its S, made where there is none like it yet.
   codec::SideCodec codec_of(const SideFormat& side);
 

@@ -62,11 +62,22 @@ mx::array unpack(const mx::array& codes, int bits) {
 
 // ---- turboquant
 
+// A power of two near the largest channel of each vector [kv heads, tokens, 1], and 1 over it. Vectors are scaled by
+// it, so that no square of a norm is beyond f32 or below its normal numbers; no other bit depends on it.
+std::pair<mx::array, mx::array> power_near(const mx::array& y) {
+  const auto bits = [](std::uint32_t value) { return mx::array(value); };
+  const mx::array exponent = mx::max(mx::bitwise_and(mx::view(y, mx::uint32), bits(0x7f800000)), -1, true);
+  const mx::array power = mx::clip(exponent, bits(0x00800000), bits(0x7e800000));
+  return {mx::view(power, mx::float32), mx::view(mx::subtract(bits(0x7f000000), power), mx::float32)};
+}
+
 Payload encode_turboquant(const SideFormat& format, const mx::array& y) {
   const float root = std::sqrt(static_cast<float>(y.shape(2)));
-  const mx::array norm = mx::sqrt(mx::sum(mx::square(y), -1, true));  // [kv heads, tokens, 1]
-  const mx::array none = mx::equal(norm, mx::array(0.0f));
-  const mx::array z = mx::divide(mx::multiply(y, mx::array(root)), mx::where(none, mx::array(1.0f), norm));
+  const auto [power, inverse] = power_near(y);
+  const mx::array scaled = mx::multiply(y, inverse);
+  // 1 or more but for zeros, whose scalar rounds to 0 all the same.
+  const mx::array norm = mx::maximum(mx::sqrt(mx::sum(mx::square(scaled), -1, true)), mx::array(0x1p-30f));
+  const mx::array z = mx::divide(mx::multiply(scaled, mx::array(root)), norm);  // norm [kv heads, tokens, 1]
   const std::span<const float> thresholds = codec::thresholds(format.bits);
   mx::array index = mx::zeros(z.shape(), mx::uint8);
   for (const float threshold : thresholds)
@@ -77,9 +88,10 @@ Payload encode_turboquant(const SideFormat& format, const mx::array& y) {
   const mx::array square = mx::divide(mx::sum(mx::square(centroid), -1, true), mx::array(dim));
   mx::array scalar = norm;
   if (format.scalar == KvScalar::corrected) scalar = mx::divide(norm, mx::sqrt(square));
-  if (format.scalar == KvScalar::unbiased) scalar = mx::divide(norm, cosine);
+  if (format.scalar == KvScalar::unbiased) scalar = mx::divide(norm, mx::maximum(cosine, mx::array(0x1p-20f)));
   if (format.scalar == KvScalar::best) scalar = mx::divide(mx::multiply(norm, cosine), square);
-  scalar = mx::minimum(mx::where(none, mx::array(0.0f), scalar), mx::array(65504.0f));  // the largest f16
+  constexpr float largest_f16 = 65504.0f;
+  scalar = mx::minimum(mx::multiply(scalar, power), mx::array(largest_f16));
   return {mx::view(mx::contiguous(pack(index, format.bits)), mx::uint32), mx::astype(scalar, mx::float16)};
 }
 

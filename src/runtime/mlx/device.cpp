@@ -98,7 +98,21 @@ std::uint64_t weight_bytes(const ModelConfig& config, std::uint64_t file_bytes, 
 
 DeviceMemory memory(const DeviceOptions&) {
   if (on_processor()) return {"memory for MLX", available_memory(), true};
-  return {"GPU memory", working_set(), true, advice};
+  return {"GPU memory", working_set(), true, gpu_number("max_buffer_length"), advice};
+}
+
+// A matrix, a side of a layer's cache decoded for a prompt, or activations; the cache itself lies in segments.
+std::uint64_t largest_array(const ModelConfig& config, const DeviceOptions& options, const PassSize& size) {
+  const std::uint64_t wide = precision(options) == Precision::f32 ? 2 : 1;  // of bf16
+  std::uint64_t largest = 0;
+  for (const ExpectedTensor& tensor : expected_tensors(config))
+    largest = std::max(largest, tensor.dtype == DType::bf16 ? wide * tensor.bytes : tensor.bytes);
+  const auto rows = static_cast<std::uint64_t>(size.rows), context = static_cast<std::uint64_t>(size.context);
+  const int widest =
+      std::max({2 * config.query_dim(), config.conv_dim(),
+                config.moe() ? config.num_experts_per_tok * config.hidden_size : config.intermediate_size});
+  largest = std::max(largest, 4 * rows * static_cast<std::uint64_t>(widest));
+  return size.rows > 1 ? std::max(largest, 4 * context * static_cast<std::uint64_t>(config.kv_dim())) : largest;
 }
 
 /// Where the library lies that this program has loaded.
@@ -234,6 +248,7 @@ const DeviceKind& mlx_kind() {
                                   .check_format = mlx::check_stored,
                                   .allocation = cache::Allocation::segments,
                                   .working_memory = mlx::working_memory,
+                                  .largest_array = mlx::largest_array,
                                   .memory = mlx::memory,
                                   .weight_bytes = mlx::weight_bytes};
   return kind;

@@ -23,14 +23,20 @@ mx::array angles(const std::vector<float>& values, int tokens) {
   return mx::array(values.begin(), {tokens, static_cast<int>(values.size()) / tokens}, mx::float32);
 }
 
-Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
+Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces, const std::atomic<bool>* stop = nullptr) {
   std::vector<float> cosine, sine;
   std::vector<Segment> segments;
   const std::size_t half = engine.rotary().inverse_frequency.size();
   int rows = 0;
   for (const Piece& piece : pieces) {
     const int count = static_cast<int>(piece.ids.size());
-    segments.push_back({dynamic_cast<MlxState*>(piece.state), rows, count, piece.position, piece.observer});
+    MlxSnapshot* keep = nullptr;
+    if (piece.keep) {
+      auto kept = std::make_unique<MlxSnapshot>();
+      keep = kept.get();
+      *piece.keep = std::move(kept);
+    }
+    segments.push_back({dynamic_cast<MlxState*>(piece.state), rows, count, piece.position, piece.observer, keep});
     rows += count;
     for (int i = 0; i < count; ++i) {
       cosine.resize(cosine.size() + half);
@@ -38,7 +44,7 @@ Pass pass_of(const MlxEngine& engine, std::span<const Piece> pieces) {
       engine.rotary().at(piece.position + i, cosine.data() + cosine.size() - half, sine.data() + sine.size() - half);
     }
   }
-  return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows)};
+  return {engine, engine.config(), std::move(segments), angles(cosine, rows), angles(sine, rows), stop};
 }
 
 Paths paths_of(const DeviceOptions& options) {
@@ -105,12 +111,25 @@ std::vector<mx::array> states_of(const Pass& pass) {
       cache.keys.add_arrays(all);
       cache.values.add_arrays(all);
     }
-    for (const LinearState& state : segment.state->states) {
-      all.push_back(state.recurrent);
-      all.push_back(state.convolution);
+    const auto add = [&](const std::vector<LinearState>& states) {
+      for (const LinearState& state : states) {
+        all.push_back(state.recurrent);
+        all.push_back(state.convolution);
+      }
+    };
+    add(segment.state->states);
+    if (!segment.keep) continue;
+    add(segment.keep->states);
+    for (const MlxSnapshot::Sides& sides : segment.keep->sides) {
+      sides.keys.add_arrays(all);
+      sides.values.add_arrays(all);
     }
   }
   return all;
+}
+
+void put_back(const Pass& pass, std::span<const MlxState::Mark> before) {
+  for (std::size_t i = 0; i < before.size(); ++i) pass.segments[i].state->go_back(before[i]);
 }
 
 class MlxAheadRun final : public AheadRun {
@@ -223,7 +242,8 @@ MlxEngine::MlxEngine(Checkpoint a_checkpoint, const DeviceOptions& options, Path
     if (const std::string failed = require_self_test(options.force); !failed.empty())
       report_.warning = "the self-test failed, and the run was forced: " + failed;
     if (report_.device.value("wired") == "on") mx::set_wired_limit(working_set());
-    arrays_ = copy_weights(config(), weights, precision == Precision::f32 ? mx::float32 : mx::bfloat16);
+    arrays_ =
+        copy_weights(config(), weights, precision == Precision::f32 ? mx::float32 : mx::bfloat16, options.progress);
   });
 }
 
@@ -253,9 +273,10 @@ std::uint64_t MlxEngine::growth(std::span<const Piece> pieces) const {
   return pass_bytes(config(), size);
 }
 
-void MlxEngine::pass(std::span<const Piece> pieces) const {
+bool MlxEngine::pass(std::span<const Piece> pieces, const std::atomic<bool>* stop) const {
+  bool whole = true;
   thread_.run([&] {
-    const Pass pass = pass_of(*this, pieces);
+    const Pass pass = pass_of(*this, pieces, stop);
     limit_memory(growth(pieces));
     // Arrays are computed late, and an error with them: what was there before is put back then.
     std::vector<MlxState::Mark> before;
@@ -280,11 +301,15 @@ void MlxEngine::pass(std::span<const Piece> pieces) const {
           wanted[i].to(row);
         }
       }
+    } catch (const Stopped&) {
+      put_back(pass, before);
+      whole = false;
     } catch (...) {
-      for (std::size_t i = 0; i < before.size(); ++i) pass.segments[i].state->go_back(before[i]);
+      put_back(pass, before);
       throw;
     }
   });
+  return whole;
 }
 
 std::unique_ptr<AheadRun> MlxEngine::run_ahead(const Piece& first, const Sampler& sampler) const {

@@ -20,7 +20,7 @@ class MlxEngine final : public DeviceEngine {
   DeviceReport device() const override;
   std::unique_ptr<DeviceState> make_state(const KvFormat& format, StateType type) const override;
   std::uint64_t growth(std::span<const Piece> pieces) const override;
-  void pass(std::span<const Piece> pieces) const override;
+  bool pass(std::span<const Piece> pieces, const std::atomic<bool>* stop) const override;
   std::unique_ptr<AheadRun> run_ahead(const Piece& first, const Sampler& sampler) const override;
   void run_tasks(int count, const std::function<void(int)>& task) const override;
 
@@ -28,6 +28,7 @@ class MlxEngine final : public DeviceEngine {
   const Arrays& arrays() const { return *arrays_; }
   const RotaryAngles& rotary() const { return rotary_; }
   Pace& pace() const { return pace_; }
+  Paths& paths() const { return paths_; }
 
  private:
   mutable MlxThread thread_;

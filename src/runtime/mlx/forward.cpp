@@ -23,6 +23,13 @@ void observe(const Pass& pass, int layer, const mx::array& values) {
   }
 }
 
+// Of many rows: computed now, so that the pass can be left here.
+void wait_for(const Pass& pass, mx::array& hidden) {
+  if (hidden.shape(0) < rows_to_wait) return;
+  hidden.eval();
+  if (pass.stop && pass.stop->load()) throw Stopped();
+}
+
 }  // namespace
 
 mx::array Segment::of(const mx::array& rows) const {
@@ -51,10 +58,10 @@ mx::array forward(const Pass& pass, const mx::array& ids) {
     mx::array normed = rms_norm(pass.config, hidden, layer.input_layernorm);
     add(layer.attention ? full_attention(pass, attention_layer++, *layer.attention, normed)
                         : delta_net(pass, linear_layer++, *layer.delta, normed));
-    if (hidden.shape(0) >= rows_to_wait) hidden.eval();
+    wait_for(pass, hidden);
     normed = rms_norm(pass.config, hidden, layer.post_attention_layernorm);
     add(layer.experts ? experts(pass.config, *layer.experts, normed) : mlp(*layer.mlp, normed));
-    if (hidden.shape(0) >= rows_to_wait) hidden.eval();
+    wait_for(pass, hidden);
     if (observed(pass) && i + 1 < arrays.layers.size()) observe(pass, static_cast<int>(i) + 1, hidden);
   }
   if (observed(pass)) observe(pass, static_cast<int>(arrays.layers.size()), rms_norm(pass.config, hidden, arrays.norm));

@@ -1,6 +1,7 @@
 // The forward pass in operations of MLX, from ids to the residual stream. Arrays are [tokens, channels] of the rows of
 // all pieces, one behind the other; attention and the delta rule take a piece at a time.
 #pragma once
+#include <atomic>
 #include <span>
 #include <vector>
 
@@ -16,17 +17,23 @@ struct Segment {
   int first = 0, count = 0;
   int position = 0;  // of the first row
   Observer* observer = nullptr;
+  MlxSnapshot* keep = nullptr;                // becomes the state behind the last row, layer by layer
   mx::array of(const mx::array& rows) const;  // its rows
 };
+
+/// Thrown where a pass is left because it is to stop.
+struct Stopped {};
 
 struct Pass {
   const MlxEngine& engine;
   const ModelConfig& config;
   std::vector<Segment> segments;
   mx::array cosine, sine;  // [tokens, rotary_dim / 2]
+  const std::atomic<bool>* stop = nullptr;
 };
 
-/// hidden [tokens, H] of the rows of `pieces`; states get their tokens. Nothing is computed yet.
+/// hidden [tokens, H] of the rows of `pieces`; states get their tokens. Of few rows nothing is
+/// computed yet. Throws Stopped.
 mx::array forward(const Pass& pass, const mx::array& ids);
 
 mx::array rms_norm(const ModelConfig& config, const mx::array& x, const mx::array& weight);

@@ -127,19 +127,22 @@ mx::array over_stored(const mx::array& query, const Segment& segment, const Atte
 
 // Queries [1, heads, n, head_dim] that see `mask` or, without one, the keys up to their own, the last query all of
 // them.
-mx::array attend(const mx::array& q, const mx::array& keys, const mx::array& values, float scale,
-                 const std::optional<mx::array>& mask) {
+mx::array attend(const MlxEngine& engine, const mx::array& q, const mx::array& keys, const mx::array& values,
+                 float scale, const std::optional<mx::array>& mask) {
   // MLX's attention has fused forms of this head size that it does not choose by itself on most GPUs: where scores take
   // much memory they are asked for.
   const std::uint64_t scores = std::uint64_t{4} * static_cast<std::uint64_t>(q.shape(1)) *
                                static_cast<std::uint64_t>(q.shape(2)) * static_cast<std::uint64_t>(keys.shape(2));
   const bool fused = !on_processor() && scores > most_scores;
+  if (fused) engine.paths().tell("prompt attention", "MLX's, fused where scores take more than 256 MB");
   return mx::fast::scaled_dot_product_attention(q, keys, values, scale, mask ? "" : "causal", mask, std::nullopt,
                                                 fused);
 }
 
 // Several queries: one plain array a side, which lives as long as this layer.
-mx::array over_all(const mx::array& any, const Seen& seen, float scale, mx::Dtype type, Pace& pace) {
+mx::array over_all(const MlxEngine& engine, const mx::array& any, const Seen& seen, float scale) {
+  const mx::Dtype type = engine.arrays().type;
+  Pace& pace = engine.pace();
   const mx::array query = mx::astype(any, type);
   const auto whole = [type](const std::vector<mx::array>& blocks) {
     std::vector<mx::array> own;
@@ -155,10 +158,10 @@ mx::array over_all(const mx::array& any, const Seen& seen, float scale, mx::Dtyp
     const mx::array q = mx::expand_dims(mx::slice(query, {0, first, 0}, {heads, last, dim}), 0);
     if (seen.mask) {
       const mx::array mask = mx::slice(*seen.mask, {first, 0}, {last, seen.tokens});
-      parts.push_back(attend(q, keys, values, scale, mask));
+      parts.push_back(attend(engine, q, keys, values, scale, mask));
     } else {  // a block sees nothing behind its last query
       const mx::Shape start{0, 0, 0, 0}, stop{1, keys.shape(1), before + last, dim};
-      parts.push_back(attend(q, mx::slice(keys, start, stop), mx::slice(values, start, stop), scale, {}));
+      parts.push_back(attend(engine, q, mx::slice(keys, start, stop), mx::slice(values, start, stop), scale, {}));
     }
     if (tokens > queries_at_once) pace.add(parts.back());
   }
@@ -195,13 +198,13 @@ mx::array full_attention(const Pass& pass, std::size_t index, const AttentionArr
     cache.keys.append(keys, segment.position);
     cache.values.append(values, segment.position);
     const mx::array queries = mx::transpose(segment.of(query), {1, 0, 2});  // [heads, tokens, head_dim]
-    const mx::array out =
-        segment.count == 1
-            ? mx::expand_dims(over_stored(mx::squeeze(queries, 1), segment, cache, scale), 1)
-            : over_all(queries, seen_by(segment, cache), scale, pass.engine.arrays().type, pass.engine.pace());
+    const mx::array out = segment.count == 1
+                              ? mx::expand_dims(over_stored(mx::squeeze(queries, 1), segment, cache, scale), 1)
+                              : over_all(pass.engine, queries, seen_by(segment, cache), scale);
     mixed.push_back(mx::transpose(out, {1, 0, 2}));
     cache.keys.drop_for(segment.position + segment.count);
     cache.values.drop_for(segment.position + segment.count);
+    if (segment.keep) segment.keep->sides.push_back({cache.keys.snapshot(), cache.values.snapshot()});
   }
   const mx::array all = mixed.size() == 1 ? mixed.front() : mx::concatenate(mixed, 0);
   return weights.o_proj(mx::reshape(mx::multiply(all, mx::sigmoid(gate)), {tokens, heads * dim}));

@@ -57,6 +57,7 @@ mx::array delta_net(const Pass& pass, std::size_t index, const DeltaArrays& weig
     const mx::array k = l2_norm(part(key_heads * key_dim, key_heads, key_dim), 1.0f);
     const mx::array v = part(2 * key_heads * key_dim, value_heads, value_dim);
     mixed.push_back(delta_rule(q, k, v, segment.of(log_g), segment.of(beta), state.recurrent));
+    if (segment.keep) segment.keep->states.push_back(state);
   }
   const mx::array all = mixed.size() == 1 ? mixed.front() : mx::concatenate(mixed, 0);
   const mx::array z = mx::reshape(weights.in_proj_z(normed), {tokens, value_heads, value_dim});

@@ -296,6 +296,11 @@ std::uint64_t CacheSide::Snapshot::bytes() const {
   return (window ? window->bytes() : 0) + (key_sum ? key_sum->nbytes() : 0);
 }
 
+void CacheSide::Snapshot::add_arrays(std::vector<mx::array>& all) const {
+  if (window) window->add_arrays(all);
+  if (key_sum) all.push_back(*key_sum);
+}
+
 void CacheSide::restore(const Snapshot& snapshot, int tokens) {
   window_ = snapshot.window;
   key_sum = snapshot.key_sum;

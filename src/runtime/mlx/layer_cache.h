@@ -95,6 +95,7 @@ class CacheSide {
     std::optional<RangeStore> window;
     std::optional<mx::array> key_sum;
     std::uint64_t bytes() const;
+    void add_arrays(std::vector<mx::array>& all) const;
   };
   Snapshot snapshot() const { return {window_, key_sum}; }
   void restore(const Snapshot& snapshot, int tokens);

@@ -81,6 +81,11 @@ LayerKernels Paths::choose(const KernelShape& shape) {
   return {run(choice.attend), run(choice.encode_keys), run(choice.encode_values)};
 }
 
+void Paths::tell(const std::string& step, std::string how) {
+  const std::lock_guard lock(mutex_);
+  steps_[step] = std::move(how);
+}
+
 std::vector<std::pair<std::string, std::string>> Paths::steps() const {
   const std::lock_guard lock(mutex_);
   return {steps_.begin(), steps_.end()};

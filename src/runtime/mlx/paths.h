@@ -23,6 +23,8 @@ class Paths {
   /// The kernels for a layer of this shape. Each pair of formats is tested once, before its first use, on the thread
   /// that speaks with MLX; a kernel that fails is off, and warnings() say so.
   LayerKernels choose(const KernelShape& shape);
+  /// A step that was taken another way than before: how it runs, for steps().
+  void tell(const std::string& step, std::string how);
   /// (step, how it runs), of what was chosen so far.
   std::vector<std::pair<std::string, std::string>> steps() const;
   std::vector<std::string> warnings() const;

@@ -12,20 +12,6 @@
 namespace tqkv::mlx {
 namespace {
 
-struct MlxSnapshot final : DeviceSnapshot {
-  struct Sides {
-    CacheSide::Snapshot keys, values;
-  };
-  std::vector<LinearState> states;
-  std::vector<Sides> sides;  // of the attention layers
-  std::uint64_t bytes() const override {
-    std::uint64_t sum = 0;
-    for (const LinearState& state : states) sum += state.recurrent.nbytes() + state.convolution.nbytes();
-    for (const Sides& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
-    return sum;
-  }
-};
-
 /// Of those that attention layers, or linear ones, have in order: the one of layer `layer` of the model.
 template <class Values>
 auto& of_layer(Values& values, const ModelConfig& config, int layer) {
@@ -101,6 +87,13 @@ MlxState::~MlxState() {
     caches.clear();
     states.clear();
   });
+}
+
+std::uint64_t MlxSnapshot::bytes() const {
+  std::uint64_t sum = 0;
+  for (const LinearState& state : states) sum += state.recurrent.nbytes() + state.convolution.nbytes();
+  for (const Sides& layer : sides) sum += layer.keys.bytes() + layer.values.bytes();
+  return sum;
 }
 
 void MlxState::reserve(int) {}  // a step makes what it writes

@@ -19,6 +19,15 @@ struct LinearState {
   mx::array convolution;  // [kernel - 1, conv_dim], oldest first
 };
 
+struct MlxSnapshot final : DeviceSnapshot {
+  struct Sides {
+    CacheSide::Snapshot keys, values;
+  };
+  std::vector<LinearState> states;
+  std::vector<Sides> sides;  // of the attention layers
+  std::uint64_t bytes() const override;
+};
+
 struct MlxState final : DeviceState {
   /// `format` is effective. Throws Error(format) for what this engine does not store.
   MlxState(MlxThread& thread, Paths& paths, const ModelConfig& config, const KvFormat& format, StateType type,

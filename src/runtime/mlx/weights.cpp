@@ -44,7 +44,8 @@ mx::Dtype dtype_of(Matrix::Storage storage) {
 
 class Copier {
  public:
-  Copier(const ModelConfig& config, mx::Dtype type) : config_(config), type_(type) {}
+  Copier(const ModelConfig& config, mx::Dtype type, const CopyProgress& progress)
+      : config_(config), type_(type), progress_(progress) {}
   Arrays copy(const Weights& weights) const;
 
  private:
@@ -57,6 +58,7 @@ class Copier {
 
   const ModelConfig& config_;
   mx::Dtype type_;
+  const CopyProgress& progress_;
 };
 
 Linear Copier::linear(const Matrix& matrix) const {
@@ -115,6 +117,7 @@ Arrays Copier::copy(const Weights& weights) const {
     else
       own.mlp = mlp_arrays(layer.mlp);
     arrays.layers.push_back(std::move(own));
+    if (progress_) progress_(static_cast<int>(arrays.layers.size()), static_cast<int>(weights.layers.size()));
   }
   return arrays;
 }
@@ -142,8 +145,8 @@ mx::array Linear::rows(const mx::array& ids) const {
   return mx::dequantize(words, mx::take(*scales, ids, 0), mx::take(*biases, ids, 0), Matrix::group, bits);
 }
 
-Arrays copy_weights(const ModelConfig& config, const Weights& weights, mx::Dtype type) {
-  return Copier(config, type).copy(weights);
+Arrays copy_weights(const ModelConfig& config, const Weights& weights, mx::Dtype type, const CopyProgress& progress) {
+  return Copier(config, type, progress).copy(weights);
 }
 
 }  // namespace tqkv::mlx

@@ -1,5 +1,6 @@
 // The weights as arrays of MLX, copied tensor by tensor from the mapped checkpoint.
 #pragma once
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -60,7 +61,11 @@ struct Arrays {
   std::vector<LayerArrays> layers;
 };
 
+/// Called with the layers that are copied.
+using CopyProgress = std::function<void(int done, int total)>;
+
 /// Copies `weights`. What products and norms of the stream read becomes `type`, the rest float32.
-Arrays copy_weights(const ModelConfig& config, const Weights& weights, mx::Dtype type);
+Arrays copy_weights(const ModelConfig& config, const Weights& weights, mx::Dtype type,
+                    const CopyProgress& progress = {});
 
 }  // namespace tqkv::mlx

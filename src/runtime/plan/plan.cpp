@@ -48,7 +48,11 @@ class Planner {
     plan.other_sessions = request_.other_sessions;
     if (!memory_) return;
     plan.device = {memory_->name, plan.weights + plan.sessions(), memory_->available, memory_->unified, {}};
-    if (!plan.device->fits() && memory_->advice) plan.device->advice = memory_->advice(plan.device->needed);
+    if (kind_.largest_array) {
+      plan.device->array = kind_.largest_array(config_, request_.device, pass_size(plan.format, tokens));
+      plan.device->largest_array = memory_->largest_array;
+    }
+    if (!plan.device->memory_fits() && memory_->advice) plan.device->advice = memory_->advice(plan.device->needed);
   }
 
   // The largest of half the chunk, a quarter and so on with which `plan` fits; 0 where none does.
@@ -85,13 +89,17 @@ class Planner {
                               kind_.allocation);
   }
 
+  PassSize pass_size(const KvFormat& held, int tokens) const {
+    return {std::min(request_.session.prefill_chunk, tokens), tokens, cache::widest_vector(config_, held),
+            request_.every_row};
+  }
+
   // A window holds the chunk that is being fed beside its own tokens, one layer at a time.
   std::uint64_t working_memory(const KvFormat& held, int tokens) const {
-    const int chunk = std::min(request_.session.prefill_chunk, tokens);
+    const PassSize size = pass_size(held, tokens);
     const std::uint64_t bf16_token = 4 * static_cast<std::uint64_t>(config_.kv_dim());
-    return kind_.working_memory(config_, request_.device,
-                                {chunk, tokens, cache::widest_vector(config_, held), request_.every_row}) +
-           (held.window > 0 ? static_cast<std::uint64_t>(chunk + cache::page_tokens) * bf16_token : 0);
+    return kind_.working_memory(config_, request_.device, size) +
+           (held.window > 0 ? static_cast<std::uint64_t>(size.rows + cache::page_tokens) * bf16_token : 0);
   }
 
   // A snapshot copies the recurrent state, the mean of keys and the window, whose older tokens are let go: it touches

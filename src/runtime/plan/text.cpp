@@ -95,7 +95,10 @@ std::string warning(const MemoryPlan& plan) {
 void require_fit(const MemoryPlan& plan) {
   if (plan.verdict != Verdict::refused) return;
   const bool on_device = plan.device && !plan.device->fits();
-  const std::string need = on_device
+  const std::string need = plan.device && !plan.device->array_fits()
+                               ? fmt::format("one array of {}, but one of {} can have {}", size(plan.device->array),
+                                             plan.device->name, size(plan.device->largest_array))
+                           : on_device
                                ? fmt::format("{} of {}, weights included, but {} are available",
                                              size(plan.device->needed), plan.device->name, size(plan.device->available))
                                : fmt::format("{} of memory{}, but {} are available", size(plan.anonymous()),

@@ -4,6 +4,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cstdint>
+
 using uint = unsigned;
 using ushort = unsigned short;
 using bfloat16_t = __nv_bfloat16;
@@ -35,4 +37,15 @@ static __device__ T simd_shuffle_xor(T value, ushort mask) {
 static __device__ float simd_sum(float value) {
   for (ushort apart = 16; apart > 0; apart /= 2) value += simd_shuffle_xor(value, apart);
   return value;
+}
+static __device__ float simd_max(float value) {
+  for (ushort apart = 16; apart > 0; apart /= 2) value = max(value, simd_shuffle_xor(value, apart));
+  return value;
+}
+template <typename To, typename From>
+static __device__ To as_type(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
 }

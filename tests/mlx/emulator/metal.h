@@ -89,12 +89,27 @@ inline float simd_sum(float value, int line = __builtin_LINE()) {
   return all.of[0];
 }
 
+inline float simd_max(float value, int line = __builtin_LINE()) {
+  const tqkv_emulated::All<float> all("simd_max", line, value);
+  float largest = all.of[0];
+  for (const float other : all.of) largest = largest < other ? other : largest;
+  return largest;
+}
+
 template <typename T>
 T simd_shuffle_xor(T value, ushort mask, int line = __builtin_LINE()) {
   const tqkv_emulated::All<T> all("simd_shuffle_xor", line, value);
   return all.of[tqkv_emulated::host->lane() ^ mask];
 }
 
+template <typename To, typename From>
+To as_type(From from) {
+  return tqkv_emulated::same_bits<To>(from);
+}
+
+inline float abs(float value) {
+  return __builtin_fabsf(value);
+}
 inline int min(int a, int b) {
   return b < a ? b : a;
 }

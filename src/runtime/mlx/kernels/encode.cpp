@@ -60,9 +60,17 @@ const char* const body = R"(
       y[c] = (lane & apart) == 0 ? y[c] + other : other - y[c];
     }
   }
-  float squares = 0.0f;
+  float largest = 0.0f;
   for (int c = 0; c < tqkv_channels; c++) {
     y[c] *= tqkv_scale;
+    largest = max(largest, abs(y[c]));
+  }
+  // A power of two near the largest channel and 1 over it, so that no square is beyond f32 or below its normal numbers.
+  const uint power = min(max(as_type<uint>(simd_max(largest)) & 0x7f800000u, 0x00800000u), 0x7e800000u);
+  const float inverse = as_type<float>(0x7f000000u - power);
+  float squares = 0.0f;
+  for (int c = 0; c < tqkv_channels; c++) {
+    y[c] *= inverse;
     squares += y[c] * y[c];
   }
   const float norm = sqrt(simd_sum(squares));
@@ -85,7 +93,7 @@ const char* const body = R"(
     top |= (index >> tqkv_low_bits) << c;
   }
 {scalar}
-  if (lane == 0) scalars[at] = static_cast<half>(norm > 0.0f ? min(scalar, 65504.0f) : 0.0f);
+  if (lane == 0) scalars[at] = static_cast<half>(norm > 0.0f ? min(scalar * as_type<float>(power), 65504.0f) : 0.0f);
   device uint* words = codes + at * (tqkv_dim * tqkv_bits / 32);
   tqkv_store_plane(low, tqkv_low_bits, lane, words);
 {top}

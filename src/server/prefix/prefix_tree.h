@@ -1,0 +1,104 @@
+// PrefixTree: states of sessions that are kept, so that a prompt which begins like an earlier one is not computed
+// again.
+//
+// A recurrent state cannot be cut. So states are kept where prompts really part: behind the system message and the
+// tools, behind the last message of a user, and where an answer ended. A kept state is a session of its own, whose
+// full pages are shared with those that went on from it.
+#pragma once
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "tqkv/engine.h"
+#include "tqkv/kv_format.h"
+
+namespace tqkv::server {
+
+/// What a kept state stands behind. Those of an answer have bits of decoded tokens: a prompt that is read at once has
+/// others, by rounding.
+enum class Border { system, question, answer };
+
+class PrefixTree {
+ private:
+  struct Node;
+
+ public:
+  /// Keeps at most `budget` bytes.
+  PrefixTree(const Engine& engine, std::uint64_t budget) : engine_(engine), budget_(budget) {}
+  PrefixTree(const PrefixTree&) = delete;
+  PrefixTree& operator=(const PrefixTree&) = delete;
+
+  /// What a session goes on from: as long as one lives, the state stays, and its pages count as the tree's.
+  class Lease {
+   public:
+    Lease() = default;
+    Lease(Lease&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+    Lease& operator=(Lease&& other) noexcept {
+      std::swap(node_, other.node_);
+      return *this;
+    }
+    ~Lease();
+    /// Tokens of the state; 0: there is none.
+    int tokens() const;
+
+   private:
+    friend PrefixTree;
+    explicit Lease(Node* node);
+    Node* node_ = nullptr;
+  };
+
+  struct Match {
+    Lease lease;
+    int parted_at = 0;  ///< ids that the prompt has in common with the nearest kept state
+  };
+  /// The longest kept state of `format` and `state` that `ids` begin with and go beyond. `exact`: not one of an answer.
+  Match find(const KvFormat& format, StateType state, std::span<const int> ids, bool exact);
+  /// A session that goes on from it, or an empty one.
+  std::unique_ptr<Session> open(const Lease& lease, const KvFormat& format, const SessionOptions& options) const;
+
+  /// Keeps what `session` was at `snapshot`, one of its own; `from` is what the session itself goes on from, and then
+  /// goes on from the new one. Nothing where that state is kept already, or has no room.
+  void keep(const Session& session, const Snapshot& snapshot, Border border, Lease& from);
+  /// Keeps a session that is used no more.
+  void keep(std::unique_ptr<Session> session, Lease from);
+
+  std::uint64_t bytes() const { return bytes_; }
+  std::uint64_t budget() const { return budget_; }
+  std::uint64_t state_bytes() const;  ///< of bytes(): recurrent states, the rest is keys and values
+  int states() const { return static_cast<int>(nodes_.size()); }
+  /// Lets go the state that was used least recently, those behind system messages last; false when every one is in use.
+  bool drop_one();
+  /// The kept sessions, for saving them.
+  template <class Action>
+  void for_each(const Action& action) const {
+    for (const Node& node : nodes_) action(*node.session, node.border);
+  }
+  /// Takes a session that was saved. What does not fit any more is let go.
+  void adopt(std::unique_ptr<Session> session, Border border);
+
+ private:
+  struct Node {
+    std::unique_ptr<Session> session;
+    Border border = Border::system;
+    Node* parent = nullptr;   // whose full pages it shares
+    std::uint64_t bytes = 0;  // of its own
+    std::uint64_t used = 0;   // when
+    int leases = 0;
+    int children = 0;
+  };
+
+  Node* add(std::unique_ptr<Session> session, Border border, Node* parent);
+  bool holds(const KvFormat& format, StateType state, std::span<const int> ids) const;
+
+  const Engine& engine_;
+  std::uint64_t budget_;
+  std::list<Node> nodes_;
+  std::uint64_t bytes_ = 0, clock_ = 0;
+};
+
+/// Of the bytes of `session`: those that one with the same first `tokens` tokens holds too.
+std::uint64_t shared_bytes(const ModelConfig& config, const Session& session, int tokens);
+
+}  // namespace tqkv::server

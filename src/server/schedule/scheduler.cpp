@@ -1,0 +1,461 @@
+#include "server/schedule/scheduler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "cache/accounting.h"
+#include "runtime/devices.h"
+#include "tqkv/generation.h"
+
+namespace tqkv::server {
+namespace {
+
+/// Natural logarithms of the probabilities of `id` and the most likely ids.
+TokenChoice choice_of(std::span<const float> logits, int id, int top) {
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - static_cast<double>(largest));
+  const double all = static_cast<double>(largest) + std::log(sum);
+  const auto logprob = [&](int of) { return static_cast<double>(logits[static_cast<std::size_t>(of)]) - all; };
+  TokenChoice chosen{id, logprob(id), {}};
+  std::vector<int> best(static_cast<std::size_t>(std::min<std::ptrdiff_t>(top, std::ssize(logits))));
+  std::vector<int> ids(logits.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int>(i);
+  std::partial_sort_copy(ids.begin(), ids.end(), best.begin(), best.end(), [&](int a, int b) {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x > y || (x == y && a < b);
+  });
+  for (const int one : best) chosen.top.emplace_back(one, logprob(one));
+  return chosen;
+}
+
+/// A choice of a job: a session and the answer that it gives.
+struct Choice {
+  std::unique_ptr<Session> session;
+  std::optional<Generation> generation;
+  bool told = false;  // that it has finished
+};
+
+/// A job under way.
+struct Run {
+  std::shared_ptr<Job> job;
+  PrefixTree::Lease lease;
+  std::uint64_t promised = 0;
+  int reused = 0;
+  int system = 0, question = 0;                 // cuts of the prompt behind which a state is kept; 0: none
+  std::vector<std::unique_ptr<Snapshot>> kept;  // of the last step
+  std::vector<Choice> choices;                  // the first alone until the prompt is read
+
+  bool reading() const { return choices.front().generation->reading(); }
+  bool over() const {
+    return choices.size() == static_cast<std::size_t>(job->choices) &&
+           std::ranges::all_of(choices, [](const Choice& one) { return one.told; });
+  }
+};
+
+}  // namespace
+
+struct Scheduler::Parts {
+  const Engine& engine;
+  const Tokenizer& tokenizer;
+  const SchedulerLimits limits;
+  const Seconds now;
+  PrefixTree tree;
+  std::list<Run> runs;
+  double next_piece = 0;  // when the next piece of a prompt may be read, while someone decodes
+  std::uint64_t promised = 0;
+
+  mutable std::mutex mutex;  // of what follows
+  std::deque<std::shared_ptr<Job>> queue;
+  SchedulerState state;
+
+  Parts(const Engine& its_engine, const Tokenizer& its_tokenizer, const SchedulerLimits& its_limits, Seconds clock)
+      : engine(its_engine),
+        tokenizer(its_tokenizer),
+        limits(its_limits),
+        now(std::move(clock)),
+        tree(its_engine, its_limits.prefix_cache) {}
+
+  int total_tokens(const Job& job) const {
+    const int prompt = static_cast<int>(job.prompt.size());
+    return job.options.max_tokens > 0 ? std::min(limits.context, prompt + job.options.max_tokens) : limits.context;
+  }
+
+  std::uint64_t bytes_of(const KvFormat& format, int tokens, int choices) const {
+    const ModelConfig& config = engine.config();
+    const DeviceReport device = engine.device();
+    const CacheBytes bytes = cache::cache_bytes(config, cache::as_stored(format, device.precision), tokens,
+                                                limits.state, device.precision, kind_of(device.device).allocation);
+    const auto row = static_cast<std::uint64_t>(config.vocab_size) * 22;  // logits, and what samples from them
+    // Of each choice; and a state that is on its way into the tree.
+    return static_cast<std::uint64_t>(choices) * (bytes.allocated() + row) + bytes.state();
+  }
+
+  template <class Change>
+  void count(const Change& change) {
+    const std::lock_guard lock(mutex);
+    change(state);
+  }
+
+  void end_cancelled();
+  void admit();
+  std::shared_ptr<Job> admissible(PrefixTree::Match& match, std::uint64_t& need);
+  void begin(std::shared_ptr<Job> job, PrefixTree::Match match, std::uint64_t need);
+  void open_choice(Run& run, std::unique_ptr<Session> session, std::span<const int> prompt);
+  void mark_borders(Run& run, GenerateOptions& options) const;
+  void branch(Run& run);
+  void accept(Run& run, std::size_t choice, const Work& done);
+  void keep_states(Run& run);
+  void close(Run& run);
+  bool end_finished();
+  bool step();
+};
+
+namespace {
+
+/// Whose a part of a step is.
+struct Owner {
+  Run* run;
+  std::size_t choice;
+};
+
+}  // namespace
+
+void Scheduler::Parts::end_cancelled() {
+  std::vector<std::shared_ptr<Job>> gone;
+  {
+    const std::lock_guard lock(mutex);
+    const auto cancelled = [](const std::shared_ptr<Job>& job) { return job->cancelled.load(); };
+    for (const auto& job : queue)
+      if (cancelled(job)) gone.push_back(job);
+    std::erase_if(queue, cancelled);
+    state.cancelled += gone.size();
+  }
+  for (auto run = runs.begin(); run != runs.end();) {
+    if (!run->job->cancelled) {
+      ++run;
+      continue;
+    }
+    close(*run);
+    run = runs.erase(run);
+    count([](SchedulerState& all) { ++all.cancelled; });
+  }
+}
+
+/// The first job of the queue, where there is room for it now.
+std::shared_ptr<Job> Scheduler::Parts::admissible(PrefixTree::Match& match, std::uint64_t& need) {
+  std::shared_ptr<Job> job;
+  {
+    const std::lock_guard lock(mutex);
+    if (queue.empty()) return nullptr;
+    job = queue.front();
+  }
+  int under_way = 0;
+  for (const Run& run : runs) under_way += run.job->choices;
+  if (under_way > 0 && under_way + job->choices > limits.parallel) return nullptr;
+  const KvFormat stored = cache::as_stored(job->format, engine.device().precision);
+  match = tree.find(stored, limits.state, job->prompt, job->exact);
+  need = bytes_of(job->format, total_tokens(*job), job->choices);
+  while (promised + tree.bytes() + need > limits.memory)
+    if (!tree.drop_one()) {
+      // A state that this job would go on from may be what is in its way.
+      if (!runs.empty() || match.lease.tokens() == 0) return nullptr;
+      match.lease = {};
+    }
+  const std::lock_guard lock(mutex);
+  if (queue.empty() || queue.front() != job) return nullptr;
+  queue.pop_front();
+  return job;
+}
+
+void Scheduler::Parts::admit() {
+  for (;;) {
+    PrefixTree::Match match;
+    std::uint64_t need = 0;
+    const std::shared_ptr<Job> job = admissible(match, need);
+    if (!job) break;
+    if (job->cancelled) {
+      count([](SchedulerState& all) { ++all.cancelled; });
+      continue;
+    }
+    try {
+      begin(job, std::move(match), need);
+    } catch (const Error& error) {
+      job->listener->failed(error);
+      count([](SchedulerState& all) { ++all.failed; });
+    }
+  }
+  std::vector<std::shared_ptr<Job>> waiting;
+  {
+    const std::lock_guard lock(mutex);
+    waiting.assign(queue.begin(), queue.end());
+  }
+  for (std::size_t i = 0; i < waiting.size(); ++i) waiting[i]->listener->queued(static_cast<int>(i) + 1);
+}
+
+/// A state is kept behind the system message, where the first message of two or more ends, and behind the last
+/// question, where the prompt for the answer begins.
+void Scheduler::Parts::mark_borders(Run& run, GenerateOptions& options) const {
+  if (limits.prefix_cache == 0 || !options.cuts.border) return;
+  const std::vector<int>& ids = run.job->prompt;
+  std::vector<int> borders;
+  for (std::size_t i = 1; i < ids.size(); ++i)
+    if (ids[i] == *options.cuts.border) borders.push_back(static_cast<int>(i));
+  if (borders.size() >= 2 && borders.front() > run.reused) run.system = borders.front();
+  if (!borders.empty() && borders.back() > run.reused) run.question = borders.back();
+  for (const int at : {run.system, run.question})
+    if (at > 0) options.kept.push_back(at - run.reused);
+  options.keep = [&run](std::unique_ptr<Snapshot> one) { run.kept.push_back(std::move(one)); };
+}
+
+void Scheduler::Parts::begin(std::shared_ptr<Job> job, PrefixTree::Match match, std::uint64_t need) {
+  Run& run = runs.emplace_back();
+  try {
+    run.job = std::move(job);
+    run.lease = std::move(match.lease);
+    run.reused = run.lease.tokens();
+    SessionOptions options;
+    options.context = total_tokens(*run.job);
+    options.prefill_chunk = limits.pass_tokens;
+    options.state = limits.state;
+    std::unique_ptr<Session> session = tree.open(run.lease, run.job->format, options);
+    open_choice(run, std::move(session), std::span(run.job->prompt).subspan(static_cast<std::size_t>(run.reused)));
+  } catch (...) {
+    runs.pop_back();
+    throw;
+  }
+  run.promised = need;
+  promised += need;
+  run.job->listener->started(run.reused, match.parted_at, run.job->exact);
+  count([&](SchedulerState& all) { all.reused_tokens += static_cast<std::uint64_t>(run.reused); });
+}
+
+void Scheduler::Parts::open_choice(Run& run, std::unique_ptr<Session> session, std::span<const int> prompt) {
+  const int index = static_cast<int>(run.choices.size());
+  GenerateOptions options = run.job->options;
+  options.sampling.seed += static_cast<std::uint64_t>(index);
+  if (index == 0) mark_borders(run, options);
+  Listener& listener = *run.job->listener;
+  options.progress = [&listener, reused = run.reused](int done, int total) {
+    listener.read(reused + done, reused + total);
+  };
+  Choice& choice = run.choices.emplace_back();
+  choice.session = std::move(session);
+  choice.generation.emplace(*choice.session, tokenizer, prompt, options,
+                            [&listener, index](Part part, std::string_view text) { listener.text(index, part, text); });
+}
+
+/// The prompt is read: the other choices go on from there.
+void Scheduler::Parts::branch(Run& run) {
+  const Session& first = *run.choices.front().session;
+  if (run.job->choices == 1) return;
+  const std::unique_ptr<Snapshot> here = first.snapshot();
+  SessionOptions options;
+  options.context = first.context();
+  options.prefill_chunk = limits.pass_tokens;
+  for (int i = 1; i < run.job->choices; ++i) {
+    open_choice(run, engine.fork(first, *here, options), {});
+    Choice& choice = run.choices.back();
+    choice.generation->accept(choice.session->logits());
+  }
+}
+
+void Scheduler::Parts::accept(Run& run, std::size_t index, const Work& done) {
+  Choice& choice = run.choices[index];
+  Generation& generation = *choice.generation;
+  if (done.error && done.error->kind() == ErrorKind::memory && tree.drop_one()) return;  // it is tried again
+  const bool first = generation.ids().empty() && !generation.reading() && !done.error;
+  generation.accept(done);
+  const auto tell = [&](std::size_t at, std::span<const float> logits) {
+    if (!run.job->top_logprobs || logits.empty() || run.choices[at].generation->ids().empty()) return;
+    run.job->listener->chosen(static_cast<int>(at),
+                              choice_of(logits, run.choices[at].generation->ids().back(), *run.job->top_logprobs));
+  };
+  if (done.error || done.want == Want::nothing) return;
+  if (done.want == Want::logits) tell(index, done.logits);
+  if (!first || index > 0) return;
+  branch(run);
+  for (std::size_t i = 1; i < run.choices.size(); ++i) tell(i, run.choices[i].session->logits());
+}
+
+void Scheduler::Parts::keep_states(Run& run) {
+  for (const std::unique_ptr<Snapshot>& snapshot : std::exchange(run.kept, {}))
+    tree.keep(*run.choices.front().session, *snapshot,
+              snapshot->position() == run.question ? Border::question : Border::system, run.lease);
+}
+
+/// What a run has computed is kept where there is room, and its promise is given back.
+void Scheduler::Parts::close(Run& run) {
+  promised -= run.promised;
+  run.promised = 0;
+  Choice& first = run.choices.front();
+  const bool answered = !first.generation->reading() && !first.generation->ids().empty();
+  first.generation.reset();
+  if (answered && !run.job->exact) tree.keep(std::move(first.session), std::move(run.lease));
+}
+
+bool Scheduler::Parts::end_finished() {
+  bool any = false;
+  for (auto run = runs.begin(); run != runs.end();) {
+    for (std::size_t i = 0; i < run->choices.size(); ++i) {
+      Choice& choice = run->choices[i];
+      if (choice.told || !choice.generation->finished()) continue;
+      choice.told = true;
+      run->job->listener->finished(static_cast<int>(i), choice.generation->result());
+    }
+    if (!run->over()) {
+      ++run;
+      continue;
+    }
+    any = true;
+    const std::shared_ptr<Job> job = run->job;
+    close(*run);
+    run = runs.erase(run);
+    count([](SchedulerState& all) { ++all.finished; });
+    job->listener->done();
+  }
+  return any;
+}
+
+bool Scheduler::Parts::step() {
+  std::vector<Work> works;
+  std::vector<Owner> owners;
+  std::vector<Run*> reading;
+  int paused = 0;
+  for (Run& run : runs) {
+    if (run.reading()) {
+      reading.push_back(&run);
+      continue;
+    }
+    const bool full = run.job->listener->full();
+    for (std::size_t i = 0; i < run.choices.size(); ++i) {
+      Choice& choice = run.choices[i];
+      if (choice.generation->finished()) continue;
+      if (full) {
+        ++paused;
+        continue;
+      }
+      const bool drawn_here = run.job->top_logprobs.has_value();
+      works.push_back(choice.generation->work(1, drawn_here ? Want::logits : Want::id));
+      owners.push_back({&run, i});
+    }
+  }
+  const std::size_t decoding = works.size();
+  bool reads = false;
+  if (!reading.empty() && (decoding == 0 || now() >= next_piece)) {
+    // Alone, prompts share a pass; beside others one of them has a piece.
+    const int piece = reading.front()->job->options.cuts.piece;
+    const auto at_once = decoding > 0 ? std::size_t{1} : reading.size();
+    int room = decoding > 0 ? piece : std::max(piece, limits.pass_tokens);
+    const int share = std::max(piece, room / static_cast<int>(at_once));
+    for (std::size_t i = 0; i < at_once && room > 0; ++i) {
+      works.push_back(reading[i]->choices.front().generation->work(std::min(share, room), Want::logits));
+      owners.push_back({reading[i], 0});
+      room -= static_cast<int>(works.back().ids.size());
+    }
+    reads = true;
+  }
+  count([&](SchedulerState& all) {
+    all.reading = static_cast<int>(reading.size());
+    all.decoding = static_cast<int>(decoding);
+    all.paused = paused;
+  });
+  if (works.empty()) return false;
+
+  const double start = now();
+  engine.step(works);
+  if (reads && decoding > 0) next_piece = now() + (now() - start) * (1 - limits.prefill_share) / limits.prefill_share;
+  std::vector<Run*> failed;
+  for (std::size_t i = 0; i < works.size(); ++i) {
+    Run& run = *owners[i].run;
+    if (std::ranges::find(failed, &run) != failed.end()) continue;
+    try {
+      keep_states(run);
+      accept(run, owners[i].choice, works[i]);
+      if (!works[i].error)
+        count([&](SchedulerState& all) {
+          (i < decoding ? all.generated_tokens : all.prompt_tokens) += works[i].ids.size();
+        });
+    } catch (const Error& error) {
+      failed.push_back(&run);
+      run.job->listener->failed(error);
+    }
+  }
+  count([](SchedulerState& all) { ++all.steps; });
+  runs.remove_if([&](Run& run) {
+    if (std::ranges::find(failed, &run) == failed.end()) return false;
+    promised -= run.promised;
+    count([](SchedulerState& all) { ++all.failed; });
+    return true;
+  });
+  // The next piece is another prompt's.
+  if (reads && decoding > 0) {
+    const auto read = std::ranges::find_if(runs, [&](const Run& run) { return &run == owners[decoding].run; });
+    if (read != runs.end()) runs.splice(runs.end(), runs, read);
+  }
+  return true;
+}
+
+Scheduler::Scheduler(const Engine& engine, const Tokenizer& tokenizer, const SchedulerLimits& limits, Seconds now)
+    : parts_(std::make_unique<Parts>(engine, tokenizer, limits, std::move(now))) {}
+Scheduler::~Scheduler() = default;
+
+std::uint64_t Scheduler::bytes_of(const KvFormat& format, int tokens, int choices) const {
+  return parts_->bytes_of(format, tokens, choices);
+}
+
+bool Scheduler::submit(std::shared_ptr<Job> job) {
+  const Parts& parts = *parts_;
+  const int prompt = static_cast<int>(job->prompt.size());
+  if (prompt == 0) throw Error(ErrorKind::input, "the prompt has no tokens");
+  if (prompt >= parts.limits.context)
+    throw Error(ErrorKind::input,
+                fmt::format("a prompt of {} tokens leaves none of a context of {}", prompt, parts.limits.context));
+  if (job->choices > parts.limits.parallel)
+    throw Error(ErrorKind::input,
+                fmt::format("{} choices are more than the {} that run at once", job->choices, parts.limits.parallel));
+  const std::uint64_t need = parts.bytes_of(job->format, parts.total_tokens(*job), job->choices);
+  if (need > parts.limits.memory)
+    throw Error(ErrorKind::memory, fmt::format("{} tokens take {:.1f} MB, and requests have {:.1f} MB: ask for fewer",
+                                               parts.total_tokens(*job), static_cast<double>(need) / 1e6,
+                                               static_cast<double>(parts.limits.memory) / 1e6));
+  const std::lock_guard lock(parts_->mutex);
+  if (static_cast<int>(parts_->queue.size()) >= parts.limits.queue) return false;
+  parts_->queue.push_back(std::move(job));
+  return true;
+}
+
+bool Scheduler::turn() {
+  Parts& parts = *parts_;
+  parts.end_cancelled();
+  parts.admit();
+  const bool stepped = parts.step();
+  const bool ended = parts.end_finished();
+  parts.count([&](SchedulerState& all) {
+    all.queued = static_cast<int>(parts.queue.size());
+    all.promised = parts.promised;
+    all.kept = parts.tree.bytes();
+    all.kept_states = parts.tree.state_bytes();
+    all.states = parts.tree.states();
+    if (parts.runs.empty()) all.reading = all.decoding = all.paused = 0;
+  });
+  return stepped || ended;
+}
+
+SchedulerState Scheduler::state() const {
+  const std::lock_guard lock(parts_->mutex);
+  SchedulerState state = parts_->state;
+  state.queued = static_cast<int>(parts_->queue.size());
+  return state;
+}
+
+PrefixTree& Scheduler::tree() {
+  return parts_->tree;
+}
+
+}  // namespace tqkv::server
