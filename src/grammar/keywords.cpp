@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/printable.h"
 #include "grammar/schema.h"
 #include "tqkv/error.h"
 
@@ -84,7 +85,7 @@ std::int64_t scaled(const Json& value, int places, bool up, bool beyond, std::in
 }  // namespace
 
 void refuse(const std::string& where, const std::string& message) {
-  throw Error(ErrorKind::input, fmt::format("{}: {}", where, message));
+  throw Error(ErrorKind::input, printable(fmt::format("{}: {}", where, message), Keep::nothing));
 }
 
 Json parse_document(std::string_view text, const std::string& what) {

@@ -49,7 +49,8 @@ SchemaCompiler::SchemaCompiler(Grammar::Impl& grammar, const Json& document, std
     : grammar_(grammar), document_(document), what_(std::move(what)) {}
 
 std::string SchemaCompiler::place(const std::string& where) const {
-  return fmt::format("{}: #{}", what_, where);
+  constexpr std::size_t longest = 300;  // bytes: a place is said, and deep ones need not be said whole
+  return fmt::format("{}: #{}{}", what_, where.substr(0, longest), where.size() > longest ? "…" : "");
 }
 
 std::uint32_t SchemaCompiler::add(NodeKind kind, const std::string& where) {

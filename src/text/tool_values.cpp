@@ -1,6 +1,8 @@
 #include "text/tool_values.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <utility>
 
 #include "base/utf8.h"
 
@@ -27,20 +29,53 @@ const char* type_of(const json& value) {
   return value.is_array() ? "array" : value.is_object() ? "object" : "string";
 }
 
-void add_types(std::vector<std::string>& types, const json& schema) {
-  if (const json* type = member(&schema, "type")) {
-    for (const json& one : type->is_array() ? *type : json::array({*type}))
-      if (one.is_string()) types.push_back(one.get<std::string>());
-    return;
+/// The types of a schema and of what it leads to inside `document`.
+class TypeFinder {
+ public:
+  explicit TypeFinder(const json& document) : document_(document) {}
+
+  void add(const json& schema) {
+    if (!schema.is_object() || ++looked_ > most_schemas) return;
+    if (const json* type = member(&schema, "type")) {
+      for (const json& one : type->is_array() ? *type : json::array({*type}))
+        if (one.is_string()) types_.push_back(one.get<std::string>());
+      return;
+    }
+    if (const json* target = member(&schema, "$ref"); target && target->is_string()) add_target(*target);
+    for (const char* key : {"anyOf", "oneOf", "allOf"})
+      if (const json* schemas = member(&schema, key); schemas && schemas->is_array())
+        for (const json& one : *schemas) add(one);
+    if (const json* values = member(&schema, "enum"); values && values->is_array())
+      for (const json& value : *values) types_.emplace_back(type_of(value));
+    if (const json* value = member(&schema, "const")) types_.emplace_back(type_of(*value));
+    // Without a type, keywords say which values they are meant for.
+    const auto implies = [&](const char* type, std::initializer_list<const char*> keys) {
+      if (std::any_of(keys.begin(), keys.end(), [&](const char* key) { return schema.contains(key); }))
+        types_.emplace_back(type);
+    };
+    implies("object", {"properties", "required", "additionalProperties"});
+    implies("array", {"items", "prefixItems", "minItems", "maxItems"});
+    implies("string", {"minLength", "maxLength", "pattern", "format"});
+    implies("number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"});
   }
-  for (const char* key : {"anyOf", "oneOf"})
-    if (const json* schemas = member(&schema, key); schemas && schemas->is_array())
-      for (const json& one : *schemas)
-        if (!member(&one, "anyOf") && !member(&one, "oneOf")) add_types(types, one);  // one level
-  if (const json* values = member(&schema, "enum"); values && values->is_array())
-    for (const json& value : *values) types.emplace_back(type_of(value));
-  if (const json* value = member(&schema, "const")) types.emplace_back(type_of(*value));
-}
+  std::vector<std::string> take() { return std::move(types_); }
+
+ private:
+  static constexpr int most_schemas = 256;  // references may lead back
+
+  void add_target(const std::string& target) {
+    if (!target.starts_with("#")) return;
+    try {
+      const json::json_pointer place(target.substr(1));
+      if (document_.contains(place)) add(document_.at(place));
+    } catch (const json::exception&) {  // no place in it
+    }
+  }
+
+  const json& document_;
+  std::vector<std::string> types_;
+  int looked_ = 0;
+};
 
 bool is_type(const ordered_json& value, const std::string& type) {
   return (type == "integer" && value.is_number_integer()) || (type == "number" && value.is_number()) ||
@@ -64,9 +99,12 @@ std::vector<std::string> declared_types(const json& tools, std::string_view func
     const json* declared = wrapped ? wrapped : &tool;
     const json* name = member(declared, "name");
     if (!name || *name != function) continue;
-    if (const json* schema = member(member(member(declared, "parameters"), "properties"), parameter))
-      add_types(types, *schema);
-    return types;
+    const json* parameters = member(declared, "parameters");
+    const json* schema = member(member(parameters, "properties"), parameter);
+    if (!schema) return types;
+    TypeFinder finder(*parameters);
+    finder.add(*schema);
+    return finder.take();
   }
   return types;
 }

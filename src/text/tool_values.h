@@ -7,8 +7,8 @@
 
 namespace tqkv::text {
 
-/// The types that the schema in `tools` declares for a parameter, those of its alternatives (anyOf, oneOf) and of the
-/// values of an enum included; empty: none.
+/// The types that the schema in `tools` declares for a parameter, those of its alternatives, of what a $ref leads to,
+/// and of the values of an enum included; without a type, those that its other keywords speak of. Empty: none.
 std::vector<std::string> declared_types(const nlohmann::json& tools, std::string_view function,
                                         std::string_view parameter);
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "base/utf8.h"
 #include "grammar/accepts.h"
 
 namespace {
@@ -83,6 +84,20 @@ TEST_CASE("what is no schema is refused") {
                              R"({"const":123456789012345678901234567890})",
                              R"({"const":1e999})"})
     CHECK_MESSAGE(!refusal(schema).empty(), schema);
+}
+
+TEST_CASE("an error is one line of UTF-8, whatever the schema says") {
+  const std::string long_key = std::string(39, 'k') + "ä" + std::string(100, 'k');
+  CHECK(says(refusal("{\"" + long_key + "\":1}"), std::string(39, 'k')));
+  for (const std::string& schema :
+       {"{\"" + long_key + "\":1}", "{\"properties\":{\"" + std::string(79, 'k') + "ä\\n\\u0000\":1}}",
+        std::string(R"({"a\nb\u001b[1m":1})")}) {
+    const std::string message = refusal(schema);
+    CHECK_FALSE(message.empty());
+    CHECK(tqkv::valid_utf8(message));
+    CHECK(message.find_first_of("\n\x1b") == std::string::npos);
+    CHECK(message.size() < 500);
+  }
 }
 
 TEST_CASE("a schema has bounds itself") {

@@ -192,6 +192,19 @@ TEST_CASE("anyOf takes each of its parts, also where they begin alike") {
   CHECK_FALSE(accepts(R"({"allOf":[{"type":"integer"}]})", "null"));
 }
 
+TEST_CASE("alternatives that multiply with each level are followed as far as their bound, and still end") {
+  const char* schema =
+      R"({"anyOf":[{"properties":{"a":{"$ref":"#"}},"additionalProperties":false},{"properties":{"a":{"$ref":"#"},"b":{}}},
+    {"properties":{"a":{"$ref":"#"},"c":{}}},{"type":"null"}]})";
+  std::string open, close;
+  for (int i = 0; i < 60; ++i) {
+    open += R"({"a":)";
+    close += "}";
+  }
+  CHECK(accepts(schema, open + "null" + close));
+  CHECK_FALSE(accepts(schema, open + "true" + close));
+}
+
 TEST_CASE("references lead into the schema, also back") {
   const char* tree =
       R"({"$defs":{"node":{"type":"object","properties":{"v":{"type":"integer"},"next":{"$ref":"#/$defs/node"}},

@@ -43,16 +43,23 @@ TEST_CASE("every walk through a tool's markup is one call, with arguments of its
     nlohmann::ordered_json properties = nlohmann::ordered_json::object(), required = nlohmann::ordered_json::array();
     for (int i = 0; i < 4; ++i) {
       const std::string name = "p" + std::to_string(i);
-      const int kind = static_cast<int>(chance() % 5);
+      const int kind = static_cast<int>(chance() % 9);
       properties[name] =
           kind == 0   ? nlohmann::ordered_json{{"type", "string"}, {"minLength", 1}, {"maxLength", 9}}
           : kind == 1 ? nlohmann::ordered_json{{"type", "integer"}, {"minimum", -3}, {"maximum", 120}}
           : kind == 2 ? nlohmann::ordered_json{{"type", "array"}, {"items", {{"type", "string"}}}}
           : kind == 3 ? nlohmann::ordered_json{{"type", "string"}, {"enum", {"a", "a\nb", "</x>"}}}
+          : kind == 4 ? nlohmann::ordered_json{{"$ref", "#/$defs/point"}}
+          : kind == 5 ? nlohmann::ordered_json{{"anyOf", {{{"$ref", "#/$defs/point"}}, {{"type", "null"}}}}}
+          : kind == 6 ? nlohmann::ordered_json{{"enum", {1, true, {1, "a"}}}}
+          : kind == 7 ? nlohmann::ordered_json{{"type", {"string", "integer", "null"}}}
                       : nlohmann::ordered_json{{"type", "object"}, {"properties", {{"k", {{"type", "boolean"}}}}}};
       if (chance() % 2 == 0) required.push_back(name);
     }
-    const nlohmann::ordered_json parameters{{"type", "object"}, {"properties", properties}, {"required", required}};
+    const nlohmann::ordered_json parameters{{"type", "object"},
+                                            {"properties", properties},
+                                            {"required", required},
+                                            {"$defs", {{"point", {{"properties", {{"x", {{"type", "number"}}}}}}}}}};
     const std::string tools = nlohmann::ordered_json::array({{{"name", "f"}, {"parameters", parameters}}}).dump();
     const std::string text = walk(Matcher(Grammar::tool_calls(tools, {}, false)), chance, 300);
     const ParsedAnswer parsed = parse_tool_calls(text, tools);

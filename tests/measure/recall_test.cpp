@@ -72,13 +72,14 @@ TEST_CASE("random choices are the documented function of their numbers") {
 }
 
 TEST_CASE("the vocabulary has the frequent words of a text, of 4 to 10 small letters") {
-  const Vocabulary vocabulary("header header template Template abc a_word words9 functional12 internationally header");
+  const measure::Vocabulary vocabulary(
+      "header header template Template abc a_word words9 functional12 internationally header");
   CHECK(vocabulary.common() == std::vector<std::string>{"header", "template"});
-  CHECK_FALSE(Vocabulary("").common().empty());
+  CHECK_FALSE(measure::Vocabulary("").common().empty());
 }
 
 TEST_CASE("questions about rooms ask for the last place, those about variables follow copies") {
-  const Vocabulary vocabulary("");
+  const measure::Vocabulary vocabulary("");
   Draws draws{3};
   const RecallLines rooms = make_lines(RecallTask::rooms, 60, vocabulary, draws);
   const auto asked = ask(RecallTask::rooms, rooms, 60, 20, draws);
@@ -105,7 +106,7 @@ TEST_CASE("questions about rooms ask for the last place, those about variables f
 }
 
 TEST_CASE("questions about tables, pairs and lists have the wording of the training") {
-  const Vocabulary vocabulary("compiler");
+  const measure::Vocabulary vocabulary("compiler");
   Draws draws{4};
   const RecallLines table = make_lines(RecallTask::table, 40, vocabulary, draws);
   CHECK(table.text(2).starts_with("Remember this table.\n"));
@@ -128,7 +129,7 @@ TEST_CASE("questions about tables, pairs and lists have the wording of the train
 }
 
 TEST_CASE("needles stand at their depths, and every value is another") {
-  const Vocabulary vocabulary("");
+  const measure::Vocabulary vocabulary("");
   std::vector<std::string> taken;
   Draws draws{5};
   const auto needles = make_needles({0, 0.5, 1}, vocabulary, draws, taken);

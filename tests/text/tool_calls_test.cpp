@@ -66,6 +66,14 @@ TEST_CASE("arguments have the types that the tool declares, and are text where t
   CHECK(argument("near", "12") == "12");
   CHECK(argument("level", "2") == 2);
   CHECK(argument("level", "high") == "high");
+  const std::string references =
+      R"([{"name":"weather","parameters":{"$defs":{"point":{"properties":{"x":{}}},"loop":{"$ref":"#/$defs/loop"}},
+    "properties":{"at":{"$ref":"#/$defs/point"},"near":{"anyOf":[{"$ref":"#/$defs/point"},{"type":"null"}]},"loop":{"$ref":"#/$defs/loop"},
+    "gone":{"$ref":"#/x"},"odd":{"$ref":"#x~"}}}}])";
+  CHECK(argument("at", R"({"x": 1})", references) == json{{"x", 1}});
+  CHECK(argument("near", R"({"x": 1})", references) == json{{"x", 1}});
+  CHECK(argument("near", "null", references).is_null());
+  for (const char* key : {"loop", "gone", "odd"}) CHECK(argument(key, "1", references) == "1");
   CHECK(argument("days", "12", "") == "12");
   const std::string deep(100000, '[');
   CHECK(argument("hours", deep + std::string(100000, ']')).is_string());
