@@ -40,7 +40,7 @@ class Grammar {
   /// Calls of tools in Qwen's markup, and nothing else: one, or up to 64 where `parallel`. `tools` is the JSON array
   /// that the model was given; with `name`, only that tool is called. Parameters come in the order of `properties`, the
   /// required ones always. Strings are text without </parameter>, other values JSON. Throws Error(input) as
-  /// json_schema, for an array without a tool, and for a name that is not there.
+  /// json_schema, for an array without a tool or of more than 1 MB, and for a name that is not there.
   static Grammar tool_calls(std::string_view tools, std::optional<std::string_view> name = {}, bool parallel = true);
 
   struct Impl;  ///< of src/grammar

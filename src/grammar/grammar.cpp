@@ -12,7 +12,7 @@ Grammar Grammar::json_object() {
 }
 
 Grammar Grammar::json_schema(std::string_view schema) {
-  const grammar::Json document = grammar::parse_document(schema, "schema");
+  const grammar::Json document = grammar::parse_document(schema, "schema", 64 * 1024);
   auto impl = std::make_shared<Impl>();
   grammar::SchemaCompiler compiler(*impl, document, "schema");
   impl->root = compiler.node_of(document, "");

@@ -12,7 +12,6 @@
 namespace tqkv::grammar {
 namespace {
 
-constexpr std::size_t most_bytes = 65536;
 constexpr int most_levels = 100;
 constexpr std::uint32_t most_size = 1'000'000'000;
 
@@ -88,7 +87,7 @@ void refuse(const std::string& where, const std::string& message) {
   throw Error(ErrorKind::input, printable(fmt::format("{}: {}", where, message), Keep::nothing));
 }
 
-Json parse_document(std::string_view text, const std::string& what) {
+Json parse_document(std::string_view text, const std::string& what, std::size_t most_bytes) {
   if (text.size() > most_bytes)
     refuse(what, fmt::format("it has {} bytes, but at most {} are taken: shorten it", text.size(), most_bytes));
   bool too_deep = false;

@@ -16,8 +16,8 @@ namespace tqkv::grammar {
 
 using Json = nlohmann::ordered_json;
 
-/// Parses JSON of at most 64 KB and 100 levels. Throws Error(input); `what` begins its message.
-Json parse_document(std::string_view text, const std::string& what);
+/// Parses JSON of at most 100 levels. Throws Error(input); `what` begins its message.
+Json parse_document(std::string_view text, const std::string& what, std::size_t most_bytes);
 
 /// Throws Error(input): "WHERE: MESSAGE".
 [[noreturn]] void refuse(const std::string& where, const std::string& message);

@@ -134,7 +134,7 @@ std::vector<Tool> read_tools(const Json& document, std::optional<std::string_vie
 }  // namespace
 
 Grammar Grammar::tool_calls(std::string_view tools, std::optional<std::string_view> name, bool parallel) {
-  const Json document = parse_document(tools, "tools");
+  const Json document = parse_document(tools, "tools", 1024 * 1024);
   auto impl = std::make_shared<Impl>();
   impl->markup = true;
   Node calls;
