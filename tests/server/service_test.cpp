@@ -37,7 +37,7 @@ class Served {
     options.limits.memory = std::uint64_t{1} << 30;
     options.limits.prefix_cache = std::uint64_t{100} << 20;
     options.access.key = key;
-    options.access.hosts = {"localhost", "127.0.0.1"};
+    options.access.hosts = {"localhost", "127.0.0.1", "here"};
     options.log = [this](std::string_view line) {
       const std::lock_guard lock(mutex_);
       lines_.emplace_back(line);

@@ -95,9 +95,9 @@ PrefixTree::Node* PrefixTree::add(std::unique_ptr<Session> session, Border borde
   const std::uint64_t all = session->cache().bytes.allocated();
   const int from = parent ? parent->session->position() : 0;
   const std::uint64_t own = all - shared_bytes(engine_.config(), *session, from);
-  if (own > budget_) return nullptr;
+  if (own > room_) return nullptr;
   const Lease held(parent);  // while room is made
-  while (bytes_ + own > budget_)
+  while (bytes_ + own > room_)
     if (!drop_one()) return nullptr;
   bytes_ += own;
   ++changes_;

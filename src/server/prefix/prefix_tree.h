@@ -5,6 +5,7 @@
 // tools, behind the last message of a user, and where an answer ended. A kept state is a session of its own, whose
 // full pages are shared with those that went on from it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -26,7 +27,9 @@ class PrefixTree {
 
  public:
   /// Keeps at most `budget` bytes.
-  PrefixTree(const Engine& engine, std::uint64_t budget) : engine_(engine), budget_(budget) {}
+  PrefixTree(const Engine& engine, std::uint64_t budget) : engine_(engine), budget_(budget), room_(budget) {}
+  /// From here on nothing is added beyond `bytes`, where that is less than the budget.
+  void limit(std::uint64_t bytes) { room_ = std::min(budget_, bytes); }
   PrefixTree(const PrefixTree&) = delete;
   PrefixTree& operator=(const PrefixTree&) = delete;
 
@@ -94,7 +97,7 @@ class PrefixTree {
   bool holds(const KvFormat& format, StateType state, std::span<const int> ids) const;
 
   const Engine& engine_;
-  std::uint64_t budget_;
+  std::uint64_t budget_, room_;
   std::list<Node> nodes_;
   std::uint64_t bytes_ = 0, clock_ = 0, changes_ = 0;
 };

@@ -101,6 +101,12 @@ struct Scheduler::Parts {
     return request_bytes(engine.config(), {device.device, device.precision, {}}, limits.state, format, tokens, choices);
   }
 
+  /// What is promised is not the tree's.
+  void promise(std::uint64_t bytes) {
+    promised = bytes;
+    tree.limit(limits.memory - std::min(limits.memory, promised));
+  }
+
   template <class Change>
   void count(const Change& change) {
     const std::lock_guard lock(mutex);
@@ -235,7 +241,7 @@ void Scheduler::Parts::begin(std::shared_ptr<Job> job, PrefixTree::Match match, 
     throw;
   }
   run.promised = need;
-  promised += need;
+  promise(promised + need);
   run.job->listener->started(run.reused, match.parted_at, run.job->exact);
   count([&](SchedulerState& all) { all.reused_tokens += static_cast<std::uint64_t>(run.reused); });
 }
@@ -296,7 +302,7 @@ void Scheduler::Parts::keep_states(Run& run) {
 
 /// What a run has computed is kept where there is room, and its promise is given back.
 void Scheduler::Parts::close(Run& run) {
-  promised -= run.promised;
+  promise(promised - run.promised);
   run.promised = 0;
   Choice& first = run.choices.front();
   const bool answered = !first.generation->reading() && !first.generation->ids().empty();
@@ -358,7 +364,7 @@ bool Scheduler::Parts::step() {
     const auto at_once = decoding > 0 ? std::size_t{1} : reading.size();
     int room = decoding > 0 ? piece : std::max(piece, limits.pass_tokens);
     const int share = std::max(piece, room / static_cast<int>(at_once));
-    for (std::size_t i = 0; i < at_once && room > 0; ++i) {
+    for (std::size_t i = 0; i < at_once && room >= piece; ++i) {  // a piece that does not fit whole waits
       works.push_back(reading[i]->choices.front().generation->work(std::min(share, room), Want::logits));
       owners.push_back({reading[i], 0});
       room -= static_cast<int>(works.back().ids.size());
@@ -394,7 +400,7 @@ bool Scheduler::Parts::step() {
   count([](SchedulerState& all) { ++all.steps; });
   runs.remove_if([&](Run& run) {
     if (std::ranges::find(failed, &run) == failed.end()) return false;
-    promised -= run.promised;
+    promise(promised - run.promised);
     count([](SchedulerState& all) { ++all.failed; });
     return true;
   });
