@@ -379,7 +379,11 @@ bool Scheduler::Parts::step() {
   if (works.empty()) return false;
 
   const double start = now();
-  engine.step(works);
+  try {
+    engine.step(works);
+  } catch (const Error& error) {  // of the device or the weights: it would come again
+    for (Work& work : works) work.error = error;
+  }
   if (reads && decoding > 0) next_piece = now() + (now() - start) * (1 - limits.prefill_share) / limits.prefill_share;
   std::vector<Run*> failed;
   for (std::size_t i = 0; i < works.size(); ++i) {
