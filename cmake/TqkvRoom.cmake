@@ -12,7 +12,7 @@ function(tqkv_warnings target)
     target_link_options(${target} PRIVATE -fsanitize=${TQKV_SANITIZE})
   endif()
   if(TQKV_FUZZ)  # coverage for libFuzzer, in what its targets reach
-    if(target MATCHES "^(fuzz_.*|tqkv_(base|loaders|hub|model|codec|cache|sampling|text|generation))$")
+    if(target MATCHES "^(fuzz_.*|tqkv_(base|loaders|hub|model|codec|cache|sampling|text|generation|server_protocol))$")
       target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
     endif()
     target_link_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
