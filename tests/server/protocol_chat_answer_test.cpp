@@ -106,7 +106,7 @@ TEST_CASE("a whole chat has everything in one object") {
 TEST_CASE("a whole answer that fails is the error") {
   CHECK(
       AnswerWriter::make(Endpoint::chat, head(false))->fail(too_long(9000, 8192)) ==
-      R"({"error":{"message":"The prompt has 9000 tokens and the context holds 8192. Nothing was cut.","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}})");
+      R"({"error":{"message":"The prompt is too long: 9000 tokens > 8192 maximum. Nothing was cut.","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}})");
 }
 
 }  // namespace

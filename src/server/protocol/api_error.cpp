@@ -40,9 +40,10 @@ ApiError bad_request(std::string_view field, const std::string& message) {
 }
 
 ApiError too_long(int prompt_tokens, int most_tokens) {
+  // Clients look for these words, and then shorten the conversation.
   return ApiError(
       400, "invalid_request_error",
-      fmt::format("The prompt has {} tokens and the context holds {}. Nothing was cut.", prompt_tokens, most_tokens),
+      fmt::format("The prompt is too long: {} tokens > {} maximum. Nothing was cut.", prompt_tokens, most_tokens),
       std::nullopt, "context_length_exceeded");
 }
 
