@@ -105,6 +105,8 @@ GenerateOptions options_of(const Model& model, const ServeSettings& settings, co
   options.cuts = model.cuts(settings.piece);
   options.max_tokens = request.max_tokens.value_or(0);
   options.stop_strings = request.stop;
+  if (!request.parallel_tool_calls && !request.tools().empty() && request.tool_choice == ToolChoice::automatic)
+    options.stop_strings.emplace_back(end_of_call);
   if (request.ignore_eos) options.stop_ids.clear();
   if (!raw && !request.continues)
     options.opens_thinking = model.chat(settings.markup).opens_thinking(chat_options(request));
