@@ -70,8 +70,9 @@ class PageTest(unittest.TestCase):
         cls.folder.cleanup()
 
     def setUp(self):
-        # A port of its own is an origin of its own: each test has an empty store.
         self.server = Server(self.html)
+        # A port may have been an earlier test's: each test has an empty store.
+        self.browser.cdp('Storage.clearDataForOrigin', origin=self.server.address[:-len('/prefix/')], storageTypes='all')
         self.browser.reset()
         self.browser.addresses()
         self.browser.driver.get_log('browser')
@@ -84,6 +85,7 @@ class PageTest(unittest.TestCase):
             b.driver.close()
         b.driver.switch_to.window(b.driver.window_handles[0])
         console, addresses = b.console(), b.addresses()
+        b.run('sessionStorage.clear()')
         b.driver.get('about:blank')
         self.server.kill()
         self.assertEqual(console, [])
@@ -439,6 +441,7 @@ class PageTest(unittest.TestCase):
                             's-thinking': 'off', 's-stop': 'END\nSTOP', 'model-choice': 'pocket'}.items():
             b.run('document.getElementById(arguments[0]).value = arguments[1]', name, value)
         b.click('#settings [type=submit]')
+        self.assertEqual(b.text('#system-note'), 'System message: Be short.')
         self.ask('words 2')
         self.answered()
         request = self.server.requests[0]
@@ -584,7 +587,7 @@ class PageTest(unittest.TestCase):
         tree = b.tree()
         for node in (('navigation', 'Conversations'), ('banner', ''), ('main', 'Conversation'), ('form', 'Question'), ('textbox', 'Your question'), ('button', 'Stop'),
                      ('button', 'Settings'), ('button', 'Memory plan'), ('meter', 'Context'), ('article', 'Question 1'), ('article', 'Answer 1'), ('article', 'Answer 2'),
-                     ('log', 'Spoken text of the answer'), ('region', 'Code, python'), ('region', 'Table'), ('heading', 'markdown'), ('button', 'Edit')):
+                     ('log', 'Spoken text'), ('group', 'Code, python'), ('group', 'Table'), ('heading', 'markdown'), ('button', 'Edit')):
             self.assertIn(node, tree)
         for role, name in tree:
             if role in ('button', 'link', 'textbox', 'meter', 'combobox', 'checkbox', 'spinbutton', 'dialog', 'form', 'navigation', 'image'):
