@@ -5,10 +5,15 @@
 
 #include <array>
 #include <cstdint>
+#include <fstream>
 #include <span>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "hub/digest.h"
+#include "server/protocol/request.h"
+#include "support/places.h"
 
 using namespace tqkv::server;
 
@@ -99,4 +104,28 @@ TEST_CASE("The page speaks to its own server by relative paths, and makes no HTM
   for (const char* way : {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function",
                           "srcdoc", "DOMParser", " style=\"", " onclick=", " onload="})
     CHECK_MESSAGE(count(html, way) == 0, way);
+}
+
+TEST_CASE("The protocol knows everything that the page sends") {
+  // tests/server/page/page_test.py compares these lines with what the page sends.
+  std::ifstream file(tqkv::test::source_dir() + "/tests/server/page/requests.txt");
+  std::vector<Request> requests;
+  for (std::string line; std::getline(file, line);) requests.push_back(parse_chat(line));
+  REQUIRE(requests.size() == 3);
+  for (const Request& request : requests) {
+    CHECK(request.ignored.empty());
+    CHECK(request.stream);
+    CHECK(request.include_usage);
+    CHECK(request.model == "qwen3.5-35b");
+    CHECK(std::holds_alternative<tqkv::Conversation>(request.prompt));
+  }
+  CHECK_FALSE(requests[0].continues);
+  CHECK_FALSE(requests[0].seed);
+  CHECK_FALSE(requests[1].continues);
+  CHECK(requests[1].think == true);
+  CHECK(requests[1].max_tokens == 256);
+  CHECK(requests[1].sampling.top_k == 20);
+  CHECK(requests[1].seed == static_cast<std::uint64_t>(-9007199254740993));
+  CHECK(requests[1].stop == std::vector<std::string>{"END"});
+  CHECK(requests[2].continues);
 }

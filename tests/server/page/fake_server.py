@@ -46,7 +46,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         owner = self.server.owner
         owner.paths.append(self.path)
         path = self.path[len(PREFIX):] if self.path.startswith(PREFIX) else None
-        if path == '':
+        if owner.bad_gateway:
+            self.whole(502, b'<h1>Bad gateway</h1>', 'text/html')
+        elif path == '':
             self.whole(200, gzip.compress(owner.html.encode()), 'text/html; charset=utf-8', Content_Encoding='gzip',
                        Content_Security_Policy=policy(owner.html))
         elif path == 'health':
@@ -71,7 +73,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         owner.paths.append(self.path)
         body = self.rfile.read(int(self.headers.get('Content-Length', 0)))
         path = self.path[len(PREFIX):] if self.path.startswith(PREFIX) else None
-        if not self.may():
+        if owner.bad_gateway:
+            self.whole(502, b'<h1>Bad gateway</h1>', 'text/html')
+        elif not self.may():
             self.error(401, 'The key is wrong.', 'invalid_api_key')
         elif path == 'tokenize':
             self.whole(200, {'tokens': list(range(len(json.loads(body)['content'].split())))})
@@ -211,7 +215,7 @@ class Server:
     def __init__(self, html):
         self.html, self.markdown, self.pause = html, '', 0.002
         self.paths, self.requests, self.bodies, self.gone = [], [], [], 0
-        self.loading, self.key, self.port = False, '', 0
+        self.loading, self.bad_gateway, self.key, self.port = False, False, '', 0
         self.plan = {'limit': 32_000_000_000, 'planned': 24_500_000_000, 'used': 21_200_000_000, 'kinds': [
             {'kind': 'weights', 'planned': 19_500_000_000, 'used': 19_500_000_000},
             {'kind': 'keys and values', 'planned': 2_600_000_000, 'used': 900_000_000},

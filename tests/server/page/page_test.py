@@ -159,7 +159,8 @@ class PageTest(unittest.TestCase):
         b = self.browser
         self.server.pause = 0.05
         self.ask('think 24')
-        b.wait('thinking', lambda: b.text('.fold summary').startswith('Thinking, '))
+        b.wait('thinking', lambda: b.text('.progress span').startswith('Thinking, 1 s, about '))
+        self.assertEqual(b.text('.fold summary'), 'Thoughts so far')
         self.answered()
         self.assertEqual(b.text('.fold summary'), 'Thought for 1 s')
         self.assertEqual(self.bodies(), ['So this is the answer.'])
@@ -322,6 +323,38 @@ class PageTest(unittest.TestCase):
         b.wait('the notice', lambda: b.text('#notice') == 'The model is loading.')
         self.server.loading = False
         b.wait('the model', lambda: not b.shown('#notice'))
+
+    def test_a_proxy_without_its_server_is_a_server_that_is_down(self):
+        b = self.browser
+        b.run('''window.seen = new Set(); new MutationObserver(() => seen.add(document.getElementById("notice").textContent))
+            .observe(document.getElementById("notice"), {childList: true, subtree: true, characterData: true})''')
+        self.server.bad_gateway = True
+        self.ask('words 3')
+        self.answered()
+        self.assertEqual(b.text('.problem'), 'The server does not answer.')
+        b.run('window.looked = 0; const own = ask; window.ask = (...given) => { ++window.looked; return own(...given); }')
+        b.wait('two looks', lambda: b.run('return looked') >= 2)
+        self.assertEqual(b.run('return [...seen]'), ['The server does not answer. Your conversations are still here.'])
+        self.server.bad_gateway = False
+        b.wait('the server', lambda: not b.shown('#notice'))
+
+    def test_the_protocol_knows_what_is_sent(self):
+        # tests/server/page_test.cpp reads the same lines as the server does.
+        b = self.browser
+        self.ask('tool')
+        self.answered()
+        settings = {'temperature': 0.7, 'top_p': 0.9, 'top_k': 20, 'min_p': 0.05, 'repetition_penalty': 1.1, 'presence_penalty': 0.5,
+                    'frequency_penalty': -0.5, 'max_tokens': 256, 'stop': ['END'], 'thinking': 'on', 'seed': '-9007199254740993'}
+        b.run('settings = arguments[0]; open.system = "Be short."', settings)
+        self.ask('hold')
+        b.wait('some words', lambda: 'word4.' in b.text('.turn:last-child .body'))
+        b.keys(Keys.ESCAPE)
+        self.answered(2)
+        b.run('messages.get(open.leaf).reasoning = "Hm."')
+        b.click('.go-on')
+        self.answered(2)
+        expected = (pathlib.Path(__file__).parent / 'requests.txt').read_text().splitlines()
+        self.assertEqual(self.server.bodies, expected)
 
     # ---- Conversations
     def test_an_edited_question_is_a_branch(self):
@@ -548,7 +581,10 @@ class PageTest(unittest.TestCase):
             self.assertLess(took, 1500, name)
         # Parts of a text, as they come.
         for text in (MARKDOWN, HOSTILE):
-            b.run('const at = document.createElement("div"); for (let i = 0; i <= arguments[0].length; ++i) showMarkdown(at, arguments[0].slice(0, i))', text)
+            self.assertTrue(b.run('''const grown = document.createElement("div"), whole = document.createElement("div");
+                for (let i = 0; i <= arguments[0].length; ++i) showMarkdown(grown, arguments[0].slice(0, i));
+                showMarkdown(whole, arguments[0]);
+                return grown.isEqualNode(whole)''', text))
 
     # ---- Everybody
     def test_all_is_reached_by_keyboard(self):
