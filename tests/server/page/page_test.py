@@ -277,7 +277,7 @@ class PageTest(unittest.TestCase):
         b.driver.refresh()
         self.ready()
         self.assertEqual(self.bodies(), ['Word word1 word2 word3 word4.'])
-        self.assertEqual(b.text('.problem'), 'The answer was cut off.')
+        b.wait('the cut', lambda: b.text('.problem') == 'The answer was cut off.')
         b.wait('the server sees it', lambda: self.server.gone == 1)
         b.click('.go-on')
         self.answered()
@@ -315,6 +315,29 @@ class PageTest(unittest.TestCase):
         b.click('.go-on')
         self.answered(2)
         self.assertTrue(self.bodies()[1].endswith('word4. and this goes on.'))
+
+    def test_a_browser_that_keeps_nothing_is_enough_for_a_while(self):
+        b = self.browser
+        script = b.cdp('Page.addScriptToEvaluateOnNewDocument', source='''for (const name of ["localStorage", "sessionStorage", "indexedDB"])
+            Object.defineProperty(window, name, {get() { throw new DOMException("no", "SecurityError"); }}); delete window.BroadcastChannel''')['identifier']
+        try:
+            self.open()
+            self.assertEqual(b.text('#toast'), 'This browser keeps no conversations: they are gone when the page is closed.')
+            self.ask('first')
+            self.answered()
+            b.click('#new')
+            b.wait('a new one', lambda: b.shown('#empty'))
+            b.click('#list .choose')
+            b.wait('the old one', lambda: self.bodies() == ['You said: first'])
+            b.click('#open-settings')
+            b.run('document.getElementById("s-top_k").value = "5"; document.getElementById("key").value = "k"')
+            b.click('#settings [type=submit]')
+            self.ask('second')
+            self.answered(2)
+            self.assertEqual(self.server.requests[1]['top_k'], 5)
+        finally:
+            b.cdp('Page.removeScriptToEvaluateOnNewDocument', identifier=script)
+            self.open()
 
     def test_a_model_that_loads_is_waited_for(self):
         b = self.browser
