@@ -179,6 +179,12 @@ TEST_CASE("every endpoint answers") {
     CHECK(served.ask(get(path)).status == 200);
   }
   CHECK(json::parse(served.ask(get("/v1/models")).body)["data"][0]["id"] == "org/pocket");
+  const RawAnswer page = served.ask(get("/"));
+  CHECK(page.headers.at("content-type") == "text/html; charset=utf-8");
+  CHECK(contains(page.headers.at("content-security-policy"), "default-src 'none'"));
+  const RawAnswer compressed = served.ask(get("/", "Accept-Encoding: gzip, br\r\n"));
+  CHECK(compressed.headers.at("content-encoding") == "gzip");
+  CHECK(compressed.body.size() < page.body.size() / 2);
 }
 
 TEST_CASE("what is refused says why in the words of its protocol, and the next request is answered") {
