@@ -428,6 +428,11 @@ class PageTest(unittest.TestCase):
         b.wait('the server sees it', lambda: self.server.gone == 1)
         b.wait('nothing', lambda: b.shown('#empty') and not self.busy())
         self.assertEqual(self.stored(), [])
+        self.hold()
+        b.click('.turn:first-child [aria-label^="Delete"]')
+        b.wait('the server sees it', lambda: self.server.gone == 2)
+        b.wait('nothing', lambda: b.shown('#empty') and not self.busy() and not b.all('#list .busy'))
+        b.wait('the store', lambda: not self.stored())
 
     def test_two_conversations_stream_at_once(self):
         b = self.browser
