@@ -558,6 +558,28 @@ class PageTest(unittest.TestCase):
         self.assertLess(streaming[len(streaming) // 2], 50)
         self.assertLess(shown, 3000)
 
+    def test_an_answer_is_followed_unless_its_reader_goes_up(self):
+        b = self.browser
+        b.width(500, 400)
+        self.ask('words 200')
+        self.answered()
+        left = lambda: b.run('const log = document.getElementById("log"); return log.scrollHeight - log.scrollTop - log.clientHeight')
+        b.wait('the end', lambda: left() < 2)
+        b.keys(Keys.PAGE_UP)
+        b.wait('a page up', lambda: left() > 100 and b.shown('#down'))
+        b.click('#down')
+        b.wait('the end', lambda: left() < 2)
+        self.server.pause = 0.02
+        self.ask('words 200')
+        b.wait('words', lambda: 'word60' in b.text('.turn:last-child .body'))
+        b.wait('the end', lambda: left() < 2)
+        b.run('document.getElementById("log").scrollBy(0, -30)')
+        before = b.run('return document.getElementById("log").scrollTop')
+        b.wait('more words', lambda: 'word160' in b.text('.turn:last-child .body'))
+        self.assertEqual(b.run('return document.getElementById("log").scrollTop'), before)
+        b.keys(Keys.ESCAPE)
+        self.answered(2)
+
     # ---- Text of a model
     def test_markdown_is_shown(self):
         b = self.browser
