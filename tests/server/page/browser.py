@@ -1,5 +1,6 @@
 """Chromium without a window, and what tests of a page need of it."""
 import json
+import shutil
 import time
 
 from selenium import webdriver
@@ -34,7 +35,7 @@ class Browser:
                          '--disable-background-timer-throttling', '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows'):
             options.add_argument(argument)
         options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
-        self.driver = webdriver.Chrome(options=options, service=Service('/usr/bin/chromedriver'))
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
         self.driver.set_script_timeout(60)
         self.cdp('Browser.setDownloadBehavior', behavior='allow', downloadPath=str(downloads))
         self.requests = []
