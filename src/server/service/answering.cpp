@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error_text.h"
 #include "server/service/prepare.h"
 
 namespace tqkv::server {
@@ -31,9 +32,10 @@ Ending ending_of(const GenerateResult& result) {
 }
 
 ApiError error_of(const Error& error) {
-  if (error.kind() == ErrorKind::memory) return {503, "overloaded_error", error.what()};
-  if (error.kind() == ErrorKind::input || error.kind() == ErrorKind::usage) return bad_request({}, error.what());
-  return {500, "api_error", error.what()};
+  const std::string problem(problem_of(error));
+  if (error.kind() == ErrorKind::memory) return {503, "overloaded_error", problem};
+  if (error.kind() == ErrorKind::input || error.kind() == ErrorKind::usage) return bad_request({}, problem);
+  return {500, "api_error", problem};
 }
 
 }  // namespace

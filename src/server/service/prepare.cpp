@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error_text.h"
 #include "cache/accounting.h"
 #include "runtime/devices.h"
 #include "tqkv/grammar.h"
@@ -20,7 +21,7 @@ auto of_field(std::string_view field, const Action& action) {
     return action();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::internal) throw;
-    throw bad_request(field, error.what());
+    throw bad_request(field, std::string(problem_of(error)));
   }
 }
 
