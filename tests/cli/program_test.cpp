@@ -45,9 +45,9 @@ TEST_CASE("tqkv --help names every command and ends with examples") {
   std::string line;
   for (std::getline(lines, line); std::getline(lines, line) && !line.empty();)
     if (line.starts_with("  ") && line[2] != ' ') named.push_back(line.substr(2, line.find(' ', 2) - 2));
-  const std::vector<std::string> commands{"generate", "chat",     "prefill",    "benchmark",  "evaluate", "compare",
-                                          "tune",     "report",   "inspect",    "pull",       "verify",   "models",
-                                          "logits",   "tokenize", "detokenize", "completion", "manual",   "doctor"};
+  const std::vector<std::string> commands{
+      "generate", "serve",  "chat",   "prefill", "benchmark", "evaluate",   "compare",    "tune",   "report", "inspect",
+      "pull",     "verify", "models", "logits",  "tokenize",  "detokenize", "completion", "manual", "doctor"};
   CHECK(std::is_permutation(named.begin(), named.end(), commands.begin(), commands.end()));
   for (const std::string& command : commands)
     CHECK_MESSAGE(run_tqkv({command, "--help"}).output.find(command) != std::string::npos, command);

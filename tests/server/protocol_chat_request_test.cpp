@@ -170,13 +170,15 @@ TEST_CASE("a value of another type is refused with the name of its field") {
       {"modalities", {"\"text\"", R"(["text","audio"])"}},
       {"store", {"1"}},
       {"continue_final_message", {"1", "true"}}};
-  for (const auto& [name, values] : wrong)
-    for (const std::string& value : values) {
+  for (const auto& one : wrong) {
+    const std::string& name = one.first;
+    for (const std::string& value : one.second) {
       CAPTURE(name);
       CAPTURE(value);
       const std::string said = refusal("\"" + name + "\":" + value);
       CHECK_MESSAGE(said.starts_with(name + ": " + name), said);
     }
+  }
   for (const std::string value : {"1", "true", "[]", "{}"})
     CHECK(refused(parse_chat, "{\"model\":" + value + ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}")
               .starts_with("model: model must be a string"));
@@ -195,13 +197,15 @@ TEST_CASE("a number out of its range is refused with the range") {
       {"seed", {"1e30", "-1e30", "18446744073709551616"}},
       {"n", {"0", "9", "-1"}},
       {"top_logprobs", {"-1", "21"}}};
-  for (const auto& [name, values] : outside)
-    for (const std::string& value : values) {
+  for (const auto& one : outside) {
+    const std::string& name = one.first;
+    for (const std::string& value : one.second) {
       CAPTURE(name);
       CAPTURE(value);
       const std::string said = refusal("\"" + name + "\":" + value);
       CHECK_MESSAGE(said.starts_with(name + ": " + name + " must be "), said);
     }
+  }
   CHECK(refusal(R"("temperature":101)") == "temperature: temperature must be a number from 0 to 100, not 101.");
   CHECK(refusal(R"("logit_bias":{"1":101})") == "logit_bias: logit_bias of '1' must be a number from -100 to 100.");
   CHECK(refusal(R"("stop":"")") == "stop: stop: a string must have from 1 to 1024 bytes, this one has 0.");

@@ -49,7 +49,8 @@ TEST_CASE("what a completion cannot be is refused with the name of its field") {
                                                         {R"("grammar":"root")", "grammar"},
                                                         {R"("temperature":[])", "temperature"},
                                                         {R"("stream":0)", "stream"}}) {
-    CAPTURE(members);
+    const auto& tried = members;
+    CAPTURE(tried);
     const std::string said = refusal(members);
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }
@@ -66,7 +67,8 @@ TEST_CASE("what a completion cannot be is refused with the name of its field") {
                                                         {"[[1],[\"a\"]]", "prompt[1]"},
                                                         {"[null]", "prompt[0]"},
                                                         {R"(["a","a","a","a","a","a","a","a","a"])", "prompt"}}) {
-    CAPTURE(prompt);
+    const auto& tried = prompt;
+    CAPTURE(tried);
     const std::string said = refused(parse_completion, R"({"prompt":)" + prompt + "}");
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }

@@ -88,7 +88,8 @@ TEST_CASE("messages that cannot be are refused with their place") {
        "messages[1].tool_calls[0].function.arguments"},
       {R"({"role":"tool","content":"a","tool_call_id":1})", "messages[1].tool_call_id"}};
   for (const auto& [message, field] : cases) {
-    CAPTURE(message);
+    const auto& tried = message;
+    CAPTURE(tried);
     const std::string said = refused(parse_chat, chat(user + "," + message));
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }
@@ -111,7 +112,8 @@ TEST_CASE("tools and the choice among them are checked") {
       {"\"tools\":[" + tool + R"(],"tool_choice":{"type":"function","function":{}})", "tool_choice.function.name"},
       {"\"tools\":[" + tool + R"(],"tool_choice":{"type":"allowed_tools","allowed_tools":{}})", "tool_choice"}};
   for (const auto& [members, field] : cases) {
-    CAPTURE(members);
+    const auto& tried = members;
+    CAPTURE(tried);
     const std::string said = refused(parse_chat, chat(user, members));
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }
@@ -133,7 +135,8 @@ TEST_CASE("formats of an answer are told apart") {
            {R"({"type":"json_schema"})", "response_format.json_schema"},
            {R"({"type":"json_schema","json_schema":{"name":"s"}})", "response_format.json_schema.schema"},
            {R"({"type":"json_schema","json_schema":{"schema":"s"}})", "response_format.json_schema.schema"}}) {
-    CAPTURE(format);
+    const auto& tried = format;
+    CAPTURE(tried);
     const std::string said = refused(parse_chat, chat(user, "\"response_format\":" + format));
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }

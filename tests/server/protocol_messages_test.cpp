@@ -131,7 +131,8 @@ TEST_CASE("what messages cannot be is refused with the name of its field") {
       {R"("output_config":{"format":{"type":"xml"}})", "output_config.format.type"},
       {R"("tqkv":{"other":1})", "tqkv.other"}};
   for (const auto& [members, field] : cases) {
-    CAPTURE(members);
+    const auto& tried = members;
+    CAPTURE(tried);
     // A later member of the same name would be refused as such.
     const std::string text = members.starts_with("\"max_tokens\"")
                                  ? R"({"messages":[{"role":"user","content":"Hi"}],)" + members + "}"
@@ -152,7 +153,8 @@ TEST_CASE("what messages cannot be is refused with the name of its field") {
       {R"({"role":"assistant","content":[{"type":"tool_use","name":"f","input":"{}"}]})",
        "messages[0].content[0].input"}};
   for (const auto& [message, field] : messages) {
-    CAPTURE(message);
+    const auto& tried = message;
+    CAPTURE(tried);
     const std::string said = refused(parse_messages, R"({"max_tokens":1,"messages":[)" + message + "]}");
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }

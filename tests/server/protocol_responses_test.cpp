@@ -98,7 +98,8 @@ TEST_CASE("what a response cannot be is refused with the name of its field") {
       {R"("top_logprobs":21)", "top_logprobs"},
       {R"("truncation":1)", "truncation"}};
   for (const auto& [members, field] : cases) {
-    CAPTURE(members);
+    const auto& tried = members;
+    CAPTURE(tried);
     const std::string said = refused(parse_responses, body(members));
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }
@@ -113,7 +114,8 @@ TEST_CASE("what a response cannot be is refused with the name of its field") {
       {R"({"type":"function_call","name":"f","arguments":"{"})", "input[0].arguments"},
       {R"({"type":"function_call_output","call_id":"a"})", "input[0].output"}};
   for (const auto& [item, field] : items) {
-    CAPTURE(item);
+    const auto& tried = item;
+    CAPTURE(tried);
     const std::string said = refused(parse_responses, R"({"input":[)" + item + "]}");
     CHECK_MESSAGE(said.starts_with(field + ": " + field), said);
   }

@@ -289,6 +289,26 @@ TEST_CASE("a second turn computes what is new, and many that share a system mess
   CHECK(fresh < 40);  // the earlier answer, the question and the marks
 }
 
+TEST_CASE("the same long text with another end is not computed again, with markup and without") {
+  for (const bool raw : {false, true}) {
+    CAPTURE(raw);
+    const auto scheduler = make(usual_limits());
+    const auto question = [&](const std::string& end) {
+      std::string text;
+      for (int i = 0; i < 120; ++i) text += "Line " + std::to_string(i) + " is here. ";
+      Asked asked = ask(user(text + end), 4, 1, 0.0f);
+      if (raw) asked.job->prompt = served_model().tokenizer().encode(text + end, ControlStrings::plain);
+      CHECK(scheduler->submit(asked.job));
+      run(*scheduler);
+      return asked;
+    };
+    CHECK(question("What is line 7?").heard->reused == 0);
+    const Asked second = question("And which is the last line?");
+    CHECK(second.heard->reused > static_cast<int>(second.job->prompt.size()) - 64 * 3);
+    CHECK(second.heard->ends == 1);
+  }
+}
+
 TEST_CASE("whatever comes in whatever order, no byte is promised twice and every request ends") {
   CHECK(rc::check([] {
     SchedulerLimits limits = usual_limits();

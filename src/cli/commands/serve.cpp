@@ -30,7 +30,7 @@ struct Options {
   std::string host = "127.0.0.1", unix_path, key_file, name, markup, prefix_folder;
   int port = 8080, parallel = 8, piece = 256, drain = 30, queue = 256;
   double prefill_share = 0.5;
-  std::int64_t prefix_cache_mb = -1;  // -1: not given
+  std::int64_t prefix_cache = -1;  // bytes; -1: not given
   bool exact = false, insecure = false, quiet = false;
 };
 
@@ -113,9 +113,8 @@ void serve(const Options& options) {
   server::ServiceOptions service;
   const std::uint64_t room = room_of(plan);
   device.precision = plan.precision;
-  const std::uint64_t prefix = options.prefix_cache_mb >= 0
-                                   ? static_cast<std::uint64_t>(options.prefix_cache_mb) * 1'000'000
-                                   : std::min(usual_prefix_cache, room / 4);
+  const std::uint64_t prefix = options.prefix_cache >= 0 ? static_cast<std::uint64_t>(options.prefix_cache)
+                                                         : std::min(usual_prefix_cache, room / 4);
   if (prefix > room)
     throw Error(ErrorKind::memory, fmt::format("--prefix-cache: {} are more than the {} that are free",
                                                megabytes(prefix), megabytes(room)));
@@ -214,11 +213,11 @@ void add_serve(CLI::App& program) {
       ->capture_default_str()
       ->group(server_group);
   command
-      ->add_option("--prefix-cache", options->prefix_cache_mb,
-                   "Memory in MB for beginnings of prompts that come again (default: a quarter of what is free, "
-                   "at most 2000)")
-      ->transform(whole_number(0, 1'000'000'000))
-      ->type_name("MB")
+      ->add_option("--prefix-cache", options->prefix_cache,
+                   "Memory for beginnings of prompts that come again, as in 500MB (default: a quarter of what is free, "
+                   "at most 2GB)")
+      ->transform(byte_size())
+      ->type_name("BYTES")
       ->group(server_group);
   command->add_option("--prefix-save", options->prefix_folder, "Folder in which they outlive the program")
       ->type_name("DIR")

@@ -46,6 +46,29 @@ std::string check_whole(std::string& text, std::int64_t least, std::uint64_t mos
   return "";
 }
 
+std::string check_size(std::string& text) {
+  struct Unit {
+    std::string_view name;
+    std::uint64_t bytes;
+  };
+  static constexpr Unit units[] = {{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
+                                   {"kB", 1000},     {"MB", 1000000},  {"GB", 1000000000}};
+  const std::string expected = "a size in bytes: 2000000000, 2GB or 1900MiB";
+  std::string_view digits = text;
+  std::uint64_t bytes = 1;
+  for (const Unit& unit : units)
+    if (digits.ends_with(unit.name)) {
+      digits.remove_suffix(unit.name.size());
+      bytes = unit.bytes;
+      break;
+    }
+  std::string number(digits.substr(0, digits.find_last_not_of(' ') + 1));
+  if (number.starts_with('-') || !check_whole(number, 0, (std::uint64_t{1} << 62) / bytes).empty())
+    return refusal(text, expected);
+  text = std::to_string(std::stoull(number) * bytes);
+  return "";
+}
+
 std::string check_real(const std::string& text, double least, double most) {
   const bool bounded = least > std::numeric_limits<double>::lowest() || most < std::numeric_limits<double>::max();
   const std::string expected = bounded ? fmt::format("a number from {} to {}", least, most) : "a number";
@@ -64,6 +87,10 @@ std::string check_real(const std::string& text, double least, double most) {
 
 CLI::Validator whole_number(std::int64_t least, std::uint64_t most) {
   return {[least, most](std::string& text) { return check_whole(text, least, most); }, ""};
+}
+
+CLI::Validator byte_size() {
+  return {[](std::string& text) { return check_size(text); }, ""};
 }
 
 CLI::Validator real_number(double least, double most) {

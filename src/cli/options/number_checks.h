@@ -11,6 +11,8 @@ namespace tqkv::cli {
 
 /// A whole number from `least` to `most`: "10", "010" and "+10" are ten; "0x10", "1e3" and "" are none.
 CLI::Validator whole_number(std::int64_t least, std::uint64_t most);
+/// A size in bytes: a whole number, alone or with kB, MB, GB (thousands) or KiB, MiB, GiB. Becomes the number of bytes.
+CLI::Validator byte_size();
 /// A decimal number from `least` to `most`: "0.5", ".5", "5e-1"; not "nan", "inf", hexadecimal, or too large for a
 /// double.
 CLI::Validator real_number(double least = std::numeric_limits<double>::lowest(),

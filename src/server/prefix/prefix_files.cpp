@@ -25,13 +25,15 @@ std::string_view name(Border border) {
       return "system";
     case Border::question:
       return "question";
+    case Border::inside:
+      return "inside";
     default:
       return "answer";
   }
 }
 
 std::optional<Border> border_of(std::string_view file) {
-  for (const Border border : {Border::system, Border::question, Border::answer})
+  for (const Border border : {Border::system, Border::question, Border::answer, Border::inside})
     if (file.starts_with(std::string(name(border)) + "-")) return border;
   return std::nullopt;
 }

@@ -102,22 +102,34 @@ PrefixTree::Node* PrefixTree::add(std::unique_ptr<Session> session, Border borde
   bytes_ += own;
   ++changes_;
   if (parent) ++parent->children;
-  nodes_.push_back({std::move(session), border, parent, own, ++clock_, 0, 0});
+  const std::uint64_t state = session->cache().bytes.state();
+  nodes_.push_back({std::move(session), border, parent, own, state, ++clock_, 0, 0});
   return &nodes_.back();
 }
 
-// Only states that nothing goes on from: the pages of the others are in use.
+// Of a state that another one goes on from, the pages stay: they are that one's from here on.
 bool PrefixTree::drop_one() {
   auto least = nodes_.end();
   for (auto node = nodes_.begin(); node != nodes_.end(); ++node) {
-    if (node->leases > 0 || node->children > 0) continue;
-    const auto order = [](const Node& one) { return std::pair(one.border == Border::system, one.used); };
+    if (node->leases > 0 || node->children > 1) continue;
+    const auto order = [](const Node& one) {
+      return std::pair(one.border == Border::inside ? 0 : one.border == Border::system ? 2 : 1, one.used);
+    };
     if (least == nodes_.end() || order(*node) < order(*least)) least = node;
   }
   if (least == nodes_.end()) return false;
-  bytes_ -= least->bytes;
+  Node* child = nullptr;
+  for (Node& node : nodes_)
+    if (node.parent == &*least) child = &node;
+  if (child) {
+    child->parent = least->parent;
+    child->bytes += least->bytes - least->state;
+    bytes_ -= least->state;
+  } else {
+    bytes_ -= least->bytes;
+    if (least->parent) --least->parent->children;
+  }
   ++changes_;
-  if (least->parent) --least->parent->children;
   nodes_.erase(least);
   return true;
 }

@@ -17,9 +17,9 @@
 
 namespace tqkv::server {
 
-/// What a kept state stands behind. Those of an answer have bits of decoded tokens: a prompt that is read at once has
-/// others, by rounding.
-enum class Border { system, question, answer };
+/// What a kept state stands behind, or that it stands inside a message, for the same text with another end. Those of an
+/// answer have bits of decoded tokens: a prompt that is read at once has others, by rounding.
+enum class Border { system, question, answer, inside };
 
 class PrefixTree {
  private:
@@ -72,7 +72,8 @@ class PrefixTree {
   std::uint64_t state_bytes() const;                  ///< of bytes(): recurrent states, the rest is keys and values
   std::uint64_t changes() const { return changes_; }  ///< states that came and went, so far
   int states() const { return static_cast<int>(nodes_.size()); }
-  /// Lets go the state that was used least recently, those behind system messages last; false when every one is in use.
+  /// Lets go the state that was used least recently, those inside messages first and those behind system messages last;
+  /// false when every one is in use, or several go on from it.
   bool drop_one();
   /// The kept sessions, for saving them.
   template <class Action>
@@ -88,6 +89,7 @@ class PrefixTree {
     Border border = Border::system;
     Node* parent = nullptr;   // whose full pages it shares
     std::uint64_t bytes = 0;  // of its own
+    std::uint64_t state = 0;  // of them, the recurrent state
     std::uint64_t used = 0;   // when
     int leases = 0;
     int children = 0;

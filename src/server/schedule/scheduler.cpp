@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -47,7 +48,7 @@ struct Run {
   PrefixTree::Lease lease;
   std::uint64_t promised = 0;
   int reused = 0;
-  int system = 0, question = 0;                 // cuts of the prompt behind which a state is kept; 0: none
+  std::map<int, Border> borders;                // of the prompt, behind which a state is kept
   std::vector<std::unique_ptr<Snapshot>> kept;  // of the last step
   std::vector<Choice> choices;                  // the first alone until the prompt is read
 
@@ -209,18 +210,26 @@ void Scheduler::Parts::admit() {
   for (std::size_t i = 0; i < waiting.size(); ++i) waiting[i]->listener->queued(static_cast<int>(i) + 1);
 }
 
-/// A state is kept behind the system message, where the first message of two or more ends, and behind the last
-/// question, where the prompt for the answer begins.
+/// A state is kept behind the system message, where the first message of two or more ends; behind the last question,
+/// where the prompt for the answer begins; and inside that question, at cuts that are a piece before its end, two, four
+/// and so on.
 void Scheduler::Parts::mark_borders(Run& run, GenerateOptions& options) const {
-  if (limits.prefix_cache == 0 || !options.cuts.border) return;
+  if (limits.prefix_cache == 0) return;
   const std::vector<int>& ids = run.job->prompt;
-  std::vector<int> borders;
-  for (std::size_t i = 1; i < ids.size(); ++i)
-    if (ids[i] == *options.cuts.border) borders.push_back(static_cast<int>(i));
-  if (borders.size() >= 2 && borders.front() > run.reused) run.system = borders.front();
-  if (!borders.empty() && borders.back() > run.reused) run.question = borders.back();
-  for (const int at : {run.system, run.question})
-    if (at > 0) options.kept.push_back(at - run.reused);
+  std::vector<int> messages;  // where one begins that is not the first
+  for (std::size_t i = 1; options.cuts.border && i < ids.size(); ++i)
+    if (ids[i] == *options.cuts.border) messages.push_back(static_cast<int>(i));
+  const int end = messages.empty() ? static_cast<int>(ids.size()) : messages.back();
+  const int begin = messages.size() < 2 ? 0 : messages[messages.size() - 2];
+  const std::vector<int> cuts = options.cuts.ends({}, ids);
+  for (int before = options.cuts.piece; end - before > begin; before *= 2) {
+    const auto cut = std::upper_bound(cuts.begin(), cuts.end(), end - before);
+    if (cut != cuts.begin() && *std::prev(cut) > begin) run.borders[*std::prev(cut)] = Border::inside;
+  }
+  if (messages.size() >= 2) run.borders[messages.front()] = Border::system;
+  if (!messages.empty()) run.borders[messages.back()] = Border::question;
+  std::erase_if(run.borders, [&](const auto& one) { return one.first <= run.reused; });
+  for (const auto& [at, border] : run.borders) options.kept.push_back(at - run.reused);
   options.keep = [&run](std::unique_ptr<Snapshot> one) { run.kept.push_back(std::move(one)); };
 }
 
@@ -296,8 +305,7 @@ void Scheduler::Parts::accept(Run& run, std::size_t index, const Work& done) {
 
 void Scheduler::Parts::keep_states(Run& run) {
   for (const std::unique_ptr<Snapshot>& snapshot : std::exchange(run.kept, {}))
-    tree.keep(*run.choices.front().session, *snapshot,
-              snapshot->position() == run.question ? Border::question : Border::system, run.lease);
+    tree.keep(*run.choices.front().session, *snapshot, run.borders.at(snapshot->position()), run.lease);
 }
 
 /// What a run has computed is kept where there is room, and its promise is given back.

@@ -5,13 +5,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error_text.h"
+#include "server/service/prepare.h"
+
 namespace tqkv::server {
 namespace {
+
+/// Of a request's own.
+std::string_view stop_string_of(const GenerateResult& result) {
+  return result.stop_string == end_of_call ? std::string_view() : std::string_view(result.stop_string);
+}
 
 Ending ending_of(const GenerateResult& result) {
   switch (result.reason) {
     case FinishReason::stop:
-      return result.stop_string.empty() ? Ending::end_of_turn : Ending::stop_string;
+      return stop_string_of(result).empty() ? Ending::end_of_turn : Ending::stop_string;
     case FinishReason::context:
       return Ending::context;
     case FinishReason::memory:
@@ -24,9 +32,10 @@ Ending ending_of(const GenerateResult& result) {
 }
 
 ApiError error_of(const Error& error) {
-  if (error.kind() == ErrorKind::memory) return {503, "overloaded_error", error.what()};
-  if (error.kind() == ErrorKind::input || error.kind() == ErrorKind::usage) return bad_request({}, error.what());
-  return {500, "api_error", error.what()};
+  const std::string problem(problem_of(error));
+  if (error.kind() == ErrorKind::memory) return {503, "overloaded_error", problem};
+  if (error.kind() == ErrorKind::input || error.kind() == ErrorKind::usage) return bad_request({}, problem);
+  return {500, "api_error", problem};
 }
 
 }  // namespace
@@ -193,7 +202,7 @@ void Answering::finished(int choice, const GenerateResult& result) {
   say(choice, heard.splitter.finish());
   std::string out;
   if (!heard.tokens.empty()) out += writer_->text(choice, {}, std::exchange(heard.tokens, {}));
-  out += writer_->finish(choice, ending_of(result), result.stop_string);
+  out += writer_->finish(choice, ending_of(result), stop_string_of(result));
   send(std::move(out));
 
   const int tokens = static_cast<int>(result.ids.size());

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/error_text.h"
 #include "cache/accounting.h"
 #include "runtime/devices.h"
 #include "tqkv/grammar.h"
@@ -20,7 +21,7 @@ auto of_field(std::string_view field, const Action& action) {
     return action();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::internal) throw;
-    throw bad_request(field, error.what());
+    throw bad_request(field, std::string(problem_of(error)));
   }
 }
 
@@ -105,6 +106,8 @@ GenerateOptions options_of(const Model& model, const ServeSettings& settings, co
   options.cuts = model.cuts(settings.piece);
   options.max_tokens = request.max_tokens.value_or(0);
   options.stop_strings = request.stop;
+  if (!request.parallel_tool_calls && !request.tools().empty() && request.tool_choice == ToolChoice::automatic)
+    options.stop_strings.emplace_back(end_of_call);
   if (request.ignore_eos) options.stop_ids.clear();
   if (!raw && !request.continues)
     options.opens_thinking = model.chat(settings.markup).opens_thinking(chat_options(request));

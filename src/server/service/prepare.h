@@ -1,6 +1,8 @@
 // From a request to jobs: its prompt as ids, and how it is sampled.
 #pragma once
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/protocol/request.h"
@@ -16,6 +18,9 @@ struct ServeSettings {
   bool exact = false;  ///< states of answers are never reused
   std::string markup;  ///< of the chat; empty: the model's
 };
+
+/// Ends an answer behind its first call, where a request wants no calls beside it.
+inline constexpr std::string_view end_of_call = "</tool_call>";
 
 /// The ids of a request's conversation.
 std::vector<int> chat_ids(const Model& model, const ServeSettings& settings, const Request& request);

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/stopwatch.h"
+#include "server/page/page.h"
 #include "server/prefix/prefix_files.h"
 #include "server/service/answering.h"
 #include "server/service/metrics.h"
@@ -65,6 +66,20 @@ Request parsed(Route route, std::string_view body) {
     default:
       return parse_chat(body);
   }
+}
+
+http::Answer page_answer(const http::Head& head) {
+  const bool compressed = head.header("Accept-Encoding").find("gzip") != std::string_view::npos;
+  http::Answer answer{200,
+                      "text/html; charset=utf-8",
+                      std::string(compressed ? page_gzip() : page_html()),
+                      {{"Content-Security-Policy", page_policy()},
+                       {"X-Content-Type-Options", "nosniff"},
+                       {"Referrer-Policy", "no-referrer"},
+                       {"Cache-Control", "no-cache"},
+                       {"Vary", "Accept-Encoding"}}};
+  if (compressed) answer.headers.emplace_back("Content-Encoding", "gzip");
+  return answer;
 }
 
 http::Answer json_answer(std::string body) {
@@ -159,7 +174,7 @@ void Service::Parts::handle(Exchange exchange) {
       return exchange->answer(json_answer(model_text(entry())));
     }
     case Route::page:
-      return exchange->answer({200, "text/plain; charset=utf-8", "tqkv serves " + options.name + "\n", {}});
+      return exchange->answer(page_answer(exchange->head()));
     default:
       break;
   }
