@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "generation/allowed_ids.h"
@@ -38,6 +40,7 @@ struct Model::Parts {
   ModelConfig config;
   Lazy<Tokenizer> tokenizer;
   Lazy<GenerationDefaults> defaults;
+  Lazy<std::pair<std::optional<ChatTemplate>, std::string>> chat;  // and what there is to say about it
   Lazy<std::vector<bool>> allowed;
   Lazy<std::shared_ptr<const Vocabulary>> vocabulary;
   std::unique_ptr<Engine> engine;
@@ -72,10 +75,13 @@ ChatTemplate Model::chat(std::string_view markup, std::string* about) const {
                     fmt::format("--markup {}: the tokenizer has no {}: use --markup raw", markup, control));
     return *named;
   }
-  std::string found;
-  const auto chat = open_chat(checkpoint(), tokenizer(), &found);
-  if (!chat) throw Error(ErrorKind::chat, found);
-  if (about) *about = std::move(found);
+  const auto& [chat, words] = parts_->chat.get([&] {
+    std::string found;
+    std::optional<ChatTemplate> opened = open_chat(checkpoint(), tokenizer(), &found);
+    return std::pair(std::move(opened), std::move(found));
+  });
+  if (!chat) throw Error(ErrorKind::chat, words);
+  if (about) *about = words;
   return *chat;
 }
 

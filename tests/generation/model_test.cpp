@@ -116,6 +116,14 @@ TEST_CASE("what a model lacks is missed by those who ask for it") {
     CHECK_FALSE(failure(ErrorKind::chat, [&] { model.chat(); }).empty());
     CHECK(model.chat("qwen3.5").variant() == ChatVariant::qwen3_5);
   }
+  SUBCASE("nothing of the template that goes after it was read") {
+    const TemporaryDirectory folder;
+    const fs::path copy = pocket_but(folder, {});
+    const Model model(Checkpoint::open_without_weights(copy));
+    const ChatVariant before = model.chat().variant();
+    fs::remove(copy / "chat_template.jinja");
+    CHECK(model.chat().variant() == before);
+  }
 }
 
 }  // namespace
