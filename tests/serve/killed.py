@@ -9,7 +9,7 @@ import time
 
 from serve.running import Running, done, same, true
 
-options = ('--context-per-request', 4096, '--prefix-cache', 100)
+options = ('--context-per-request', 4096, '--prefix-cache', '100MB')
 
 
 def chat(text, **more):

@@ -50,8 +50,9 @@ std::string key_of(const Options& options) {
   }
   std::string key = read_text(options.key_file);
   key.erase(key.find_last_not_of(" \t\r\n") + 1);
-  if (key.empty() || key.find_first_of("\r\n") != std::string::npos)
-    throw Error(ErrorKind::input, fmt::format("{}: a key is one line of text", options.key_file));
+  if (key.empty()) throw Error(ErrorKind::input, fmt::format("{}: there is no key in it", options.key_file));
+  if (key.find_first_of("\r\n") != std::string::npos)
+    throw Error(ErrorKind::input, fmt::format("{}: a key is one line of text, and there are more", options.key_file));
   return key;
 }
 
@@ -121,11 +122,17 @@ void serve(const Options& options) {
   const int context = options.model.context > 0
                           ? options.model.context
                           : context_of(model, options, device, format, session.state, room - prefix);
-  if (context < options.piece)
+  if (options.model.context == 0 && context < options.piece)
     throw Error(ErrorKind::memory,
                 fmt::format("{} requests at once have no room for {} tokens each in {}: give a smaller "
                             "--parallel or --prefix-cache, or --context-per-request",
                             options.parallel, options.piece, megabytes(room - prefix)));
+  if (const std::uint64_t bytes = server::request_bytes(model.config(), device, session.state, format, context, 1);
+      bytes > room - prefix)
+    throw Error(ErrorKind::memory,
+                fmt::format("--context-per-request {}: a request takes {}, and {} are free beside --prefix-cache: give "
+                            "a smaller number to one of them",
+                            context, megabytes(bytes), megabytes(room - prefix)));
   service.name = options.name.empty() ? options.model.model : options.name;
   service.settings = {format, options.piece, context, options.exact, options.markup};
   service.limits = {options.parallel, context, pass, session.state, options.queue, room, prefix, options.prefill_share};
@@ -167,11 +174,12 @@ void add_serve(CLI::App& program) {
   CLI::App* command =
       program.add_subcommand("serve", "Serve a model over HTTP, as OpenAI's and Anthropic's servers do");
   add_model_options(*command, options->model);
+  command->remove_option(command->get_option("--context"));  // of a run; requests have their own
   command
       ->add_option("--context-per-request", options->model.context,
                    "Tokens that a request may have, its answer included (default: what --parallel requests have "
                    "room for)")
-      ->transform(whole_number(1, max_count))
+      ->transform(whole_number(16, max_count))
       ->type_name("N")
       ->group(server_group);
   command->add_option("--host", options->host, "Name or address to listen on")
@@ -194,6 +202,7 @@ void add_serve(CLI::App& program) {
       ->type_name("NAME")
       ->group(server_group);
   command->add_option("--markup", options->markup, "Chat markup: qwen3.5, qwen3.6 or chatml (default: the model's)")
+      ->check(CLI::IsMember({"qwen3.5", "qwen3.6", "chatml"}))
       ->type_name("NAME")
       ->group(server_group);
   const auto number = [&](const char* flag, int& value, int least, int most, const char* help) {
