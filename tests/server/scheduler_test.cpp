@@ -309,6 +309,43 @@ TEST_CASE("the same long text with another end is not computed again, with marku
   }
 }
 
+TEST_CASE("a beginning that many share is read once although they come together, and others pass who waits for it") {
+  SchedulerLimits limits = usual_limits();
+  limits.pass_tokens = 64;
+  const auto scheduler = make(limits);
+  std::string system;
+  for (int i = 0; i < 120; ++i) system += "Rule " + std::to_string(i) + " holds. ";
+  std::vector<Asked> all;
+  for (int i = 0; i < 5; ++i) {
+    all.push_back(ask(user("Question " + std::to_string(i), system), 4, 1, 0.0f));
+    CHECK(scheduler->submit(all.back().job));
+  }
+  const Asked other = ask(user("Hi"), 4, 1, 0.0f);
+  CHECK(scheduler->submit(other.job));
+  scheduler->turn();
+  CHECK(all[0].heard->reused == 0);
+  CHECK(all[1].heard->reused == -1);
+  CHECK(all[1].heard->places.back() == 1);
+  CHECK(other.heard->reused == 0);
+
+  SUBCASE("all are answered") {}
+  SUBCASE("the one that reads leaves, and the next reads it") {
+    for (int i = 0; i < 3; ++i) scheduler->turn();
+    all[0].job->cancelled = true;
+  }
+  const bool left = all[0].job->cancelled;
+  run(*scheduler);
+  const std::size_t first = left ? 1 : 0;
+  CHECK(other.heard->ends == 1);
+  for (std::size_t i = first; i < all.size(); ++i) {
+    CHECK(all[i].heard->ends == 1);
+    if (i > first) CHECK(all[i].heard->reused > static_cast<int>(all[i].job->prompt.size()) - 40);
+  }
+  CHECK(all[first].heard->reused == 0);
+  const std::uint64_t beginning = static_cast<std::uint64_t>(all[1].heard->reused);
+  CHECK(scheduler->state().prompt_tokens < 2 * all[0].job->prompt.size() + beginning / 2);
+}
+
 TEST_CASE("whatever comes in whatever order, no byte is promised twice and every request ends") {
   CHECK(rc::check([] {
     SchedulerLimits limits = usual_limits();

@@ -116,6 +116,7 @@ struct Scheduler::Parts {
 
   void end_cancelled();
   void admit();
+  bool comes_soon(const Job& job, const KvFormat& stored, int known) const;
   std::shared_ptr<Job> admissible(PrefixTree::Match& match, std::uint64_t& need);
   void begin(std::shared_ptr<Job> job, PrefixTree::Match match, std::uint64_t need);
   void open_choice(Run& run, std::unique_ptr<Session> session, std::span<const int> prompt);
@@ -159,30 +160,49 @@ void Scheduler::Parts::end_cancelled() {
   }
 }
 
-/// The first job of the queue, where there is room for it now.
+/// Whether a job under way reads a beginning of this prompt, a piece or more beyond the `known` tokens, and will keep
+/// it. A shorter one is sooner read again.
+bool Scheduler::Parts::comes_soon(const Job& job, const KvFormat& stored, int known) const {
+  for (const Run& run : runs) {
+    if (!run.reading() || cache::as_stored(run.job->format, engine.device().precision) != stored) continue;
+    const int read = run.choices.front().session->position();
+    const std::vector<int>& ids = run.job->prompt;
+    for (const auto& [border, kind] : run.borders)
+      if (kind != Border::inside && border > read && border - known >= job.options.cuts.piece &&
+          border < static_cast<int>(job.prompt.size()) &&
+          std::equal(ids.begin(), ids.begin() + border, job.prompt.begin()))
+        return true;
+  }
+  return false;
+}
+
+/// The first job of the queue, where there is room for it now. Those whose beginning another is reading let others
+/// pass until it is read.
 std::shared_ptr<Job> Scheduler::Parts::admissible(PrefixTree::Match& match, std::uint64_t& need) {
-  std::shared_ptr<Job> job;
+  std::vector<std::shared_ptr<Job>> waiting;
   {
     const std::lock_guard lock(mutex);
-    if (queue.empty()) return nullptr;
-    job = queue.front();
+    waiting.assign(queue.begin(), queue.begin() + std::min<std::ptrdiff_t>(std::ssize(queue), limits.parallel));
   }
   int under_way = 0;
   for (const Run& run : runs) under_way += run.job->choices;
-  if (under_way > 0 && under_way + job->choices > limits.parallel) return nullptr;
-  const KvFormat stored = cache::as_stored(job->format, engine.device().precision);
-  match = tree.find(stored, limits.state, job->prompt, job->exact);
-  need = bytes_of(job->format, total_tokens(*job), job->choices);
-  while (promised + tree.bytes() + need > limits.memory)
-    if (!tree.drop_one()) {
-      // A state that this job would go on from may be what is in its way.
-      if (!runs.empty() || match.lease.tokens() == 0) return nullptr;
-      match.lease = {};
-    }
-  const std::lock_guard lock(mutex);
-  if (queue.empty() || queue.front() != job) return nullptr;
-  queue.pop_front();
-  return job;
+  for (const std::shared_ptr<Job>& job : waiting) {
+    if (under_way > 0 && under_way + job->choices > limits.parallel) return nullptr;
+    const KvFormat stored = cache::as_stored(job->format, engine.device().precision);
+    match = tree.find(stored, limits.state, job->prompt, job->exact);
+    if (comes_soon(*job, stored, match.lease.tokens())) continue;
+    need = bytes_of(job->format, total_tokens(*job), job->choices);
+    while (promised + tree.bytes() + need > limits.memory)
+      if (!tree.drop_one()) {
+        // A state that this job would go on from may be what is in its way.
+        if (!runs.empty() || match.lease.tokens() == 0) return nullptr;
+        match.lease = {};
+      }
+    const std::lock_guard lock(mutex);
+    std::erase(queue, job);
+    return job;
+  }
+  return nullptr;
 }
 
 void Scheduler::Parts::admit() {

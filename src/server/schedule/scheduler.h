@@ -1,8 +1,9 @@
 // Scheduler: which sessions take part in the next step. It has no thread, no socket and no clock of its own.
 //
 // Requests are admitted in the order in which they came, as memory for their whole length comes free: what is promised
-// to one is nobody else's, so that none that runs has to end for another. Prompts are read piece by piece, in turns;
-// everyone who decodes takes part in every step. While someone decodes, a piece is followed by steps without one.
+// to one is nobody else's, so that none that runs has to end for another. One whose long beginning another is reading
+// waits for it and goes on from there; others may pass it. Prompts are read piece by piece, in turns; everyone who
+// decodes takes part in every step. While someone decodes, a piece is followed by steps without one.
 #pragma once
 #include <cstdint>
 #include <deque>
