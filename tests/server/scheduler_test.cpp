@@ -157,6 +157,7 @@ TEST_CASE("what could never run is named before it waits, and a full queue refus
   SchedulerLimits limits = usual_limits();
   limits.queue = 2;
   limits.memory = bytes_of(500);
+  limits.parallel = 8;
   limits.prefix_cache = 0;
   const auto scheduler = make(limits);
   Asked large = ask(user("Hello"), 1500);
@@ -167,9 +168,28 @@ TEST_CASE("what could never run is named before it waits, and a full queue refus
   Asked full = ask(user("Hello"), 5);
   full.job->prompt.assign(2048, 5);
   CHECK(scheduler->problem_of(*full.job).find("leaves none of a context of 2048") != std::string::npos);
-  CHECK(scheduler->submit(ask(user("a"), 5).job));
-  CHECK(scheduler->submit(ask(user("b"), 5).job));
-  CHECK_FALSE(scheduler->submit(ask(user("c"), 5).job));
+  CHECK(scheduler->takes(10));
+  CHECK_FALSE(scheduler->takes(11));
+  for (int i = 0; i < 10; ++i) CHECK(scheduler->submit(ask(user("a"), 5).job));
+  CHECK_FALSE(scheduler->submit(ask(user("b"), 5).job));
+}
+
+TEST_CASE("without a queue a request is taken where a place is free") {
+  SchedulerLimits limits = usual_limits();
+  limits.queue = 0;
+  limits.parallel = 1;
+  const auto scheduler = make(limits);
+  const Asked first = ask(user("a"), 5), second = ask(user("b"), 5);
+  CHECK(scheduler->submit(first.job));
+  CHECK_FALSE(scheduler->submit(second.job));
+  scheduler->turn();
+  CHECK_FALSE(scheduler->submit(second.job));
+  while (scheduler->turn()) {
+  }
+  CHECK(scheduler->submit(second.job));
+  while (scheduler->turn()) {
+  }
+  CHECK(second.heard->results.size() == 1);
 }
 
 TEST_CASE("a cancelled request ends within one turn, wherever it is, and gives its promise back") {

@@ -291,10 +291,19 @@ TEST_CASE("requests are refused while the model is loaded and while the server e
 TEST_CASE("a full queue is told, and a stop string never shows") {
   Served served("", 1, 0);
   served.run();
-  const RawAnswer full = served.ask(chat(""));
-  CHECK(full.status == 429);
-  CHECK(full.headers.contains("retry-after"));
-  CHECK(json::parse(full.body)["error"]["code"] == "queue_full");
+  RawClient under_way = served.client();
+  under_way.send(chat(R"("max_tokens":2000,"stream":true,"ignore_eos":true)"));
+  under_way.receive_until("\"content\"");
+  for (const char* rest : {"", R"("stream":true)"}) {
+    const RawAnswer full = served.ask(chat(rest));
+    CHECK(full.status == 429);
+    CHECK(full.headers.contains("retry-after"));
+    CHECK(json::parse(full.body)["error"]["code"] == "queue_full");
+  }
+  const RawAnswer several = served.ask(chat(R"("n":2)"));
+  CHECK(several.status == 400);
+  CHECK(served.logs("refused with 400: 2 choices are more than the 1 that run at once"));
+  under_way.reset();
   Served open;
   open.run();
   const RawAnswer stopped = open.ask(chat(R"("temperature":0,"stop":["pocket"],"stream":true)"));

@@ -128,11 +128,10 @@ void serve(const Options& options) {
                             "--parallel or --prefix-cache, or --context-per-request",
                             options.parallel, options.piece, megabytes(room - prefix)));
   if (const std::uint64_t bytes = server::request_bytes(model.config(), device, session.state, format, context, 1);
-      bytes > room - prefix)
-    throw Error(ErrorKind::memory,
-                fmt::format("--context-per-request {}: a request takes {}, and {} are free beside --prefix-cache: give "
-                            "a smaller number to one of them",
-                            context, megabytes(bytes), megabytes(room - prefix)));
+      bytes > room)
+    throw Error(ErrorKind::memory, fmt::format("--context-per-request {}: one request takes {}, and {} are free: give "
+                                               "a smaller number",
+                                               context, megabytes(bytes), megabytes(room)));
   service.name = options.name.empty() ? options.model.model : options.name;
   service.settings = {format, options.piece, context, options.exact, options.markup};
   service.limits = {options.parallel, context, pass, session.state, options.queue, room, prefix, options.prefill_share};

@@ -11,6 +11,7 @@ namespace tqkv::server {
 namespace {
 
 std::string found(const Json& value) {
+  if (value.is_array() && value.empty()) return "an empty one";
   return value.is_primitive() && !value.is_string() ? print(value) : std::string(kind_of(value));
 }
 

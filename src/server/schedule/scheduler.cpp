@@ -83,6 +83,7 @@ struct Scheduler::Parts {
 
   mutable std::mutex mutex;  // of what follows
   std::deque<std::shared_ptr<Job>> queue;
+  int places_taken = 0;  // by choices under way
   SchedulerState state;
 
   Parts(const Engine& its_engine, const Tokenizer& its_tokenizer, const SchedulerLimits& its_limits, Seconds clock)
@@ -112,6 +113,18 @@ struct Scheduler::Parts {
   void count(const Change& change) {
     const std::lock_guard lock(mutex);
     change(state);
+  }
+
+  int choices_under_way() const {
+    int all = 0;
+    for (const Run& run : runs) all += run.job->choices;
+    return all;
+  }
+
+  /// With the mutex held.
+  bool takes(std::ptrdiff_t jobs) const {
+    const int free = std::max(0, limits.parallel - places_taken);
+    return std::ssize(queue) + jobs <= std::ptrdiff_t{limits.queue} + free;
   }
 
   void end_cancelled();
@@ -184,8 +197,7 @@ std::shared_ptr<Job> Scheduler::Parts::admissible(PrefixTree::Match& match, std:
     const std::lock_guard lock(mutex);
     waiting.assign(queue.begin(), queue.begin() + std::min<std::ptrdiff_t>(std::ssize(queue), limits.parallel));
   }
-  int under_way = 0;
-  for (const Run& run : runs) under_way += run.job->choices;
+  const int under_way = choices_under_way();
   for (const std::shared_ptr<Job>& job : waiting) {
     if (under_way > 0 && under_way + job->choices > limits.parallel) return nullptr;
     const KvFormat stored = cache::as_stored(job->format, engine.device().precision);
@@ -200,6 +212,7 @@ std::shared_ptr<Job> Scheduler::Parts::admissible(PrefixTree::Match& match, std:
       }
     const std::lock_guard lock(mutex);
     std::erase(queue, job);
+    places_taken = under_way + job->choices;
     return job;
   }
   return nullptr;
@@ -463,9 +476,14 @@ std::string Scheduler::problem_of(const Job& job) const {
   return {};
 }
 
+bool Scheduler::takes(int jobs) const {
+  const std::lock_guard lock(parts_->mutex);
+  return parts_->takes(jobs);
+}
+
 bool Scheduler::submit(std::shared_ptr<Job> job) {
   const std::lock_guard lock(parts_->mutex);
-  if (static_cast<int>(parts_->queue.size()) >= parts_->limits.queue) return false;
+  if (!parts_->takes(1)) return false;
   parts_->queue.push_back(std::move(job));
   return true;
 }
@@ -477,6 +495,7 @@ bool Scheduler::turn() {
   const bool stepped = parts.step();
   const bool ended = parts.end_finished();
   parts.count([&](SchedulerState& all) {
+    parts.places_taken = parts.choices_under_way();
     all.queued = static_cast<int>(parts.queue.size());
     all.promised = parts.promised;
     all.kept = parts.tree.bytes();

@@ -25,7 +25,7 @@ struct SchedulerLimits {
   int context = 0;         ///< most tokens of a request, its answer included
   int pass_tokens = 2048;  ///< of prompts in one pass
   StateType state = StateType::f32;
-  int queue = 256;                 ///< requests that wait
+  int queue = 256;                 ///< requests that wait, beside those that a free place waits for
   std::uint64_t memory = 0;        ///< bytes of sessions and kept states together
   std::uint64_t prefix_cache = 0;  ///< of them, for kept states
   double prefill_share = 0.5;      ///< of the time that pieces of prompts take while others decode
@@ -59,6 +59,8 @@ class Scheduler {
 
   /// Why a job could never run; empty where it could. Can be called by any thread.
   std::string problem_of(const Job& job) const;
+  /// Whether so many more jobs may wait, or have a free place. Can be called by any thread.
+  bool takes(int jobs) const;
   /// Of a job without a problem; false when the queue is full. Can be called by any thread.
   bool submit(std::shared_ptr<Job> job);
   /// One step over everything that can go on, after what was cancelled has ended and what waits was admitted. False

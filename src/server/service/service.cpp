@@ -242,6 +242,7 @@ void Service::Parts::read(const Exchange& exchange) {
     begin(exchange, route, std::move(request));
   } catch (const ApiError& error) {
     ++totals.refused;
+    log(fmt::format("refused with {}: {}", error.status, error.what()));
     exchange->answer(answer_of(error, route));
   } catch (const std::exception& error) {
     ++totals.failed;
@@ -259,6 +260,11 @@ void Service::Parts::begin(const Exchange& exchange, Route route, Request reques
     id = fmt::format("{:x}{:04x}", random() >> 16, ++answers);
   }
   const std::vector<std::shared_ptr<Job>> jobs = prepare(*model, options.settings, request, seed);
+  // Refused before a stream begins: then the status says it, and clients ask again.
+  for (const auto& job : jobs)
+    if (const std::string problem = scheduler->problem_of(*job); !problem.empty()) throw bad_request({}, problem);
+  const ApiError full(429, "rate_limit_error", "too many requests wait", std::nullopt, "queue_full");
+  if (!scheduler->takes(static_cast<int>(jobs.size()))) throw full;
   Answering::Setup setup;
   setup.id = id;
   setup.route = route;
@@ -272,9 +278,6 @@ void Service::Parts::begin(const Exchange& exchange, Route route, Request reques
     for (const auto& job : jobs) setup.echoes.push_back(model.load()->tokenizer().decode(job->prompt));
   const auto answering = std::make_shared<Answering>(exchange, model.load()->tokenizer(), std::move(setup),
                                                      [this](const Account& account) { tell_of(account); });
-  // What could never be done is refused before the stream begins.
-  for (const auto& job : jobs)
-    if (const std::string problem = scheduler->problem_of(*job); !problem.empty()) throw bad_request({}, problem);
   answering->attach(jobs);
   exchange->on_gone([this, jobs] {
     for (const auto& job : jobs) job->cancelled = true;
@@ -282,7 +285,7 @@ void Service::Parts::begin(const Exchange& exchange, Route route, Request reques
   });
   for (const auto& job : jobs) {
     if (scheduler->submit(job)) continue;
-    answering->refuse({429, "rate_limit_error", "too many requests wait", std::nullopt, "queue_full"});
+    answering->refuse(full);
     break;
   }
   engine_bell.ring();
