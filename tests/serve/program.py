@@ -195,6 +195,18 @@ def check_short(tqkv, model):
         same((status, body['error']['code']), (400, 'context_length_exceeded'), 'too long for a short context')
 
 
+def check_queue(tqkv, model):
+    with Running(tqkv, model, '--parallel', 1, '--queue', 0) as server:
+        stream = server.open_stream(chat, {**question, 'max_tokens': 30000, 'ignore_eos': True})
+        stream.readline()
+        same([server.ask(chat, {**question, 'stream': stream_too})[0] for stream_too in (False, True)], [429, 429], 'a full queue')
+        stream.close()
+        stream.connection.close()
+        server.waits_for(lambda: ' left: ' in server.log(), 'a client that leaves is noticed')
+        same(server.ask(chat, question)[0], 200, 'its place is free')
+        true('refused with 429' in server.log(), server.log())
+
+
 def check_places(tqkv, model, folder):
     """A unix socket that only its owner can use; and the key."""
     path = folder / 'socket'
@@ -233,5 +245,6 @@ def run(tqkv, model, long):
         check_deleted(tqkv, model, folder)
         check_garbage(tqkv, model)
         check_short(tqkv, model)
+        check_queue(tqkv, model)
         check_places(tqkv, model, folder)
     done('program')

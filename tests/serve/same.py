@@ -10,15 +10,15 @@ tool = {'type': 'function', 'function': {'name': 'note', 'parameters': {
     'properties': {'word': {'type': 'string', 'maxLength': 8}, 'mark': {'enum': ['a', 'b', 3]}}}}}
 
 
-def requests(model, count, seed):
+def requests(model, count, seed, long):
     """(path, body): chats, conversations, raw prompts, forced calls; some begin like others."""
     text = (model.parent / 'texts/documents.txt').read_text()
     dice = random.Random(seed)
-    systems = [text[at:at + size] for at, size in ((0, 300), (0, 1500), (9000, 700))]
+    systems = [text[at:at + size] for at, size in ((0, 300), (0, 900), (9000, 700))]
     for number in range(count):
-        at, size = dice.randrange(len(text) - 4000), dice.choice((10, 80, 400, 1200, 3000))
+        at, size = dice.randrange(len(text) - 4000), dice.choice((10, 80, 400, 1200, 3000 if long else 700))
         question = text[at:at + size] + ' What does this mean?'
-        body = {'max_tokens': dice.choice((8, 24, 40)), 'temperature': dice.choice((0, 0.7, 1.5)), 'seed': number,
+        body = {'max_tokens': dice.choice((8, 16, 40 if long else 24)), 'temperature': dice.choice((0, 0.7, 1.5)), 'seed': number,
                 'logprobs': True, 'top_logprobs': 3, 'tqkv': {'exact': True}}
         kind = dice.choice(('chat', 'chat', 'long chat', 'call', 'raw', 'choices'))
         if kind == 'raw':
@@ -29,7 +29,7 @@ def requests(model, count, seed):
         if kind == 'long chat':
             body['messages'] += [{'role': 'assistant', 'content': 'It is ' + text[:90]}, {'role': 'user', 'content': 'Go on.'}]
         elif kind == 'call':
-            body.update(tools=[tool], tool_choice='required', reasoning_effort='none', max_tokens=60)
+            body.update(tools=[tool], tool_choice='required', reasoning_effort='none', max_tokens=40)
         elif kind == 'choices':
             body.update(n=3, stop=[' the', '\n'])
         yield '/v1/chat/completions', body
@@ -49,7 +49,7 @@ def run(tqkv, model, long):
     per_server = 34 if long else 7
     for number, form in enumerate(formats):
         for threads in (1, 2):
-            asked = list(requests(model, per_server, 10 * number + threads))
+            asked = list(requests(model, per_server, 10 * number + threads, long))
             options = ('--markup', 'qwen3.5', '--backend', form, '--threads', threads, '--context-per-request', 8192, '--quiet')
             with Running(tqkv, model, *options, '--prefix-cache', 0, '--parallel', 3) as server:
                 alone = [said(server.ask(*one)) for one in asked]
