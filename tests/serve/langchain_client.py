@@ -2,6 +2,7 @@
 import typing
 
 import pydantic
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -51,3 +52,8 @@ def check(address, key):
     for method in ('json_schema', 'function_calling'):
         given = model(max_tokens=200).with_structured_output(Answer, method=method).invoke(question)
         true(isinstance(given, Answer), 'langchain: structured by ' + method)
+    try:
+        model().invoke('word ' * 6000)
+    except ContextOverflowError:
+        return
+    raise SystemExit('langchain: too long: no ContextOverflowError')
