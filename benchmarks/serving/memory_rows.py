@@ -17,23 +17,20 @@ def planned(plan):
 
 
 def plan(given, note):
-    """Eight requests near the end of their context: [{model, context, planned, measured}] in bytes."""
+    """Eight requests near the end of their context, after a prompt as long as it: [{model, context, planned, measured}] in bytes."""
     samples = []
 
     async def fill(server, context):
-        tasks = [complete(server, ids(context * 3 // 4, "plan", number), context // 4) for number in range(8)]
+        await complete(server, ids(context - 8, "longest"), 1)  # working memory is then as large as it gets
         most = (0, None)
-        async with under_way(*tasks) as running:
-            while not all(task.done() for task in running):
-                now, said = server.memory(), await server.endpoint.get_json("/plan")
-                metrics = await server.endpoint.metrics()
-                if decoding(metrics) == 8:
-                    most = max(most, (now, planned(said)))
-                await asyncio.sleep(0.02)
-        assert most[0], "the eight never decoded together"
+        async with under_way(*(complete(server, ids(context // 4, "plan", number), context - context // 4) for number in range(8))) as running:
+            await until(server, lambda metrics: decoding(metrics) == 8)
+            while not any(task.done() for task in running):
+                most = max(most, (server.memory(), planned(await server.endpoint.get_json("/plan"))))
+                await asyncio.sleep(0.05)
         return most
 
-    for model, name, context in (("pocket", "pocket", 4096), ("pocket", "pocket", 8192), (given.shape, "shape", 1024)):
+    for model, name, context in (("pocket", "pocket", 4096), (given.shape, "shape", 512)):
         with Server(given.program, model, given.root, "--prefix-cache", 0, "--context-per-request", context) as server:
             measured, said = asyncio.run(fill(server, context))
         samples.append({"model": name, "context": context, "planned": said, "measured": measured})
