@@ -3,7 +3,7 @@ import argparse
 import asyncio
 import time
 
-from serving.asking import complete, decoding, ids, under_way, until
+from serving.asking import complete, ids, under_way
 from serving.load import Load, summary
 from serving.server import Server, idle
 from serving.texts import Lengths
@@ -17,20 +17,18 @@ def planned(plan):
 
 
 def plan(given, note):
-    """Eight requests near the end of their context, after a prompt as long as it: [{model, context, planned, measured}] in bytes."""
+    """Eight requests that are read and answered together: [{model, context, planned, measured}] in bytes, the most of each at any time."""
     samples = []
 
     async def fill(server, context):
-        await complete(server, ids(context - 8, "longest"), 1)  # working memory is then as large as it gets
-        most = (0, None)
-        async with under_way(*(complete(server, ids(context // 4, "plan", number), context - context // 4) for number in range(8))) as running:
-            await until(server, lambda metrics: decoding(metrics) == 8)
-            while not any(task.done() for task in running):
-                most = max(most, (server.memory(), planned(await server.endpoint.get_json("/plan"))))
-                await asyncio.sleep(0.05)
-        return most
+        measured = said = 0
+        async with under_way(*(complete(server, ids(context - 64, "plan", number), 64) for number in range(8))) as running:
+            while not all(task.done() for task in running):
+                measured, said = max(measured, server.memory()), max(said, planned(await server.endpoint.get_json("/plan")))
+                await asyncio.sleep(0.01)
+        return measured, said
 
-    for model, name, context in (("pocket", "pocket", 4096), (given.shape, "shape", 512)):
+    for model, name, context in (("pocket", "pocket", 1024), ("pocket", "pocket", 4096), (given.shape, "shape", 512)):
         with Server(given.program, model, given.root, "--prefix-cache", 0, "--context-per-request", context) as server:
             measured, said = asyncio.run(fill(server, context))
         samples.append({"model": name, "context": context, "planned": said, "measured": measured})
