@@ -98,8 +98,8 @@ def plan(samples):
 
 
 def growth(samples):
-    settled = next((place for place, sample in enumerate(samples) if sum(one["requests"] for one in samples[:place + 1]) >= 1000), 0)
     count = sum(sample["requests"] for sample in samples)
+    settled = next(place for place in range(len(samples)) if 4 * sum(one["requests"] for one in samples[:place + 1]) >= count)  # caches are full
     first = sum(sample["requests"] for sample in samples[:settled + 1])
     more = samples[-1]["memory"] - samples[settled]["memory"]
     yield f"memory that {count - first:,} requests add after the first {first:,}", f"{more / 1e6:+.1f} MB", "8 MB", more <= 8e6

@@ -38,7 +38,7 @@ def second_turn(given, note):
                 "new": await texts.count(question), "reuse": second["tqkv"].get("reuse")}
 
     for name, model in (("shape", given.shape), ("pocket", "pocket")):
-        with Server(given.program, model, given.root, "--prefix-cache", 1500, "--context-per-request", 16384) as server:
+        with Server(given.program, model, given.root, "--prefix-cache", "1500MB", "--context-per-request", 16384) as server:
             for trial in range(given.trials):
                 samples.append(asyncio.run(hold(server, trial, name)))
                 note("second turn, {model}, trial {trial}: {first_tokens} tokens {first_s:.2f} s, then {computed} computed ({new} new), {second_s:.3f} s"
@@ -65,7 +65,7 @@ def shared_prompt(given, note):
         return await Texts(server.endpoint).of(4096, dice_of("system"))
 
     for case in ("one, then fifteen", "sixteen at once"):
-        with Server(given.program, "pocket", given.root, "--prefix-cache", 1000, "--context-per-request", 8192) as server:
+        with Server(given.program, "pocket", given.root, "--prefix-cache", "1000MB", "--context-per-request", 8192) as server:
             system = asyncio.run(system_of(server))
             found = asyncio.run(all_of(server, system, case == "sixteen at once"))
         own = sum(found["prompts"]) - 16 * found["system"]

@@ -153,6 +153,23 @@ TEST_CASE("requests are admitted in order, and never more is promised than there
   CHECK(scheduler->state().finished == 7);
 }
 
+TEST_CASE("room for a state on its way into the tree is promised until the prompt is read") {
+  const auto scheduler = make(usual_limits());
+  const Asked asked = ask(user(std::string(600, 'z')), 30, 1, 0.0f);
+  asked.job->options.stop_ids.clear();
+  asked.job->choices = 2;
+  const int tokens = static_cast<int>(asked.job->prompt.size()) + 30;
+  const std::uint64_t state = served_model().engine().open(asked.job->format, {})->cache().bytes.state();
+  CHECK(scheduler->submit(asked.job));
+  scheduler->turn();
+  CHECK(scheduler->state().reading == 1);
+  CHECK(scheduler->state().promised == bytes_of(tokens, 2));
+  while (asked.heard->texts[1].empty()) REQUIRE(scheduler->turn());
+  CHECK(scheduler->state().promised == bytes_of(tokens, 2) - state);
+  run(*scheduler);
+  CHECK(scheduler->state().promised == 0);
+}
+
 TEST_CASE("what could never run is named before it waits, and a full queue refuses") {
   SchedulerLimits limits = usual_limits();
   limits.queue = 2;

@@ -106,7 +106,9 @@ void serve(const Options& options) {
   const int pass = std::max(options.model.prefill_chunk, options.piece);
   PlanRequest request{device, session};
   request.session.prefill_chunk = pass + options.parallel;
-  request.session.context = options.model.context > 0 ? options.model.context : options.piece;
+  // Prompts of several requests share a pass: it may have more rows than one request has tokens.
+  request.session.context = std::min(std::max(options.model.context, request.session.prefill_chunk),
+                                     std::max(model.config().max_position_embeddings, options.model.context));
   request.tokenizer = model.tokenizer().size();
   const MemoryPlan plan = model.plan(format, request);
   const Announcement announcement = admit(plan, options.model, model.checkpoint().directory());

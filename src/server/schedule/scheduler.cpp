@@ -47,6 +47,7 @@ struct Run {
   std::shared_ptr<Job> job;
   PrefixTree::Lease lease;
   std::uint64_t promised = 0;
+  std::uint64_t passing = 0;  // of it: for a state on its way into the tree, until the prompt is read
   int reused = 0;
   std::map<int, Border> borders;                // of the prompt, behind which a state is kept
   std::vector<std::unique_ptr<Snapshot>> kept;  // of the last step
@@ -132,6 +133,7 @@ struct Scheduler::Parts {
   bool comes_soon(const Job& job, const KvFormat& stored, int known) const;
   std::shared_ptr<Job> admissible(PrefixTree::Match& match, std::uint64_t& need);
   void begin(std::shared_ptr<Job> job, PrefixTree::Match match, std::uint64_t need);
+  void give_back(Run& run, std::uint64_t bytes);
   void open_choice(Run& run, std::unique_ptr<Session> session, std::span<const int> prompt);
   void mark_borders(Run& run, GenerateOptions& options) const;
   void branch(Run& run);
@@ -283,9 +285,15 @@ void Scheduler::Parts::begin(std::shared_ptr<Job> job, PrefixTree::Match match, 
     throw;
   }
   run.promised = need;
+  run.passing = run.choices.front().session->cache().bytes.state();
   promise(promised + need);
   run.job->listener->started(run.reused, match.parted_at, run.job->exact);
   count([&](SchedulerState& all) { all.reused_tokens += static_cast<std::uint64_t>(run.reused); });
+}
+
+void Scheduler::Parts::give_back(Run& run, std::uint64_t bytes) {
+  promise(promised - bytes);
+  run.promised -= bytes;
 }
 
 void Scheduler::Parts::open_choice(Run& run, std::unique_ptr<Session> session, std::span<const int> prompt) {
@@ -343,8 +351,7 @@ void Scheduler::Parts::keep_states(Run& run) {
 
 /// What a run has computed is kept where there is room, and its promise is given back.
 void Scheduler::Parts::close(Run& run) {
-  promise(promised - run.promised);
-  run.promised = 0;
+  give_back(run, run.promised);
   Choice& first = run.choices.front();
   const bool answered = !first.generation->reading() && !first.generation->ids().empty();
   first.generation.reset();
@@ -433,6 +440,7 @@ bool Scheduler::Parts::step() {
     try {
       keep_states(run);
       accept(run, owners[i].choice, works[i]);
+      if (!run.reading()) give_back(run, std::exchange(run.passing, 0));
       if (!works[i].error)
         count([&](SchedulerState& all) {
           (i < decoding ? all.generated_tokens : all.prompt_tokens) += works[i].ids.size();
@@ -445,7 +453,7 @@ bool Scheduler::Parts::step() {
   count([](SchedulerState& all) { ++all.steps; });
   runs.remove_if([&](Run& run) {
     if (std::ranges::find(failed, &run) == failed.end()) return false;
-    promise(promised - run.promised);
+    give_back(run, run.promised);
     count([](SchedulerState& all) { ++all.failed; });
     return true;
   });
