@@ -83,6 +83,28 @@ TEST_CASE("a prompt goes on from the longest state that it begins with, with the
   CHECK(tree.find(format(), StateType::f32, some_ids(9, 20), false).parted_at == 0);
 }
 
+TEST_CASE("what is computed from an answer is not exact, whatever it stands behind, and hides nothing that is") {
+  PrefixTree tree(engine(), plenty);
+  const std::vector<int> ids = beginning(2, 100, 40);
+  compute(tree, std::vector<int>(ids.begin(), ids.begin() + 60), {});  // an answer's end
+  int reused = 0;
+  compute(tree, ids, {100}, &reused);  // goes on from there: keeps 100 and 140
+  CHECK(reused == 60);
+  const auto longer = beginning(2, 100, 41);
+  CHECK(tree.find(format(), StateType::f32, longer, false).lease.tokens() == 140);
+  CHECK(tree.find(format(), StateType::f32, longer, true).lease.tokens() == 0);
+
+  const auto session = engine().open(format(), {});
+  session->prefill(std::span(ids).first(100));
+  PrefixTree::Lease none;
+  tree.keep(*session, *session->snapshot(), Border::system, none);
+  CHECK(none.tokens() == 100);
+  CHECK(tree.find(format(), StateType::f32, longer, true).lease.tokens() == 100);
+  const int states = tree.states();
+  tree.keep(*session, *session->snapshot(), Border::system, none);
+  CHECK(tree.states() == states);
+}
+
 TEST_CASE("kept states stay within their bytes, those in use stay, and shared pages count once") {
   PrefixTree alone(engine(), plenty), both(engine(), plenty);
   compute(alone, beginning(2, 600, 10), {});

@@ -93,7 +93,7 @@ TEST_CASE("answers have the same bits alone, in company, and over a tree that is
     const auto scheduler = make(usual_limits());
     const Asked asked = seeded(static_cast<unsigned>(i));
     REQUIRE(scheduler->problem_of(*asked.job).empty());
-    CHECK(scheduler->submit(asked.job));
+    CHECK(scheduler->submit({asked.job}));
     run(*scheduler);
     REQUIRE(asked.heard->ends == 1);
     alone.push_back(told(*asked.heard));
@@ -108,7 +108,7 @@ TEST_CASE("answers have the same bits alone, in company, and over a tree that is
       for (int i = 0; i < count; ++i) all.push_back(seeded(static_cast<unsigned>(i)));
       // In another order, some of them later.
       for (int i = 0; i < count; ++i) {
-        CHECK(scheduler->submit(all[static_cast<std::size_t>(i * 37 % count)].job));
+        CHECK(scheduler->submit({all[static_cast<std::size_t>(i * 37 % count)].job}));
         if (i % 5 == 0) scheduler->turn();
       }
       run(*scheduler);
@@ -133,7 +133,7 @@ TEST_CASE("requests are admitted in order, and never more is promised than there
   std::vector<Asked> all;
   for (int i = 0; i < 7; ++i) {
     all.push_back(ask(user("Say " + std::to_string(i)), 10, 1, 0.0f));
-    CHECK(scheduler->submit(all.back().job));
+    CHECK(scheduler->submit({all.back().job}));
   }
   std::vector<std::size_t> order;
   for (int turns = 0; scheduler->turn(); ++turns) {
@@ -160,7 +160,7 @@ TEST_CASE("room for a state on its way into the tree is promised until the promp
   asked.job->choices = 2;
   const int tokens = static_cast<int>(asked.job->prompt.size()) + 30;
   const std::uint64_t state = served_model().engine().open(asked.job->format, {})->cache().bytes.state();
-  CHECK(scheduler->submit(asked.job));
+  CHECK(scheduler->submit({asked.job}));
   scheduler->turn();
   CHECK(scheduler->state().reading == 1);
   CHECK(scheduler->state().promised == bytes_of(tokens, 2));
@@ -187,8 +187,8 @@ TEST_CASE("what could never run is named before it waits, and a full queue refus
   CHECK(scheduler->problem_of(*full.job).find("leaves none of a context of 2048") != std::string::npos);
   CHECK(scheduler->takes(10));
   CHECK_FALSE(scheduler->takes(11));
-  for (int i = 0; i < 10; ++i) CHECK(scheduler->submit(ask(user("a"), 5).job));
-  CHECK_FALSE(scheduler->submit(ask(user("b"), 5).job));
+  for (int i = 0; i < 10; ++i) CHECK(scheduler->submit({ask(user("a"), 5).job}));
+  CHECK_FALSE(scheduler->submit({ask(user("b"), 5).job}));
 }
 
 TEST_CASE("without a queue a request is taken where a place is free") {
@@ -197,13 +197,13 @@ TEST_CASE("without a queue a request is taken where a place is free") {
   limits.parallel = 1;
   const auto scheduler = make(limits);
   const Asked first = ask(user("a"), 5), second = ask(user("b"), 5);
-  CHECK(scheduler->submit(first.job));
-  CHECK_FALSE(scheduler->submit(second.job));
+  CHECK(scheduler->submit({first.job}));
+  CHECK_FALSE(scheduler->submit({second.job}));
   scheduler->turn();
-  CHECK_FALSE(scheduler->submit(second.job));
+  CHECK_FALSE(scheduler->submit({second.job}));
   while (scheduler->turn()) {
   }
-  CHECK(scheduler->submit(second.job));
+  CHECK(scheduler->submit({second.job}));
   while (scheduler->turn()) {
   }
   CHECK(second.heard->results.size() == 1);
@@ -217,7 +217,7 @@ TEST_CASE("a cancelled request ends within one turn, wherever it is, and gives i
   const Asked reading = ask(user(std::string(3000, 'x')), 20), decoding = ask(user("Tell me a story"), 500, 1, 0.0f),
               queued = ask(user("Hi"), 5);
   decoding.job->options.stop_ids.clear();
-  for (const Asked* asked : {&decoding, &reading, &queued}) CHECK(scheduler->submit(asked->job));
+  for (const Asked* asked : {&decoding, &reading, &queued}) CHECK(scheduler->submit({asked->job}));
   for (int i = 0; i < 6; ++i) scheduler->turn();
   CHECK(scheduler->state().reading == 1);
   CHECK(scheduler->state().decoding == 1);
@@ -232,7 +232,7 @@ TEST_CASE("a cancelled request ends within one turn, wherever it is, and gives i
   CHECK(scheduler->state().cancelled == 3);
   CHECK(scheduler->state().promised == 0);
   const Asked next = ask(user("Still there?"), 4);
-  CHECK(scheduler->submit(next.job));
+  CHECK(scheduler->submit({next.job}));
   run(*scheduler);
   CHECK(next.heard->ends == 1);
 }
@@ -242,10 +242,10 @@ TEST_CASE("who decodes has steps between the pieces of a long prompt") {
   const auto scheduler = make(limits);
   const Asked short_one = ask(user("Count"), 200, 1, 0.0f), long_one = ask(user(std::string(3000, 'y')), 1);
   short_one.job->options.stop_ids.clear();
-  CHECK(scheduler->submit(short_one.job));
+  CHECK(scheduler->submit({short_one.job}));
   scheduler->turn();
   scheduler->turn();
-  CHECK(scheduler->submit(long_one.job));
+  CHECK(scheduler->submit({long_one.job}));
   std::size_t pieces = 0, most = 0;
   for (int turns = 0; long_one.heard->ends == 0; ++turns) {
     REQUIRE(turns < 1000);
@@ -266,8 +266,8 @@ TEST_CASE("a reader that does not keep up pauses its own answer alone") {
   const auto scheduler = make(usual_limits());
   const Asked slow = ask(user("One"), 30, 1, 0.0f), quick = ask(user("Two"), 30, 1, 0.0f);
   slow.job->options.stop_ids.clear();
-  CHECK(scheduler->submit(slow.job));
-  CHECK(scheduler->submit(quick.job));
+  CHECK(scheduler->submit({slow.job}));
+  CHECK(scheduler->submit({quick.job}));
   for (int i = 0; i < 4; ++i) scheduler->turn();
   slow.heard->is_full = true;
   run(*scheduler);
@@ -284,14 +284,14 @@ TEST_CASE("the choices of a request are answers with seeds of their own, and its
   const auto scheduler = make(usual_limits());
   const Asked three = ask(user("Tell me something"), 12, 7, 1.5f);
   three.job->choices = 3;
-  CHECK(scheduler->submit(three.job));
+  CHECK(scheduler->submit({three.job}));
   run(*scheduler);
   REQUIRE(three.heard->results.size() == 3);
   CHECK(scheduler->state().prompt_tokens == three.job->prompt.size());
   for (int i = 0; i < 3; ++i) {
     const auto alone = make(usual_limits());
     const Asked one = ask(user("Tell me something"), 12, 7 + static_cast<std::uint64_t>(i), 1.5f);
-    CHECK(alone->submit(one.job));
+    CHECK(alone->submit({one.job}));
     run(*alone);
     CHECK(one.heard->results.at(0).ids == three.heard->results.at(i).ids);
   }
@@ -302,7 +302,7 @@ TEST_CASE("a second turn computes what is new, and many that share a system mess
   std::string system;
   for (int i = 0; i < 120; ++i) system += "Rule " + std::to_string(i) + " holds. ";
   const Asked first = ask(user("Hello", system), 8, 1, 0.0f);
-  CHECK(scheduler->submit(first.job));
+  CHECK(scheduler->submit({first.job}));
   run(*scheduler);
   CHECK(first.heard->reused == 0);
   const std::uint64_t once = scheduler->state().prompt_tokens;
@@ -310,7 +310,7 @@ TEST_CASE("a second turn computes what is new, and many that share a system mess
 
   for (int i = 0; i < 4; ++i) {
     const Asked other = ask(user("Question " + std::to_string(i), system), 4, 1, 0.0f);
-    CHECK(scheduler->submit(other.job));
+    CHECK(scheduler->submit({other.job}));
     run(*scheduler);
     CHECK(other.heard->reused > static_cast<int>(other.job->prompt.size()) - 40);
   }
@@ -320,7 +320,7 @@ TEST_CASE("a second turn computes what is new, and many that share a system mess
                       system),
           4, 1, 0.0f);
   second.job->exact = true;
-  CHECK(scheduler->submit(second.job));
+  CHECK(scheduler->submit({second.job}));
   run(*scheduler);
   const int fresh = static_cast<int>(second.job->prompt.size()) - second.heard->reused;
   CHECK(fresh < 40);  // the earlier answer, the question and the marks
@@ -335,7 +335,7 @@ TEST_CASE("the same long text with another end is not computed again, with marku
       for (int i = 0; i < 120; ++i) text += "Line " + std::to_string(i) + " is here. ";
       Asked asked = ask(user(text + end), 4, 1, 0.0f);
       if (raw) asked.job->prompt = served_model().tokenizer().encode(text + end, ControlStrings::plain);
-      CHECK(scheduler->submit(asked.job));
+      CHECK(scheduler->submit({asked.job}));
       run(*scheduler);
       return asked;
     };
@@ -355,10 +355,10 @@ TEST_CASE("a beginning that many share is read once although they come together,
   std::vector<Asked> all;
   for (int i = 0; i < 5; ++i) {
     all.push_back(ask(user("Question " + std::to_string(i), system), 4, 1, 0.0f));
-    CHECK(scheduler->submit(all.back().job));
+    CHECK(scheduler->submit({all.back().job}));
   }
   const Asked other = ask(user("Hi"), 4, 1, 0.0f);
-  CHECK(scheduler->submit(other.job));
+  CHECK(scheduler->submit({other.job}));
   scheduler->turn();
   CHECK(all[0].heard->reused == 0);
   CHECK(all[1].heard->reused == -1);
@@ -409,7 +409,7 @@ TEST_CASE("whatever comes in whatever order, no byte is promised twice and every
           all.push_back(
               ask(user(text, *rc::gen::element<std::string>("", "Be kind.")), *rc::gen::inRange(1, 20), 1, 0.0f));
           all.back().job->choices = limits.parallel > 1 ? *rc::gen::inRange(1, 3) : 1;
-          if (!scheduler->problem_of(*all.back().job).empty() || !scheduler->submit(all.back().job)) all.pop_back();
+          if (!scheduler->problem_of(*all.back().job).empty() || !scheduler->submit({all.back().job})) all.pop_back();
           break;
         }
         case 2:

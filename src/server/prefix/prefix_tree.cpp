@@ -45,7 +45,8 @@ PrefixTree::Match PrefixTree::find(const KvFormat& format, StateType state, std:
     match.parted_at = std::max(match.parted_at, same);
     if (same < node.session->position() || same >= static_cast<int>(ids.size())) continue;
     if (exact && node.border == Border::answer) continue;
-    if (!longest || longest->session->position() < same) longest = &node;
+    const auto order = [](const Node& one) { return std::pair(one.session->position(), one.border != Border::answer); };
+    if (!longest || order(*longest) < order(node)) longest = &node;
   }
   for (Node* node = longest; node; node = node->parent) node->used = ++clock_;
   match.lease = Lease(longest);
@@ -62,7 +63,8 @@ std::unique_ptr<Session> PrefixTree::open(const Lease& lease, const KvFormat& fo
 void PrefixTree::keep(const Session& session, const Snapshot& snapshot, Border border, Lease& from) {
   const auto ids = session.ids().first(static_cast<std::size_t>(snapshot.position()));
   const CacheReport cache = session.cache();
-  if (snapshot.bytes() > budget_ || holds(cache.format, cache.state, ids)) return;
+  if (from.node_ && from.node_->border == Border::answer) border = Border::answer;
+  if (snapshot.bytes() > budget_ || holds(cache.format, cache.state, ids, border)) return;
   SessionOptions options;
   options.context = std::max(snapshot.position(), 1);
   options.state = cache.state;
@@ -71,12 +73,13 @@ void PrefixTree::keep(const Session& session, const Snapshot& snapshot, Border b
 
 void PrefixTree::keep(std::unique_ptr<Session> session, Lease from) {
   const CacheReport cache = session->cache();
-  if (!holds(cache.format, cache.state, session->ids())) add(std::move(session), Border::answer, from.node_);
+  if (!holds(cache.format, cache.state, session->ids(), Border::answer))
+    add(std::move(session), Border::answer, from.node_);
 }
 
 void PrefixTree::adopt(std::unique_ptr<Session> session, Border border) {
   const CacheReport cache = session->cache();
-  if (!holds(cache.format, cache.state, session->ids())) add(std::move(session), border, nullptr);
+  if (!holds(cache.format, cache.state, session->ids(), border)) add(std::move(session), border, nullptr);
 }
 
 std::uint64_t PrefixTree::state_bytes() const {
@@ -85,9 +88,10 @@ std::uint64_t PrefixTree::state_bytes() const {
   return sum;
 }
 
-bool PrefixTree::holds(const KvFormat& format, StateType state, std::span<const int> ids) const {
+bool PrefixTree::holds(const KvFormat& format, StateType state, std::span<const int> ids, Border border) const {
   return std::any_of(nodes_.begin(), nodes_.end(), [&](const Node& node) {
-    return std::ranges::equal(node.session->ids(), ids) && alike(node.session->cache(), format, state);
+    return (node.border != Border::answer || border == Border::answer) &&
+           std::ranges::equal(node.session->ids(), ids) && alike(node.session->cache(), format, state);
   });
 }
 

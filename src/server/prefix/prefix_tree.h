@@ -17,8 +17,9 @@
 
 namespace tqkv::server {
 
-/// What a kept state stands behind, or that it stands inside a message, for the same text with another end. Those of an
-/// answer have bits of decoded tokens: a prompt that is read at once has others, by rounding.
+/// What a kept state stands behind, or that it stands inside a message, for the same text with another end. `answer` is
+/// also every state that was computed from one of an answer: they have bits of decoded tokens, and a prompt that is
+/// read at once has others, by rounding.
 enum class Border { system, question, answer, inside };
 
 class PrefixTree {
@@ -96,7 +97,8 @@ class PrefixTree {
   };
 
   Node* add(std::unique_ptr<Session> session, Border border, Node* parent);
-  bool holds(const KvFormat& format, StateType state, std::span<const int> ids) const;
+  /// Whether such a state would bring nothing new.
+  bool holds(const KvFormat& format, StateType state, std::span<const int> ids, Border border) const;
 
   const Engine& engine_;
   std::uint64_t budget_, room_;

@@ -489,10 +489,10 @@ bool Scheduler::takes(int jobs) const {
   return parts_->takes(jobs);
 }
 
-bool Scheduler::submit(std::shared_ptr<Job> job) {
+bool Scheduler::submit(const std::vector<std::shared_ptr<Job>>& jobs) {
   const std::lock_guard lock(parts_->mutex);
-  if (!parts_->takes(1)) return false;
-  parts_->queue.push_back(std::move(job));
+  if (!parts_->takes(std::ssize(jobs))) return false;
+  parts_->queue.insert(parts_->queue.end(), jobs.begin(), jobs.end());
   return true;
 }
 

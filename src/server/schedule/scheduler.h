@@ -61,8 +61,8 @@ class Scheduler {
   std::string problem_of(const Job& job) const;
   /// Whether so many more jobs may wait, or have a free place. Can be called by any thread.
   bool takes(int jobs) const;
-  /// Of a job without a problem; false when the queue is full. Can be called by any thread.
-  bool submit(std::shared_ptr<Job> job);
+  /// Jobs without a problem, all of them or none: false when the queue is full. Can be called by any thread.
+  bool submit(const std::vector<std::shared_ptr<Job>>& jobs);
   /// One step over everything that can go on, after what was cancelled has ended and what waits was admitted. False
   /// when there is nothing to do until something is submitted, cancelled or read.
   bool turn();

@@ -93,9 +93,10 @@ struct Service::Parts {
   const std::int64_t created = unix_time();
   std::atomic<const Model*> model{nullptr};
   std::atomic<bool> draining{false}, ended{false};
-  std::unique_ptr<Scheduler> scheduler;
-  std::unique_ptr<PrefixFiles> files;
+  std::atomic<bool> listening{false};
   Totals totals;
+  std::unique_ptr<Scheduler> scheduler;  // behind what its listeners use; seen by others once there is a model
+  std::unique_ptr<PrefixFiles> files;
   Bell engine_bell, reader_bell;
   std::mutex mutex;  // of what follows
   std::deque<Exchange> unread;
@@ -126,6 +127,7 @@ struct Service::Parts {
     return std::nullopt;
   }
 
+  SchedulerState state() const { return model ? scheduler->state() : SchedulerState{}; }
   std::optional<http::Answer> check(const http::Head& head) const;
   void handle(Exchange exchange);
   std::string plan() const;
@@ -159,11 +161,10 @@ void Service::Parts::handle(Exchange exchange) {
                                {}});
     }
     case Route::metrics:
-      return exchange->answer(
-          {200,
-           "text/plain; version=0.0.4; charset=utf-8",
-           metrics_text(totals, scheduler ? scheduler->state() : SchedulerState{}, http->connections()),
-           {}});
+      return exchange->answer({200,
+                               "text/plain; version=0.0.4; charset=utf-8",
+                               metrics_text(totals, state(), listening ? http->connections() : 0),
+                               {}});
     case Route::plan:
       return exchange->answer(json_answer(plan()));
     case Route::models:
@@ -191,13 +192,13 @@ void Service::Parts::handle(Exchange exchange) {
 }
 
 std::string Service::Parts::plan() const {
-  const SchedulerState state = scheduler ? scheduler->state() : SchedulerState{};
+  const SchedulerState now = state();
   const SchedulerLimits& limits = options.limits;
   return plan_text({{"weights", options.weights, options.weights},
                     {"working memory", options.scratch, options.scratch},
-                    {"requests", limits.memory - std::min(limits.memory, limits.prefix_cache), state.promised},
-                    {"kept prefixes, keys and values", limits.prefix_cache, state.kept - state.kept_states},
-                    {"kept prefixes, states", 0, state.kept_states}},
+                    {"requests", limits.memory - std::min(limits.memory, limits.prefix_cache), now.promised},
+                    {"kept prefixes, keys and values", limits.prefix_cache, now.kept - now.kept_states},
+                    {"kept prefixes, states", 0, now.kept_states}},
                    0);
 }
 
@@ -283,11 +284,7 @@ void Service::Parts::begin(const Exchange& exchange, Route route, Request reques
     for (const auto& job : jobs) job->cancelled = true;
     engine_bell.ring();
   });
-  for (const auto& job : jobs) {
-    if (scheduler->submit(job)) continue;
-    answering->refuse(full);
-    break;
-  }
+  if (!scheduler->submit(jobs)) answering->refuse(full);
   engine_bell.ring();
 }
 
@@ -341,6 +338,7 @@ Service::Service(const http::Address& address, ServiceOptions options)
     return answer_of(ApiError(status, "invalid_request_error", std::string(message)), Route::unknown);
   };
   parts.http = std::make_unique<http::Server>(address, parts.options.http, std::move(callbacks));
+  parts.listening = true;  // a request may have come before
 }
 
 Service::~Service() {
