@@ -149,6 +149,17 @@ CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int to
   return bytes;
 }
 
+// A window lets older tokens go: it touches the most pages where its last token is the first of one.
+std::uint64_t snapshot_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
+                             Precision precision, Allocation allocation) {
+  KvFormat without = format;
+  without.window = without.mean = 0;
+  const int last = tokens - (tokens - 1) % page_tokens;
+  const CacheBytes bytes = cache_bytes(config, format, last, state, precision, allocation);
+  return bytes.state() + bytes.kv_allocated -
+         cache_bytes(config, without, last, state, precision, allocation).kv_allocated;
+}
+
 void check_side(const KvFormat& format, const SideFormat& side, int head_dim) {
   try {
     codec::side_codec(side, head_dim);

@@ -24,6 +24,10 @@ enum class Allocation { pages, segments };
 /// Bytes of a session of `precision` that holds `tokens` tokens; `format` is as stored.
 CacheBytes cache_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
                        Precision precision = Precision::fast, Allocation allocation = Allocation::pages);
+/// Bytes of a snapshot of such a session, at most: a copy of the recurrent state, of the mean of keys and of the
+/// window.
+std::uint64_t snapshot_bytes(const ModelConfig& config, const KvFormat& format, int tokens, StateType state,
+                             Precision precision = Precision::fast, Allocation allocation = Allocation::pages);
 /// Floats of the widest decoded key or value: head_dim, or more where signs of S are kept.
 int widest_vector(const ModelConfig& config, const KvFormat& format);
 /// Throws Error(format), naming the format, when some side cannot store head_dim channels, when `layers` names one

@@ -131,6 +131,14 @@ TEST_CASE("kept states stay within their bytes, those in use stay, and shared pa
   }
   CHECK(tree.states() == 0);
   CHECK(tree.bytes() == 0);
+  compute(tree, beginning(2, 200, 30), {200});
+  const std::uint64_t before = tree.bytes();
+  CHECK(tree.reserve(tree.budget() - before));
+  CHECK(tree.bytes() == before);
+  CHECK(tree.reserve(1));  // lets something go
+  CHECK(tree.bytes() < before);
+  CHECK_FALSE(tree.reserve(tree.budget()));
+  tree.release();
   PrefixTree none(engine(), 0);
   compute(none, beginning(2, 100, 10), {100});
   CHECK(none.states() == 0);

@@ -102,15 +102,10 @@ class Planner {
            (held.window > 0 ? static_cast<std::uint64_t>(size.rows + cache::page_tokens) * bf16_token : 0);
   }
 
-  // A snapshot copies the recurrent state, the mean of keys and the window, whose older tokens are let go: it touches
-  // the most pages where its last token is the first of one.
   std::uint64_t snapshot_bytes(const KvFormat& held, int tokens) const {
-    KvFormat without = held;
-    without.window = without.mean = 0;
-    const int last = tokens - (tokens - 1) % cache::page_tokens;
-    const CacheBytes bytes = bytes_at(held, last);
-    const std::uint64_t copied = bytes.kv_allocated - bytes_at(without, last).kv_allocated;
-    return static_cast<std::uint64_t>(std::max(request_.snapshots, 0)) * (bytes.state() + copied);
+    return static_cast<std::uint64_t>(std::max(request_.snapshots, 0)) *
+           cache::snapshot_bytes(config_, held, tokens, request_.session.state, request_.device.precision,
+                                 kind_.allocation);
   }
 
   std::uint64_t vocabulary_bytes() const {

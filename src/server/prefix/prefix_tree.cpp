@@ -82,6 +82,14 @@ void PrefixTree::adopt(std::unique_ptr<Session> session, Border border) {
   if (!holds(cache.format, cache.state, session->ids(), border)) add(std::move(session), border, nullptr);
 }
 
+bool PrefixTree::reserve(std::uint64_t bytes) {
+  if (reserved_ + bytes > room_) return false;
+  while (bytes_ + reserved_ + bytes > room_)
+    if (!drop_one()) return false;
+  reserved_ += bytes;
+  return true;
+}
+
 std::uint64_t PrefixTree::state_bytes() const {
   std::uint64_t sum = 0;
   for (const Node& node : nodes_) sum += node.session->cache().bytes.state();

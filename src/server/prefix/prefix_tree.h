@@ -34,6 +34,10 @@ class PrefixTree {
   PrefixTree(const PrefixTree&) = delete;
   PrefixTree& operator=(const PrefixTree&) = delete;
 
+  /// Keeps room for snapshots that a step takes, until release(): lets states go for it. False where there is none.
+  bool reserve(std::uint64_t bytes);
+  void release() { reserved_ = 0; }
+
   /// What a session goes on from: as long as one lives, the state stays, and its pages count as the tree's.
   class Lease {
    public:
@@ -101,7 +105,7 @@ class PrefixTree {
   bool holds(const KvFormat& format, StateType state, std::span<const int> ids, Border border) const;
 
   const Engine& engine_;
-  std::uint64_t budget_, room_;
+  std::uint64_t budget_, room_, reserved_ = 0;
   std::list<Node> nodes_;
   std::uint64_t bytes_ = 0, clock_ = 0, changes_ = 0;
 };

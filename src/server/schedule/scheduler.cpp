@@ -104,6 +104,13 @@ struct Scheduler::Parts {
     return request_bytes(engine.config(), {device.device, device.precision, {}}, limits.state, format, tokens, choices);
   }
 
+  std::uint64_t snapshot_bytes(const Run& run) const {
+    const DeviceReport device = engine.device();
+    return cache::snapshot_bytes(engine.config(), cache::as_stored(run.job->format, device.precision),
+                                 total_tokens(*run.job), limits.state, device.precision,
+                                 kind_of(device.device).allocation);
+  }
+
   /// What is promised is not the tree's.
   void promise(std::uint64_t bytes) {
     promised = bytes;
@@ -414,6 +421,9 @@ bool Scheduler::Parts::step() {
     const int share = std::max(piece, room / static_cast<int>(at_once));
     for (std::size_t i = 0; i < at_once && room >= piece; ++i) {  // a piece that does not fit whole waits
       works.push_back(reading[i]->choices.front().generation->work(std::min(share, room), Want::logits));
+      // The snapshots that a pass takes are the tree's until it has made states of them.
+      std::span<const int>& kept = works.back().pieces.kept;
+      if (!tree.reserve(static_cast<std::uint64_t>(kept.size()) * snapshot_bytes(*reading[i]))) kept = {};
       owners.push_back({reading[i], 0});
       room -= static_cast<int>(works.back().ids.size());
     }
@@ -433,6 +443,7 @@ bool Scheduler::Parts::step() {
     for (Work& work : works) work.error = error;
   }
   if (reads && decoding > 0) next_piece = now() + (now() - start) * (1 - limits.prefill_share) / limits.prefill_share;
+  tree.release();
   std::vector<Run*> failed;
   for (std::size_t i = 0; i < works.size(); ++i) {
     Run& run = *owners[i].run;
