@@ -57,7 +57,7 @@ def gap(samples):
         yield (f"longest gap but 1% of a stream while a prompt of {length:,} is read, of one piece of {piece} alone ({usual})", ratio(longest), "1.2",
                of(longest)[0] <= 1.2)
         kept = [sample["alone_s"] / sample["beside_s"] for sample in some]
-        yield f"speed that this prompt keeps beside the stream, pieces of {piece}", percents(kept), "45%", of(kept)[0] >= 0.45
+        yield f"speed that this prompt keeps next to the stream, pieces of {piece}", percents(kept), "45%", of(kept)[0] >= 0.45
 
 
 def second_turn(samples):

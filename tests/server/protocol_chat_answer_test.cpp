@@ -19,7 +19,7 @@ AnswerHead head(bool stream) {
   return given;
 }
 
-const AnswerReport report{"turboquant:k4v4", 1, 100.0, 12.3456, 0.5, std::pair{1180, 1204}};
+const AnswerReport report{"turboquant:k4v4", 1, 100.0, 12.3456, 0.5, Reuse{1180, 1204}};
 const std::string ours =
     R"("tqkv":{"cache":"turboquant:k4v4","seed":1,"prompt_tps":100.0,"generation_tps":12.346,"queue_s":0.5,"stopped_by":"end_of_turn","reuse":{"from":1180,"parted_at":1204}})";
 const std::string usage =

@@ -20,7 +20,7 @@ using namespace tqkv::server;
 
 const std::string tools =
     R"([{"type":"function","function":{"name":"weather","parameters":{"properties":{"city":{"type":"string"},"days":{"type":"integer"}}}}}])";
-const AnswerReport report{"turboquant:k4v4", 18446744073709551615u, 100.0, 12.5, 0.25, std::pair{1180, 1204}};
+const AnswerReport report{"turboquant:k4v4", 18446744073709551615u, 100.0, 12.5, 0.25, Reuse{1180, 1204}};
 
 AnswerHead head(bool stream) {
   AnswerHead given;

@@ -153,6 +153,27 @@ TEST_CASE("a chat is answered as `generate` answers, whole and as a stream") {
   CHECK(served.logs("22 tokens of prompt, 15 of them known"));
 }
 
+TEST_CASE("an answer says when it goes on from the end of another one, and an exact request does not") {
+  Served served;
+  served.run();
+  const auto ask = [&](const std::string& prompt, const std::string& rest) {
+    return json::parse(
+        served
+            .ask(post("/v1/completions", R"({"temperature":0,"max_tokens":8,)" + rest + R"("prompt":)" + prompt + "}",
+                      type))
+            .body);
+  };
+  const std::string text = "A vector is a sequence container";
+  const json first = ask(json(text).dump(), "");
+  CHECK_FALSE(first["tqkv"]["reuse"].contains("exact"));
+  const std::string longer = json(text + first["choices"][0]["text"].get<std::string>() + " and more").dump();
+  const int prompt = first["usage"]["prompt_tokens"];
+  CHECK(ask(longer, R"("tqkv":{"exact":true},)")["tqkv"]["reuse"]["from"] == 0);
+  const json rounded = ask(longer, "");
+  CHECK(rounded["tqkv"]["reuse"]["from"] > prompt);
+  CHECK(rounded["tqkv"]["reuse"]["exact"] == false);
+}
+
 TEST_CASE("every endpoint answers") {
   Served served;
   served.run();

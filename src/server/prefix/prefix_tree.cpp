@@ -36,6 +36,10 @@ int PrefixTree::Lease::tokens() const {
   return node_ ? node_->session->position() : 0;
 }
 
+bool PrefixTree::Lease::exact() const {
+  return !node_ || node_->border != Border::answer;
+}
+
 PrefixTree::Match PrefixTree::find(const KvFormat& format, StateType state, std::span<const int> ids, bool exact) {
   Match match;
   Node* longest = nullptr;
@@ -63,7 +67,7 @@ std::unique_ptr<Session> PrefixTree::open(const Lease& lease, const KvFormat& fo
 void PrefixTree::keep(const Session& session, const Snapshot& snapshot, Border border, Lease& from) {
   const auto ids = session.ids().first(static_cast<std::size_t>(snapshot.position()));
   const CacheReport cache = session.cache();
-  if (from.node_ && from.node_->border == Border::answer) border = Border::answer;
+  if (!from.exact()) border = Border::answer;
   if (snapshot.bytes() > budget_ || holds(cache.format, cache.state, ids, border)) return;
   SessionOptions options;
   options.context = std::max(snapshot.position(), 1);

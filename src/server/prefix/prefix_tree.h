@@ -50,6 +50,8 @@ class PrefixTree {
     ~Lease();
     /// Tokens of the state; 0: there is none.
     int tokens() const;
+    /// Whether it has the bits that a new computation of its tokens gives.
+    bool exact() const;
 
    private:
     friend PrefixTree;

@@ -151,7 +151,10 @@ Json AnswerWriter::ours(const AnswerReport& report) const {
                  {"generation_tps", number_or_null(report.generation_tps)},
                  {"queue_s", number_or_null(report.queue_s)},
                  {"stopped_by", endings.size() == 1 ? endings[0] : endings}};
-  if (report.reuse) object["reuse"] = {{"from", report.reuse->first}, {"parted_at", report.reuse->second}};
+  if (report.reuse) {
+    object["reuse"] = {{"from", report.reuse->from}, {"parted_at", report.reuse->parted_at}};
+    if (!report.reuse->exact) object["reuse"]["exact"] = false;
+  }
   return object;
 }
 

@@ -39,12 +39,18 @@ struct AnswerUsage {
 /// How a choice ended.
 enum class Ending { end_of_turn, stop_string, max_tokens, context, memory };
 
+/// What was known of a prompt: its first `from` ids; it parts from the nearest known one at `parted_at`.
+struct Reuse {
+  int from = 0, parted_at = 0;
+  bool exact = true;  ///< with the bits that a new computation gives
+};
+
 /// The object "tqkv" of an answer.
 struct AnswerReport {
   std::string cache;  ///< the cache format
   std::uint64_t seed = 0;
   std::optional<double> prompt_tps, generation_tps, queue_s;
-  std::optional<std::pair<int, int>> reuse;  ///< from, parted_at
+  std::optional<Reuse> reuse;
 };
 
 struct TokenLogprob {

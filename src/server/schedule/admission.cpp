@@ -151,7 +151,7 @@ void Scheduler::Parts::begin(std::shared_ptr<Job> job, PrefixTree::Match match, 
   run.promised = need;
   run.passing = run.choices.front().session->cache().bytes.state();
   promise(promised + need);
-  run.job->listener->started(run.reused, match.parted_at, run.job->exact);
+  run.job->listener->started(run.reused, match.parted_at, run.lease.exact());
   count([&](SchedulerState& all) { all.reused_tokens += static_cast<std::uint64_t>(run.reused); });
 }
 

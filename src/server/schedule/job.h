@@ -29,7 +29,7 @@ class Listener {
   /// Of those in front of it in the queue.
   virtual void queued(int place) { static_cast<void>(place); }
   /// It is admitted. `reused`: tokens of the prompt that were computed before; `parted_at`: ids in common with the
-  /// nearest of them.
+  /// nearest of them; `exact`: a new computation gives the same bits.
   virtual void started(int reused, int parted_at, bool exact) = 0;
   virtual void read(int done, int total) { static_cast<void>(done), static_cast<void>(total); }
   virtual void text(int choice, Part part, std::string_view text) = 0;

@@ -43,10 +43,9 @@ ApiError error_of(const Error& error) {
 /// One job's part of the answer: its choices come behind those of the jobs before it.
 class Answering::Voice final : public Listener {
  public:
-  Voice(std::shared_ptr<Answering> answering, const Job& job, int first)
-      : answering_(std::move(answering)), job_(job), first_(first) {}
+  Voice(std::shared_ptr<Answering> answering, int first) : answering_(std::move(answering)), first_(first) {}
   void queued(int place) override { answering_->queued(place); }
-  void started(int reused, int parted_at, bool) override { answering_->started(reused, parted_at, job_); }
+  void started(int reused, int parted_at, bool exact) override { answering_->started({reused, parted_at, exact}); }
   void read(int done, int total) override { answering_->read(done, total); }
   void text(int choice, Part part, std::string_view text) override { answering_->text(first_ + choice, part, text); }
   void chosen(int choice, const TokenChoice& token) override { answering_->chosen(first_ + choice, token); }
@@ -57,7 +56,6 @@ class Answering::Voice final : public Listener {
 
  private:
   std::shared_ptr<Answering> answering_;
-  const Job& job_;  // has this listener
   int first_;
 };
 
@@ -82,7 +80,7 @@ Answering::~Answering() {
 void Answering::attach(const std::vector<std::shared_ptr<Job>>& jobs) {
   int choices = 0;
   for (const auto& job : jobs) {
-    job->listener = std::make_shared<Voice>(shared_from_this(), *job, choices);
+    job->listener = std::make_shared<Voice>(shared_from_this(), choices);
     jobs_.push_back(job);
     choices += job->choices;
     usage_.prompt += static_cast<int>(job->prompt.size());
@@ -123,12 +121,11 @@ void Answering::queued(int place) {
   comment(fmt::format("queue {}", place));
 }
 
-void Answering::started(int reused, int parted_at, const Job& job) {
-  usage_.cached += reused;
-  account_.reused += reused;
-  account_.parted_at = parted_at;
-  if (!report_.reuse || reused > report_.reuse->first) report_.reuse = std::pair(reused, parted_at);
-  static_cast<void>(job);
+void Answering::started(const Reuse& reuse) {
+  usage_.cached += reuse.from;
+  account_.reused += reuse.from;
+  account_.parted_at = reuse.parted_at;
+  if (!report_.reuse || reuse.from > report_.reuse->from) report_.reuse = reuse;
   if (--unstarted_ > 0) return;
   account_.queued_s = since_start();
   report_.queue_s = account_.queued_s;

@@ -62,7 +62,7 @@ class Answering : public std::enable_shared_from_this<Answering> {
   };
 
   void queued(int place);
-  void started(int reused, int parted_at, const Job& job);
+  void started(const Reuse& reuse);
   void read(int done, int total);
   void text(int choice, Part part, std::string_view text);
   void chosen(int choice, const TokenChoice& token);
