@@ -6,23 +6,13 @@
 #include <vector>
 
 #include "grammar/accepts.h"
+#include "grammar/bundled.h"
 #include "grammar/random_schemas.h"
-#include "support/reference.h"
-#include "tqkv/model.h"
 
 namespace {
 
 using namespace tqkv;
 using namespace tqkv::test;
-
-const Model& model() {
-  static const Model opened = Model::open(pocket_directory().string());
-  return opened;
-}
-const Vocabulary& vocabulary() {
-  static const Vocabulary own(model().tokenizer());
-  return own;
-}
 
 std::vector<bool> one_by_one(const Matcher& matcher, int size, const std::vector<int>& stop_ids) {
   std::vector<bool> mask(static_cast<std::size_t>(size));

@@ -10,26 +10,16 @@
 #include <vector>
 
 #include "grammar/accepts.h"
+#include "grammar/bundled.h"
 #include "grammar/random_schemas.h"
 #include "support/places.h"
 #include "support/process.h"
-#include "support/reference.h"
-#include "tqkv/model.h"
 #include "tqkv/sampling.h"
 
 namespace {
 
 using namespace tqkv;
 using namespace tqkv::test;
-
-const Model& model() {
-  static const Model opened = Model::open(pocket_directory().string());
-  return opened;
-}
-const Vocabulary& vocabulary() {
-  static const Vocabulary own(model().tokenizer());
-  return own;
-}
 
 /// What a sampler at temperature 2 makes of logits by chance, held by masks.
 std::string drawn(const Grammar& grammar, Chance& chance, int most) {

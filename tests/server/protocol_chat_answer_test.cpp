@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "server/answer_head.h"
 #include "server/protocol/answer.h"
 
 namespace {
@@ -11,12 +12,7 @@ namespace {
 using namespace tqkv::server;
 
 AnswerHead head(bool stream) {
-  AnswerHead given;
-  given.id = "7f";
-  given.created = 1;
-  given.model = "M";
-  given.stream = stream;
-  return given;
+  return tqkv::test::answer_head(stream);
 }
 
 const AnswerReport report{"turboquant:k4v4", 1, 100.0, 12.3456, 0.5, Reuse{1180, 1204}};

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "server/answer_head.h"
 #include "server/protocol/answer.h"
 #include "server/protocol/request.h"
 #include "server/refused.h"
@@ -161,12 +162,7 @@ TEST_CASE("what messages cannot be is refused with the name of its field") {
 }
 
 AnswerHead head(bool stream) {
-  AnswerHead given;
-  given.id = "7f";
-  given.created = 1;
-  given.model = "M";
-  given.stream = stream;
-  return given;
+  return tqkv::test::answer_head(stream);
 }
 
 const AnswerReport report{"baseline", 1, {}, 2.0, {}, {}};

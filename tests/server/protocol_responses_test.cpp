@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "server/answer_head.h"
 #include "server/protocol/answer.h"
 #include "server/protocol/request.h"
 #include "server/refused.h"
@@ -122,13 +123,7 @@ TEST_CASE("what a response cannot be is refused with the name of its field") {
 }
 
 AnswerHead head(bool stream) {
-  AnswerHead given;
-  given.id = "7f";
-  given.created = 1;
-  given.model = "M";
-  given.stream = stream;
-  given.given_back = R"({"tools":[],"tool_choice":"auto","parallel_tool_calls":true})";
-  return given;
+  return tqkv::test::answer_head(stream, test::plain_request);
 }
 
 const AnswerReport report{"baseline", 1, {}, 2.0, {}, {}};

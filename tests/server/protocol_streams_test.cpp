@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/utf8.h"
+#include "server/answer_head.h"
 #include "server/protocol/answer.h"
 #include "server/protocol/tool_splitter.h"
 #include "support/places.h"
@@ -23,13 +24,7 @@ const std::string tools =
 const AnswerReport report{"turboquant:k4v4", 18446744073709551615u, 100.0, 12.5, 0.25, Reuse{1180, 1204}};
 
 AnswerHead head(bool stream) {
-  AnswerHead given;
-  given.id = "7f";
-  given.created = 1700000000;
-  given.model = "M";
-  given.stream = stream;
-  given.given_back = R"({"tools":[],"tool_choice":"auto","parallel_tool_calls":true})";
-  return given;
+  return tqkv::test::answer_head(stream, test::plain_request, 1700000000);
 }
 
 /// An answer that thinks, speaks and calls twice, four characters at a time.

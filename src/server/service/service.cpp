@@ -128,7 +128,7 @@ struct Service::Parts {
   }
 
   SchedulerState state() const { return model ? scheduler->state() : SchedulerState{}; }
-  std::optional<http::Answer> check(const http::Head& head) const;
+  std::optional<http::Answer> check(const http::Head& head);
   void handle(Exchange exchange);
   std::string plan() const;
   void read_requests();
@@ -139,12 +139,13 @@ struct Service::Parts {
   void compute();
 };
 
-std::optional<http::Answer> Service::Parts::check(const http::Head& head) const {
+std::optional<http::Answer> Service::Parts::check(const http::Head& head) {
   const Route route = route_of(head.path);
   std::optional<ApiError> error = refusal_of(head, options.access);
   const bool posts = head.method == "POST";
   if (!error && posts) error = not_ready();
   if (!error) return std::nullopt;
+  ++totals.refused;
   return answer_of(*error, route);
 }
 
@@ -187,6 +188,7 @@ void Service::Parts::handle(Exchange exchange) {
       return;
     }
   }
+  ++totals.refused;
   exchange->answer(
       answer_of(ApiError(429, "rate_limit_error", "too many requests wait", std::nullopt, "queue_full"), route));
 }
