@@ -52,6 +52,19 @@ function(tqkv_room_link name)
   file(CREATE_LINK ${CMAKE_SOURCE_DIR}/src/${name} ${CMAKE_BINARY_DIR}/rooms/${flat}/${name} SYMBOLIC)
 endfunction()
 
+# Most of what a file costs is its headers. Files that are never hot are compiled several at once, which takes a third of the time. scripts/check-libcxx
+# compiles each alone: what one file of a unit hides of another is noticed there.
+option(TQKV_UNITY "compile files that are never hot several at once" ON)
+function(tqkv_unity target files)
+  if(TQKV_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${files})
+    target_compile_options(${target} PRIVATE -Wno-shadow)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # GCC takes a unit for a header
+    endif()
+  endif()
+endfunction()
+
 # A room may lie inside a folder: measure/page. ROOMS are those that its headers may include, and with them who includes it; INSIDE are for its sources alone.
 # COLD: it computes nothing that takes time. PROGRAM: a room of the program, no part of the library; cold as well.
 function(tqkv_room name)
@@ -87,6 +100,9 @@ function(tqkv_room name)
     endif()
     tqkv_precompiled(${kind} ${target} ${headers})
     set_property(GLOBAL APPEND PROPERTY ${property} ${target})
+    if(NOT name MATCHES "^(codec|cache|runtime)$")
+      tqkv_unity(${target} 8)
+    endif()
   else()
     add_library(${target} INTERFACE)
     set(scope INTERFACE)

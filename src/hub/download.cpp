@@ -9,10 +9,6 @@
 namespace tqkv::hub {
 namespace {
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorKind::hub, message);
-}
-
 /// The tries that it takes to get one file.
 class Download {
  public:
@@ -36,8 +32,8 @@ class Download {
       drop();
       // What another run left may have been damaged since; what came in one piece is what the hub has.
       if (!resumed_)
-        fail(fmt::format("{}: what came has the hash {}, but {} was announced: it was thrown away", where_, digest,
-                         file_.etag));
+        fail_hub(fmt::format("{}: what came has the hash {}, but {} was announced: it was thrown away", where_, digest,
+                             file_.etag));
       resumed_ = false;
     }
   }
@@ -50,7 +46,7 @@ class Download {
         client_.get(name_, commit_, file_.path, before,
                     [&](const Answer& head, std::span<const std::byte> bytes) { return take(head, before, bytes); });
     if (answer.refused) refusal_ = answer.failure;
-    if (!refusal_.empty()) fail(fmt::format("{}: {}", where_, refusal_));
+    if (!refusal_.empty()) fail_hub(fmt::format("{}: {}", where_, refusal_));
     if (incomplete_.size() == file_.bytes) return;
     if (incomplete_.size() > before) {
       patience_.reset();
@@ -63,8 +59,8 @@ class Download {
       if (client_.from_hub()) client_.check(answer, name_, file_.path);
     }
     if (patience_.wait(retry_after(answer))) return;
-    if (!answer.failure.empty()) fail(fmt::format("{}: the connection fails: {}", where_, answer.failure));
-    fail(fmt::format("{}: is answered with {} again and again: try again later", where_, answer.status));
+    if (!answer.failure.empty()) fail_hub(fmt::format("{}: the connection fails: {}", where_, answer.failure));
+    fail_hub(fmt::format("{}: is answered with {} again and again: try again later", where_, answer.status));
   }
 
   /// The sink of one answer to a request from byte `first` on.

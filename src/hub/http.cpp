@@ -63,6 +63,10 @@ bool never_connected(CURLcode code) {
 
 }  // namespace
 
+void fail_hub(const std::string& message) {
+  throw Error(ErrorKind::hub, message);
+}
+
 std::string_view Answer::header(std::string_view name) const {
   const auto found = headers.find(name);
   return found == headers.end() ? std::string_view{} : std::string_view(found->second);

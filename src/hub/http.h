@@ -16,6 +16,9 @@
 
 namespace tqkv::hub {
 
+/// Throws Error(hub).
+[[noreturn]] void fail_hub(const std::string& message);
+
 struct Request {
   std::string url;
   bool head = false;                              ///< HEAD, else GET

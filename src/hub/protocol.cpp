@@ -24,10 +24,6 @@ constexpr std::size_t longest_path = 1024;
 constexpr std::size_t longest_etag = 128;
 constexpr int most_redirects = 5;
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorKind::hub, message);
-}
-
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -49,11 +45,11 @@ std::string text_of(const json& object, const char* key) {
 }
 
 ListedFile parse_file(const json& entry, std::string_view where) {
-  if (!entry.is_object()) fail(fmt::format("{}: lists {}, expected files", where, entry.type_name()));
+  if (!entry.is_object()) fail_hub(fmt::format("{}: lists {}, expected files", where, entry.type_name()));
   ListedFile file;
   file.path = text_of(entry, "rfilename");
   if (!is_inner_path(file.path))
-    fail(fmt::format("{}: lists a file \"{}\", which is no path inside a repository", where, shown(file.path)));
+    fail_hub(fmt::format("{}: lists a file \"{}\", which is no path inside a repository", where, shown(file.path)));
   if (const auto size = entry.find("size"); size != entry.end() && size->is_number_unsigned())
     file.bytes = size->get<std::uint64_t>();
   if (const auto lfs = entry.find("lfs"); lfs != entry.end() && lfs->is_object()) {
@@ -78,10 +74,11 @@ Listing parse_listing(std::string_view text, std::string_view where) {
   Listing listing;
   listing.commit = text_of(document, "sha");
   if (!is_commit(listing.commit))
-    fail(fmt::format("{}: gives \"{}\" for the commit, expected 40 hexadecimal digits", where, shown(listing.commit)));
+    fail_hub(
+        fmt::format("{}: gives \"{}\" for the commit, expected 40 hexadecimal digits", where, shown(listing.commit)));
   const auto files = document.find("siblings");
   if (files == document.end() || !files->is_array() || files->size() > most_files)
-    fail(fmt::format("{}: has no list of files, or one of more than {}", where, most_files));
+    fail_hub(fmt::format("{}: has no list of files, or one of more than {}", where, most_files));
   for (const json& entry : *files) listing.files.push_back(parse_file(entry, where));
   return listing;
 }
@@ -146,7 +143,7 @@ Answer Client::follow(Request request, bool to_other_hosts, const Http::Sink& si
   std::map<std::string, std::string, std::less<>> linked;  // what the hub said of the file before it redirected
   for (int hop = 0;; ++hop) {
     const auto origin = origin_of(request.url);
-    if (!origin) fail(fmt::format("\"{}\" is no http:// or https:// address", shown(request.url)));
+    if (!origin) fail_hub(fmt::format("\"{}\" is no http:// or https:// address", shown(request.url)));
     from_hub_ = *origin == origin_;
     left = left || !from_hub_;
     request.headers = headers;
@@ -160,11 +157,11 @@ Answer Client::follow(Request request, bool to_other_hosts, const Http::Sink& si
     if (!answer.failure.empty() || !is_redirect(answer.status) || location.empty()) return answer;
     const auto next = join_url(request.url, location);
     if (!next || (request.url.starts_with("https:") && !next->starts_with("https:")))
-      fail(fmt::format("{}: redirects to \"{}\", which is no {} address", settings_.endpoint, shown(location),
-                       request.url.starts_with("https:") ? "https://" : "http:// or https://"));
+      fail_hub(fmt::format("{}: redirects to \"{}\", which is no {} address", settings_.endpoint, shown(location),
+                           request.url.starts_with("https:") ? "https://" : "http:// or https://"));
     if (!to_other_hosts && origin_of(*next) != origin_) return answer;
     if (hop == most_redirects)
-      fail(fmt::format("{}: more than {} redirects in a row", settings_.endpoint, most_redirects));
+      fail_hub(fmt::format("{}: more than {} redirects in a row", settings_.endpoint, most_redirects));
     request.url = *next;
   }
 }
@@ -174,11 +171,11 @@ Answer Client::follow_patiently(const Request& request, const std::string& what)
   while (true) {
     Answer answer = follow(request, false);
     if (answer.failure.empty() && !is_busy(answer.status)) return answer;
-    if (answer.unreachable) fail(fmt::format("{} cannot be reached: {}", settings_.endpoint, answer.failure));
+    if (answer.unreachable) fail_hub(fmt::format("{} cannot be reached: {}", settings_.endpoint, answer.failure));
     if (!answer.refused && patience.wait(retry_after(answer))) continue;
-    if (!answer.failure.empty()) fail(fmt::format("{}: {}: {}", settings_.endpoint, what, answer.failure));
-    fail(fmt::format("{}: {}: the hub answers {}{}: try again later", settings_.endpoint, what, answer.status,
-                     detail(answer)));
+    if (!answer.failure.empty()) fail_hub(fmt::format("{}: {}: {}", settings_.endpoint, what, answer.failure));
+    fail_hub(fmt::format("{}: {}: the hub answers {}{}: try again later", settings_.endpoint, what, answer.status,
+                         detail(answer)));
   }
 }
 
@@ -187,16 +184,16 @@ void Client::check(const Answer& answer, const HubName& name, const std::string&
   const std::string where = settings_.endpoint + ": " + name.text();
   const char* token =
       settings_.token.empty() ? "no token was sent: set HF_TOKEN" : "the token that was sent opens it not";
-  if (code == "GatedRepo") fail(fmt::format("{}: is gated: ask for access on its page; {}", where, token));
-  if (code == "RevisionNotFound") fail(fmt::format("{}: has no revision \"{}\"", where, name.revision));
-  if (code == "EntryNotFound" && !path.empty()) fail(fmt::format("{}: has no file {}", where, shown(path)));
+  if (code == "GatedRepo") fail_hub(fmt::format("{}: is gated: ask for access on its page; {}", where, token));
+  if (code == "RevisionNotFound") fail_hub(fmt::format("{}: has no revision \"{}\"", where, name.revision));
+  if (code == "EntryNotFound" && !path.empty()) fail_hub(fmt::format("{}: has no file {}", where, shown(path)));
   if (code == "RepoNotFound" || (code.empty() && answer.status == 401) || (answer.status == 404 && path.empty()))
-    fail(fmt::format("{}: there is no such repository, or it is private ({})", where, token));
+    fail_hub(fmt::format("{}: there is no such repository, or it is private ({})", where, token));
   if (answer.status == 401 || answer.status == 403)
-    fail(fmt::format("{}: is refused with {}{} ({})", where, answer.status, detail(answer), token));
-  if (answer.status == 404) fail(fmt::format("{}: has no file {}{}", where, shown(path), detail(answer)));
+    fail_hub(fmt::format("{}: is refused with {}{} ({})", where, answer.status, detail(answer), token));
+  if (answer.status == 404) fail_hub(fmt::format("{}: has no file {}{}", where, shown(path), detail(answer)));
   if (answer.status >= 400 && answer.status != 416 && !is_busy(answer.status))
-    fail(fmt::format("{}: is answered with {}{}", where, answer.status, detail(answer)));
+    fail_hub(fmt::format("{}: is answered with {}{}", where, answer.status, detail(answer)));
 }
 
 Listing Client::list(const HubName& name) {
@@ -207,10 +204,11 @@ Listing Client::list(const HubName& name) {
   const Answer answer = follow_patiently(request, "list of files");
   check(answer, name, "");
   if (answer.status != 200)
-    fail(fmt::format("{}: {}: the list of files is answered with {}", settings_.endpoint, name.text(), answer.status));
+    fail_hub(
+        fmt::format("{}: {}: the list of files is answered with {}", settings_.endpoint, name.text(), answer.status));
   Listing listing = parse_listing(answer.body, fmt::format("{}: {}", settings_.endpoint, name.text()));
   if (is_commit(name.revision) && listing.commit != name.revision)
-    fail(fmt::format("{}: {}: gives the commit {} instead", settings_.endpoint, name.text(), listing.commit));
+    fail_hub(fmt::format("{}: {}: gives the commit {} instead", settings_.endpoint, name.text(), listing.commit));
   return listing;
 }
 
@@ -222,20 +220,20 @@ FileMetadata Client::metadata(const HubName& name, const std::string& commit, co
   const Answer answer = follow_patiently(request, shown(path));
   check(answer, name, path);
   const bool here = answer.status == 200;
-  if (!here && !is_redirect(answer.status)) fail(fmt::format("{}: is answered with {}", where, answer.status));
+  if (!here && !is_redirect(answer.status)) fail_hub(fmt::format("{}: is answered with {}", where, answer.status));
   const std::string_view its_commit = answer.header("x-repo-commit");
   if (!its_commit.empty() && its_commit != commit)
-    fail(fmt::format("{}: is of commit \"{}\", asked was {}", where, shown(its_commit), commit));
+    fail_hub(fmt::format("{}: is of commit \"{}\", asked was {}", where, shown(its_commit), commit));
   // A redirect away from the hub describes the file in its X-Linked headers; its own length is of the redirect.
   const std::string_view linked_etag = answer.header("x-linked-etag"), linked_size = answer.header("x-linked-size");
   const std::string_view etag_text = linked_etag.empty() && here ? answer.header("etag") : linked_etag;
   const std::string_view size_text = linked_size.empty() && here ? answer.header("content-length") : linked_size;
   const auto etag = parse_etag(etag_text);
   if (!etag)
-    fail(fmt::format("{}: has the etag \"{}\", which cannot name a file of the cache", where, shown(etag_text)));
+    fail_hub(fmt::format("{}: has the etag \"{}\", which cannot name a file of the cache", where, shown(etag_text)));
   const auto bytes = parse_number(size_text);
   if (!bytes || *bytes > (std::uint64_t{1} << 62))
-    fail(fmt::format("{}: has the size \"{}\", which is no number of bytes", where, shown(size_text)));
+    fail_hub(fmt::format("{}: has the size \"{}\", which is no number of bytes", where, shown(size_text)));
   return {path, *etag, *bytes};
 }
 

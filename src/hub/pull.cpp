@@ -21,10 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorKind::hub, message);
-}
-
 void require_cache(const Settings& settings, const HubName& name) {
   if (settings.cache.empty())
     throw Error(
@@ -36,9 +32,9 @@ void require_cache(const Settings& settings, const HubName& name) {
 void require_shards(const Settings& settings, const HubName& name, const std::vector<std::string>& paths,
                     const WeightMap& index) {
   if (const auto missing = missing_shard(paths, index))
-    fail(fmt::format("{}: {}: {} is one of its weights{}, but the repository does not have it: none were fetched",
-                     settings.endpoint, name.text(), shown(*missing),
-                     index.empty() ? "" : fmt::format(" according to {}", index_file)));
+    fail_hub(fmt::format("{}: {}: {} is one of its weights{}, but the repository does not have it: none were fetched",
+                         settings.endpoint, name.text(), shown(*missing),
+                         index.empty() ? "" : fmt::format(" according to {}", index_file)));
 }
 
 /// What a checkpoint cannot do without, so that nobody waits for gigabytes of something else.
@@ -46,9 +42,10 @@ void require_checkpoint(const Settings& settings, const HubName& name, const std
   const auto has = [&](auto matches) { return std::any_of(paths.begin(), paths.end(), matches); };
   for (const std::string_view file : {"config.json", "tokenizer.json"})
     if (!has([&](const std::string& path) { return path == file; }))
-      fail(fmt::format("{}: {}: has no {}: it is no checkpoint that tqkv runs", settings.endpoint, name.text(), file));
+      fail_hub(
+          fmt::format("{}: {}: has no {}: it is no checkpoint that tqkv runs", settings.endpoint, name.text(), file));
   if (!has([](const std::string& path) { return path.ends_with(".safetensors"); }))
-    fail(fmt::format("{}: {}: has no weights in safetensors format", settings.endpoint, name.text()));
+    fail_hub(fmt::format("{}: {}: has no weights in safetensors format", settings.endpoint, name.text()));
   require_shards(settings, name, paths, {});
 }
 
@@ -99,7 +96,7 @@ void require_sum(const std::string& where, const std::vector<PlannedFile>& files
   std::uint64_t sum = 0;
   for (const PlannedFile& file : files)
     if (__builtin_add_overflow(sum, file.file.bytes, &sum))
-      fail(fmt::format("{}: announces more bytes than there are", where));
+      fail_hub(fmt::format("{}: announces more bytes than there are", where));
 }
 
 }  // namespace
@@ -127,7 +124,8 @@ bool is_needed(std::string_view path) {
 PullPlan plan_pull(const Settings& settings, const HubName& name, const std::atomic<bool>* cancel) {
   require_cache(settings, name);
   if (!settings.offline.empty())
-    fail(fmt::format("{} is not asked for {}: {} is set: unset it", settings.endpoint, name.text(), settings.offline));
+    fail_hub(
+        fmt::format("{} is not asked for {}: {} is set: unset it", settings.endpoint, name.text(), settings.offline));
   Stop stop(cancel);
   try {
     Clients clients(settings, stop, workers_of(settings));
@@ -155,7 +153,7 @@ PullPlan plan_pull(const Settings& settings, const HubName& name, const std::ato
     }
     return plan;
   } catch (const Stopped&) {
-    fail(fmt::format("{}: {}: interrupted", settings.endpoint, name.text()));
+    fail_hub(fmt::format("{}: {}: interrupted", settings.endpoint, name.text()));
   }
 }
 
@@ -245,8 +243,8 @@ PullResult pull(const Settings& settings, const PullPlan& plan, const std::atomi
   result.progress = progress();
   if (result.interrupted) return result;
   if (const std::string missing = missing_from(result.snapshot); !missing.empty())
-    fail(fmt::format("{}: {}: has no {}: it is no whole checkpoint", settings.endpoint, plan.name.text(),
-                     shown(missing)));
+    fail_hub(fmt::format("{}: {}: has no {}: it is no whole checkpoint", settings.endpoint, plan.name.text(),
+                         shown(missing)));
   cache.point(plan.name.revision, plan.commit);
   return result;
 }

@@ -20,10 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t longest_text = std::size_t{1} << 28;
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorKind::checkpoint, message);
-}
-
 bool present(const fs::path& path) {
   std::error_code error;
   return fs::exists(path, error);  // false for a link to a file that was never fetched
@@ -44,7 +40,7 @@ Checkpoint::~Checkpoint() = default;
 Checkpoint Checkpoint::open_without_weights(const fs::path& directory) {
   std::error_code error;
   if (!fs::is_directory(directory, error))
-    fail(
+    fail_checkpoint(
         fmt::format("{}: is not a directory, expected one with config.json and safetensors files", directory.string()));
   if (!present(directory / "config.json")) refuse_without_config(directory);
   Checkpoint checkpoint;
@@ -78,15 +74,15 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
       const auto named = index.find(entry.name);
       if (named == index.end() || place->second.name != entry.name ||
           (named->second != shard && named->second != place->second.shard))
-        fail(fmt::format("{}: tensor {} stands in the checkpoint twice", path.string(), shown(entry.name)));
+        fail_checkpoint(fmt::format("{}: tensor {} stands in the checkpoint twice", path.string(), shown(entry.name)));
       if (named->second != shard) continue;
       place->second.shard = shard;
       checkpoint.tensors_.insert_or_assign(*name, tensor);
     }
   }
   if (const auto missing = missing_shard(files_of(directory), index); missing && !satisfied(index, found))
-    fail(fmt::format("{}: is not there, but other parts of the checkpoint are: the download is incomplete",
-                     (directory / *missing).string()));
+    fail_checkpoint(fmt::format("{}: is not there, but other parts of the checkpoint are: the download is incomplete",
+                                (directory / *missing).string()));
   return checkpoint;
 }
 
@@ -105,7 +101,7 @@ const Tensor* Checkpoint::find(std::string_view name) const {
 
 const Tensor& Checkpoint::tensor(std::string_view name) const {
   if (const Tensor* tensor = find(name)) return *tensor;
-  fail(fmt::format("{}: tensor {} is missing", directory_.string(), shown(name)));
+  fail_checkpoint(fmt::format("{}: tensor {} is missing", directory_.string(), shown(name)));
 }
 
 std::uint64_t Checkpoint::tensor_bytes() const {

@@ -21,10 +21,6 @@ using nlohmann::json;
 constexpr std::size_t longest_index = std::size_t{1} << 28;
 constexpr std::string_view extension = ".safetensors";
 
-[[noreturn]] void fail(const std::string& message) {
-  throw Error(ErrorKind::checkpoint, message);
-}
-
 bool is_shard(std::string_view file) {
   return file.substr(0, 5) == "model" && file.size() > extension.size() &&
          file.substr(file.size() - extension.size()) == extension;
@@ -64,6 +60,10 @@ bool has(const std::vector<std::string>& files, std::string_view name) {
 
 }  // namespace
 
+void fail_checkpoint(const std::string& message) {
+  throw Error(ErrorKind::checkpoint, message);
+}
+
 WeightMap read_index(const fs::path& directory) {
   const fs::path path = directory / index_file;
   std::error_code error;
@@ -72,12 +72,12 @@ WeightMap read_index(const fs::path& directory) {
   const json index = parse_json(read_text(path, longest_index), where, ErrorKind::checkpoint, 8);
   const auto map = index.find("weight_map");
   if (map == index.end() || !map->is_object() || map->empty())
-    fail(fmt::format("{}: has no weight_map, expected an object of tensor names and shards", where));
+    fail_checkpoint(fmt::format("{}: has no weight_map, expected an object of tensor names and shards", where));
   WeightMap shards;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !plain_file_name(shard.get_ref<const std::string&>()))
-      fail(fmt::format("{}: the shard of tensor {} is {}, expected a file name", where, shown(tensor),
-                       shown(shard.dump())));
+      fail_checkpoint(fmt::format("{}: the shard of tensor {} is {}, expected a file name", where, shown(tensor),
+                                  shown(shard.dump())));
     shards.emplace(tensor, shard.get<std::string>());
   }
   return shards;
@@ -132,9 +132,9 @@ std::vector<std::string> shard_files(const fs::path& directory, const WeightMap&
     if (has(files, shard)) shards.insert(shard);
   if (!shards.empty()) return {shards.begin(), shards.end()};
   if (const auto missing = missing_shard(files, index))
-    fail(fmt::format("{}: {} names it, but it is not there: the download is incomplete",
-                     (directory / *missing).string(), index_file));
-  fail(
+    fail_checkpoint(fmt::format("{}: {} names it, but it is not there: the download is incomplete",
+                                (directory / *missing).string(), index_file));
+  fail_checkpoint(
       fmt::format("{}: has no {} and no other model*.safetensors: it is not a checkpoint, or the download is "
                   "incomplete",
                   directory.string(), single_shard));

@@ -13,6 +13,9 @@ namespace tqkv {
 inline constexpr std::string_view index_file = "model.safetensors.index.json";
 inline constexpr std::string_view single_shard = "model.safetensors";
 
+/// Throws Error(checkpoint).
+[[noreturn]] void fail_checkpoint(const std::string& message);
+
 /// Tensor (named as in the file) -> shard, as the index says; empty where there is no index.
 using WeightMap = std::map<std::string, std::string>;
 /// Throws Error(checkpoint) for an index that cannot be read or names something else than plain files.

@@ -54,10 +54,6 @@ class Writer {
   std::vector<ChatPiece> pieces_;
 };
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
 /// A user turn that is a question, not a tool's result.
 bool is_query(const Message& message) {
   const std::string_view content = text::strip(message.content);
@@ -75,7 +71,7 @@ Turn split_turn(const Message& message) {
   Turn turn{"", text::strip(message.content)};
   if (message.reasoning) {
     turn.reasoning = *message.reasoning;
-  } else if (contains(turn.content, end)) {
+  } else if (text::contains(turn.content, end)) {
     turn.reasoning = text::strip_newlines_right(turn.content.substr(0, turn.content.find(end)));
     const std::size_t opened = turn.reasoning.rfind(begin);
     if (opened != std::string_view::npos) turn.reasoning.remove_prefix(opened + begin.size());

@@ -8,6 +8,7 @@
 #include <cctype>
 
 #include "text/turns.h"
+#include "text/utf8.h"
 #include "tqkv/chat.h"
 
 namespace tqkv {
@@ -166,16 +167,12 @@ std::string_view markup_name(ChatVariant variant) {
   return "chatml";
 }
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
 /// The variant that a template whose roles and markers are ChatML's is nearest to.
 std::optional<ChatVariant> nearest(std::string_view text) {
-  const bool switches = contains(text, "enable_thinking") || contains(text, "preserve_thinking");
+  const bool switches = text::contains(text, "enable_thinking") || text::contains(text, "preserve_thinking");
   if (!switches) return ChatVariant::plain;
-  if (!contains(text, "<function=")) return std::nullopt;
-  if (contains(text, "preserve_thinking")) return ChatVariant::qwen3_6;
+  if (!text::contains(text, "<function=")) return std::nullopt;
+  if (text::contains(text, "preserve_thinking")) return ChatVariant::qwen3_6;
   return text::contains_words(text, {"enable_thinking", "is", "true"}) ? ChatVariant::qwen3_5_no_think
                                                                        : ChatVariant::qwen3_5;
 }
@@ -207,7 +204,7 @@ std::optional<ChatTemplate> ChatTemplate::detect(std::string_view chat_template,
     return std::nullopt;
   }
   ChatTemplate taken(*variant);
-  if (*variant == ChatVariant::plain) taken.think_block_ = contains(chat_template, "</think>");
+  if (*variant == ChatVariant::plain) taken.think_block_ = text::contains(chat_template, "</think>");
   words = fmt::format(
       "the model's chat template is not a known one: the markup {} is taken instead, without a system message or "
       "other text that the template may add (--markup decides)",

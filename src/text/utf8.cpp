@@ -10,6 +10,10 @@ bool python_space(std::uint32_t c) {
 
 }  // namespace
 
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
 std::string_view strip(std::string_view text) {
   std::size_t begin = 0, end = text.size();
   while (begin < end) {

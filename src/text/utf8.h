@@ -12,6 +12,8 @@ using tqkv::next_character;
 using tqkv::Utf8Step;
 using tqkv::valid_utf8;
 
+/// `part in text` of Python.
+bool contains(std::string_view text, std::string_view part);
 /// text.strip() of Python.
 std::string_view strip(std::string_view text);
 /// text.lstrip("\n") and text.rstrip("\n") of Python.

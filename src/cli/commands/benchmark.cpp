@@ -27,7 +27,7 @@ using namespace measure;
 
 namespace {
 
-struct Options {
+struct BenchmarkArguments {
   ModelOptions model;
   CacheOptions cache;
   BenchmarkOptions benchmark;
@@ -36,7 +36,7 @@ struct Options {
   std::string text, output;
 };
 
-std::vector<int> ids_of(const Options& options, const Checkpoint& checkpoint, int vocabulary, int needed,
+std::vector<int> ids_of(const BenchmarkArguments& options, const Checkpoint& checkpoint, int vocabulary, int needed,
                         std::string& source) {
   const Tokenizer tokenizer = load_tokenizer(checkpoint);
   if (options.text.empty()) {
@@ -49,8 +49,8 @@ std::vector<int> ids_of(const Options& options, const Checkpoint& checkpoint, in
 
 /// Loads the model where the largest plan fits, runs with so many ids, writes JSON to --output and prints the table.
 template <class Settings, class Run>
-void measure(const Options& options, Settings& settings, const std::vector<MemoryPlan>& plans, Checkpoint checkpoint,
-             const Run& run) {
+void measure(const BenchmarkArguments& options, Settings& settings, const std::vector<MemoryPlan>& plans,
+             Checkpoint checkpoint, const Run& run) {
   const auto largest = std::max_element(plans.begin(), plans.end(), [](const MemoryPlan& a, const MemoryPlan& b) {
     return a.anonymous() < b.anonymous();
   });
@@ -78,7 +78,7 @@ int only(const char* option, const std::vector<int>& values) {
 
 /// What every kind of benchmark takes from the options.
 template <class Settings>
-void set_common(const Options& options, Settings& settings) {
+void set_common(const BenchmarkArguments& options, Settings& settings) {
   settings.formats = options.cache.formats();
   settings.model = options.model.model;
   settings.state = options.model.session().state;
@@ -86,7 +86,7 @@ void set_common(const Options& options, Settings& settings) {
   if (error_shows_status()) settings.progress = [](std::string_view line) { show_status(line); };
 }
 
-void benchmark_sessions(const Options& options) {
+void benchmark_sessions(const BenchmarkArguments& options) {
   SessionsOptions sessions;
   set_common(options, sessions);
   sessions.sessions = options.sessions;
@@ -99,7 +99,7 @@ void benchmark_sessions(const Options& options) {
   measure(options, sessions, plans, std::move(checkpoint), run_sessions);
 }
 
-void benchmark(Options& options) {
+void benchmark(BenchmarkArguments& options) {
   if (!options.sessions.empty()) return benchmark_sessions(options);
   BenchmarkOptions& benchmark = options.benchmark;
   set_common(options, benchmark);
@@ -114,7 +114,7 @@ void benchmark(Options& options) {
 
 void add_benchmark(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<BenchmarkArguments>();
   CLI::App* command = program.add_subcommand("benchmark", "Measure speed, memory and agreement of cache formats");
   add_model_options(*command, options->model);
   BenchmarkOptions& benchmark_options = options->benchmark;

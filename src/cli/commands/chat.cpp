@@ -34,9 +34,9 @@
 namespace tqkv::cli {
 namespace {
 
-constexpr int default_context = 32768, default_max_tokens = 4096, default_snapshots_mb = 256;
+constexpr int default_context = 32768, default_snapshots_mb = 256;
 
-struct Options {
+struct ChatArguments {
   ModelOptions model;
   CacheOptions cache;
   SamplingOptions sampling;
@@ -71,7 +71,7 @@ next line. """ begins and ends a text of several lines.
 /// The model, the conversation with it, and what the options and commands make of both.
 class ChatCommand {
  public:
-  ChatCommand(const Options& options, Model model, std::optional<SavedSession> saved)
+  ChatCommand(const ChatArguments& options, Model model, std::optional<SavedSession> saved)
       : options_(options),
         model_(std::move(model)),
         tokenizer_(load_tokenizer(model_)),
@@ -272,7 +272,7 @@ class ChatCommand {
       note(result_->ids.empty() ? "interrupted: the question is forgotten" : "interrupted");
   }
 
-  Options options_;
+  ChatArguments options_;
   Model model_;
   const Tokenizer& tokenizer_;
   std::uint64_t weights_;
@@ -360,7 +360,7 @@ bool obey(ChatCommand& chat, const std::string& text) {
   return true;
 }
 
-void run_chat(const Options& options) {
+void run_chat(const ChatArguments& options) {
   if (options.markup == "raw")
     throw Error(ErrorKind::usage, "tqkv chat: --markup raw has no turns: use generate --raw");
   if (options.think && options.no_think)
@@ -401,7 +401,7 @@ void run_chat(const Options& options) {
 
 void add_chat(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ChatArguments>();
   CLI::App* command = program.add_subcommand("chat", "Talk with a model");
   add_model_options(*command, options->model);
   command->add_option("--system", options->system, "System message")->type_name("TEXT");

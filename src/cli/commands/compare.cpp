@@ -16,12 +16,12 @@ using namespace measure;
 
 namespace {
 
-struct Options {
+struct CompareArguments {
   std::vector<std::string> files;
   std::string output;
 };
 
-void compare_files(const Options& options) {
+void compare_files(const CompareArguments& options) {
   std::vector<BenchmarkFile> files;
   for (const std::string& path : options.files) files.push_back({path, read_json_input(path)});
   const Comparison comparison = compare(files);
@@ -37,7 +37,7 @@ void compare_files(const Options& options) {
 
 void add_compare(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<CompareArguments>();
   CLI::App* command = program.add_subcommand("compare", "Compare the files of several benchmark runs");
   command->add_option("FILES", options->files, "Files written by 'tqkv benchmark --output'")->required()->type_name("");
   command->add_option("--output", options->output, "Write the comparison to this JSON file; - is standard output")

@@ -41,7 +41,7 @@ constexpr const char* agreement_group = "Agreement";
 constexpr const char* recall_group = "Recall";
 constexpr const char* codec_group = "Single vectors";
 
-struct Options {
+struct EvaluateArguments {
   ModelOptions model;
   CacheOptions cache;
   std::string preset = "quick", text, output, logits, capture, captured, recall_precision = "fast", match = "exact";
@@ -57,7 +57,7 @@ Precision precision_of(const std::string& text) {
   return text == "fast" ? Precision::fast : Precision::f32;
 }
 
-EvaluateOptions settings_of(const Options& options, int native_context) {
+EvaluateOptions settings_of(const EvaluateArguments& options, int native_context) {
   EvaluateOptions settings = evaluate_preset(options.preset, native_context);
   settings.formats = options.cache.formats();
   settings.precisions.clear();
@@ -87,12 +87,12 @@ EvaluateOptions settings_of(const Options& options, int native_context) {
   return settings;
 }
 
-EvaluationText text_of(const Options& options) {
+EvaluationText text_of(const EvaluateArguments& options) {
   if (!options.text.empty()) return {options.text, read_text_input(options.text)};
   return {"the bundled text", read_text(locate_evaluation_text())};
 }
 
-std::string command_of(const Options& options, const EvaluateOptions& settings) {
+std::string command_of(const EvaluateArguments& options, const EvaluateOptions& settings) {
   std::vector<std::string> formats;
   for (const KvFormat& format : settings.formats) formats.push_back(format.canonical());
   std::string out = fmt::format("tqkv evaluate {} --backend {} --preset {} --precision {}", options.model.model,
@@ -147,7 +147,7 @@ void write(const std::string& path, const Result& evaluation) {
   file.commit();
 }
 
-void evaluate_vectors(const Options& options) {
+void evaluate_vectors(const EvaluateArguments& options) {
   if (!options.model.model.empty())
     throw Error(ErrorKind::usage, fmt::format("--captured needs no model: leave '{}' out", options.model.model));
   if (!options.output.empty())
@@ -169,7 +169,7 @@ void evaluate_vectors(const Options& options) {
   print_result(options.output, to_table(evaluation));
 }
 
-void evaluate(const Options& options) {
+void evaluate(const EvaluateArguments& options) {
   if (!options.captured.empty()) return evaluate_vectors(options);
   if (options.model.model.empty()) throw CLI::RequiredError("MODEL");
   if (options.resume) check_resumed(options.output);
@@ -230,7 +230,7 @@ void evaluate(const Options& options) {
 
 void add_evaluate(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<EvaluateArguments>();
   CLI::App* command =
       program.add_subcommand("evaluate", "Measure what cache formats cost in quality: agreement and recall");
   add_model_options(*command, options->model);

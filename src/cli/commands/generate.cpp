@@ -28,9 +28,7 @@
 namespace tqkv::cli {
 namespace {
 
-constexpr int default_max_tokens = 4096;
-
-struct Options {
+struct GenerateArguments {
   ModelOptions model;
   CacheOptions cache;
   PromptOptions prompt;
@@ -41,21 +39,21 @@ struct Options {
   const CLI::App* command = nullptr;
 };
 
-Prompt prompt_of(const Options& options, const Model& model, const Continuation& place) {
+Prompt prompt_of(const GenerateArguments& options, const Model& model, const Continuation& place) {
   int replaced = 0;
   Prompt prompt = make_prompt(options.prompt, model, place, replaced);
   warn_about(replaced);
   return prompt;
 }
 
-void print_prompt(const Options& options, const std::filesystem::path& directory,
+void print_prompt(const GenerateArguments& options, const std::filesystem::path& directory,
                   const std::optional<SavedSession>& saved) {
   const Model model(Checkpoint::open_without_weights(directory));
   load_tokenizer(model);
   print(text_of(prompt_of(options, model, continuation_of(saved, model)).pieces));
 }
 
-void say_how_it_ended(const GenerateResult& result, const Options& options) {
+void say_how_it_ended(const GenerateResult& result, const GenerateArguments& options) {
   if (result.ended_thinking) note("the answer ended inside thinking: give more --max-tokens, or --no-think");
   if (result.reason == FinishReason::length && !result.ended_thinking)
     note(
@@ -70,13 +68,13 @@ void say_how_it_ended(const GenerateResult& result, const Options& options) {
 }
 
 /// Saves unless the prompt was not read to its end: nothing could go on from there. The last id was sampled, not fed.
-void save_result(const Options& options, const Session& session, const GenerateResult& result, bool raw) {
+void save_result(const GenerateArguments& options, const Session& session, const GenerateResult& result, bool raw) {
   if (options.save_session.empty()) return;
   if (result.ids.empty()) return note(fmt::format("{}: not saved", options.save_session));
   save(session, options.save_session, {raw ? NextText::raw : NextText::conversation, {result.ids.back()}});
 }
 
-void generate(Options options) {
+void generate(GenerateArguments options) {
   check(options.prompt, !options.session.empty());
   check(combine(Sampling{}, options.sampling));
   std::optional<SavedSession> saved = open_saved(options.session);
@@ -150,7 +148,7 @@ void generate(Options options) {
 
 void add_generate(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<GenerateArguments>();
   CLI::App* command = program.add_subcommand("generate", "Answer a prompt");
   add_model_options(*command, options->model);
   add_prompt_options(*command, options->prompt);

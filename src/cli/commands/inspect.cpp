@@ -19,7 +19,7 @@
 namespace tqkv::cli {
 namespace {
 
-struct Options {
+struct InspectArguments {
   std::string model, precision = "fast", output;
   measure::InspectOptions inspect;
   DeviceChoice device;
@@ -28,7 +28,7 @@ struct Options {
 };
 
 // A file is a config.json without its model.
-measure::Inspection look_at(const Options& options) {
+measure::Inspection look_at(const InspectArguments& options) {
   std::error_code error;
   if (std::filesystem::is_regular_file(options.model, error)) {
     const ModelConfig config = ModelConfig::parse(read_text(options.model), options.model);
@@ -38,7 +38,7 @@ measure::Inspection look_at(const Options& options) {
   return measure::inspect(open_config(checkpoint), options.model, &checkpoint, options.inspect);
 }
 
-void inspect(Options& options) {
+void inspect(InspectArguments& options) {
   options.inspect.device = {options.device.device(), options.precision == "f32" ? Precision::f32 : Precision::fast, {}};
   if (options.memory_gb) options.inspect.available = static_cast<std::uint64_t>(*options.memory_gb * 1e9);
   OutputFile file(options.output.empty() ? "-" : options.output);
@@ -52,7 +52,7 @@ void inspect(Options& options) {
 
 void add_inspect(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<InspectArguments>();
   CLI::App* command =
       program.add_subcommand("inspect", "Show a model, what it takes in bytes and what fits on this machine");
   command

@@ -26,7 +26,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct LogitsArguments {
   ModelOptions model;
   CacheOptions cache;
   std::string ids, output;
@@ -60,7 +60,7 @@ std::string header(const Session& session, const Engine& engine, std::size_t row
                                       {"first_row", fmt::format("{}", first_row)}});
 }
 
-void logits(const Options& options) {
+void logits(const LogitsArguments& options) {
   const KvFormat format = options.cache.format();
   Model model(Checkpoint::open(find_model(options.model.model)));
   const ModelConfig& config = model.config();
@@ -108,7 +108,7 @@ void logits(const Options& options) {
 
 void add_logits(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<LogitsArguments>();
   CLI::App* command = program.add_subcommand("logits", "Write the logits of a list of token ids to a safetensors file");
   add_model_options(*command, options->model);
   command->add_option("--ids", options->ids, "JSON array of ids; - reads standard input")

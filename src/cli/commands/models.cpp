@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Options {
+struct ModelsArguments {
   std::string action, model;
   bool json = false, yes = false;
 };
@@ -128,7 +128,7 @@ void say_who_runs_it(const fs::path& folder) {
       note(fmt::format("process {} runs it: that one keeps its files until it ends", process.pid));
 }
 
-void remove(const Options& options) {
+void remove(const ModelsArguments& options) {
   const auto name = parse_hub_name(options.model);
   if (!name)
     throw Error(ErrorKind::usage,
@@ -157,7 +157,7 @@ void remove(const Options& options) {
   note(fmt::format("{}: removed, {} are free again", what, short_size(removal.bytes)));
 }
 
-void models(const Options& options) {
+void models(const ModelsArguments& options) {
   if (options.action == "remove") {
     if (options.json) throw Error(ErrorKind::usage, "tqkv models remove: --json belongs to the list: leave it out");
     if (options.model.empty())
@@ -174,7 +174,7 @@ void models(const Options& options) {
 
 void add_models(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ModelsArguments>();
   CLI::App* command = program.add_subcommand("models", "List the models in the local cache, or remove one");
   command->add_option("ACTION", options->action, "remove, to remove the model NAME; without it they are listed")
       ->check(CLI::IsMember({"remove"}))

@@ -18,7 +18,7 @@
 namespace tqkv::cli {
 namespace {
 
-struct Options {
+struct PrefillArguments {
   ModelOptions model;
   CacheOptions cache;
   PromptOptions prompt;
@@ -26,14 +26,14 @@ struct Options {
   const CLI::App* command = nullptr;
 };
 
-StoredTurns prompt_of(const Options& options, const Model& model, const Continuation& place) {
+StoredTurns prompt_of(const PrefillArguments& options, const Model& model, const Continuation& place) {
   int replaced = 0;
   StoredTurns prompt = make_stored(options.prompt, model, place, replaced);
   warn_about(replaced);
   return prompt;
 }
 
-void prefill(Options options) {
+void prefill(PrefillArguments options) {
   check_stored(options.prompt, !options.session.empty());
   std::optional<SavedSession> saved = open_saved(options.session);
   const KvFormat format =
@@ -72,7 +72,7 @@ void prefill(Options options) {
 
 void add_prefill(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<PrefillArguments>();
   CLI::App* command = program.add_subcommand("prefill", "Compute a long prompt once and save it for many questions");
   add_model_options(*command, options->model);
   add_stored_prompt_options(*command, options->prompt);

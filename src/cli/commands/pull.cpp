@@ -18,7 +18,7 @@
 namespace tqkv::cli {
 namespace {
 
-struct Options {
+struct PullArguments {
   std::string model;
   int connections = 4;
   bool dry_run = false;
@@ -52,7 +52,7 @@ void dry_run(const hub::Settings& settings, const HubName& name) {
   }
 }
 
-void pull(const Options& options) {
+void pull(const PullArguments& options) {
   const auto name = parse_hub_name(options.model);
   if (!name)
     throw Error(
@@ -69,7 +69,7 @@ void pull(const Options& options) {
 
 void add_pull(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<PullArguments>();
   CLI::App* command = program.add_subcommand("pull", "Download a model from the Hugging Face hub");
   command->add_option("MODEL", options->model, "org/name, or org/name@revision: a branch, a tag or a commit")
       ->required()

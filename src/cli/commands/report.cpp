@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t largest_file = std::size_t{256} << 20;  // bytes
 
-struct Options {
+struct ReportArguments {
   std::vector<std::string> files;
   std::string output, figures;
 };
@@ -43,7 +43,7 @@ std::string quoted(const std::string& word) {
   return out + "'";
 }
 
-std::string command_of(const Options& options) {
+std::string command_of(const ReportArguments& options) {
   std::string command = "tqkv report";
   for (const std::string& file : options.files) command += " " + quoted(file);
   command += " --output " + quoted(options.output);
@@ -51,7 +51,7 @@ std::string command_of(const Options& options) {
   return command;
 }
 
-fs::path figures_folder(const Options& options) {
+fs::path figures_folder(const ReportArguments& options) {
   if (!options.figures.empty()) return options.figures;
   const fs::path page = options.output;
   fs::path folder = page.parent_path() / page.stem();
@@ -59,7 +59,7 @@ fs::path figures_folder(const Options& options) {
   return folder;
 }
 
-void write_report(const Options& options) {
+void write_report(const ReportArguments& options) {
   OutputFile page(options.output);  // opened first: a folder that cannot be written is known before the work
   const fs::path folder = figures_folder(options);
   std::error_code ignored;
@@ -101,7 +101,7 @@ void write_report(const Options& options) {
 
 void add_report(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ReportArguments>();
   CLI::App* command = program.add_subcommand("report", "Make a page with tables and figures from measurements");
   command->add_option("FILES", options->files, "Files written by the --output of evaluate, benchmark and compare")
       ->required()

@@ -24,7 +24,7 @@ namespace {
 constexpr const char* server_group = "Server";
 constexpr std::uint64_t usual_prefix_cache = 2'000'000'000;
 
-struct Options {
+struct ServeArguments {
   ModelOptions model;
   CacheOptions cache;
   std::string host = "127.0.0.1", unix_path, key_file, name, markup, prefix_folder;
@@ -34,12 +34,12 @@ struct Options {
   bool exact = false, insecure = false, quiet = false;
 };
 
-bool loopback(const Options& options) {
+bool loopback(const ServeArguments& options) {
   const std::string& host = options.host;
   return !options.unix_path.empty() || host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
-std::string key_of(const Options& options) {
+std::string key_of(const ServeArguments& options) {
   if (options.key_file.empty()) {
     if (!loopback(options) && !options.insecure)
       throw Error(ErrorKind::usage,
@@ -57,7 +57,7 @@ std::string key_of(const Options& options) {
 }
 
 /// The names that a browser on this machine may ask for: another site that resolves to this machine has another one.
-std::vector<std::string> hosts_of(const Options& options) {
+std::vector<std::string> hosts_of(const ServeArguments& options) {
   if (!loopback(options)) return {};
   std::vector<std::string> hosts{"localhost", "127.0.0.1", "::1"};
   if (std::ranges::find(hosts, options.host) == hosts.end()) hosts.push_back(options.host);
@@ -76,7 +76,7 @@ std::uint64_t room_of(const MemoryPlan& plan) {
 }
 
 /// The most tokens of which so many requests fit into `room`, in whole pages.
-int context_of(const Model& model, const Options& options, const DeviceOptions& device, const KvFormat& format,
+int context_of(const Model& model, const ServeArguments& options, const DeviceOptions& device, const KvFormat& format,
                StateType state, std::uint64_t room) {
   constexpr int page = 256;
   int fits = 0, beyond = model.config().max_position_embeddings / page + 1;
@@ -92,7 +92,7 @@ std::string megabytes(std::uint64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-void serve(const Options& options) {
+void serve(const ServeArguments& options) {
   const std::string key = key_of(options);
   const KvFormat format = options.cache.format();
   Model model(Checkpoint::open(find_model(options.model.model)));
@@ -171,7 +171,7 @@ void serve(const Options& options) {
 
 void add_serve(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ServeArguments>();
   CLI::App* command =
       program.add_subcommand("serve", "Serve a model over HTTP, as OpenAI's and Anthropic's servers do");
   add_model_options(*command, options->model);

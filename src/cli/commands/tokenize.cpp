@@ -20,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Options {
+struct TokenizeArguments {
   std::string model, file;
   bool plain = false;
 };
@@ -41,7 +41,7 @@ std::vector<int> ids_of(const Lines& lines, const json& array) {
   return ids;
 }
 
-void tokenize(const Options& options) {
+void tokenize(const TokenizeArguments& options) {
   const Tokenizer tokenizer =
       load_tokenizer(Checkpoint::open_without_weights(find_model(options.model, Needs::no_weights)));
   const ControlStrings control = options.plain ? ControlStrings::plain : ControlStrings::parse;
@@ -53,7 +53,7 @@ void tokenize(const Options& options) {
   }
 }
 
-void detokenize(const Options& options) {
+void detokenize(const TokenizeArguments& options) {
   const Tokenizer tokenizer =
       load_tokenizer(Checkpoint::open_without_weights(find_model(options.model, Needs::no_weights)));
   Lines lines(options.file);
@@ -67,7 +67,7 @@ void detokenize(const Options& options) {
   }
 }
 
-CLI::App* add(CLI::App& program, const char* name, const char* help, Options& options) {
+CLI::App* add(CLI::App& program, const char* name, const char* help, TokenizeArguments& options) {
   CLI::App* command = program.add_subcommand(name, help);
   add_model_argument(*command, options.model);
   command->add_option("--file", options.file, "Read this file instead of standard input")->type_name("FILE");
@@ -78,13 +78,13 @@ CLI::App* add(CLI::App& program, const char* name, const char* help, Options& op
 
 void add_tokenize(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TokenizeArguments>();
   CLI::App* command = add(program, "tokenize", "Convert text to token ids, one JSON string per line", *options);
   command->add_flag("--plain", options->plain, "Treat control strings such as <|im_end|> as plain text");
   command->footer("Examples:\n  echo '\"Hello world\"' | tqkv tokenize pocket");
   command->callback([options] { tokenize(*options); });
 
-  const auto back = std::make_shared<Options>();
+  const auto back = std::make_shared<TokenizeArguments>();
   command = add(program, "detokenize", "Convert token ids to text, one JSON array per line", *back);
   command->footer("Examples:\n  echo '\"Hello world\"' | tqkv tokenize pocket | tqkv detokenize pocket");
   command->callback([back] { detokenize(*back); });

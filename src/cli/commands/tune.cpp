@@ -31,7 +31,7 @@ namespace {
 
 constexpr const char* goal_group = "Goal: one of";
 
-struct Options {
+struct TuneArguments {
   ModelOptions model;
   std::string text, output, precision = "f32";
   std::optional<double> bits, kl;
@@ -40,7 +40,7 @@ struct Options {
   bool resume = false;
 };
 
-TuneOptions settings_of(const Options& options) {
+TuneOptions settings_of(const TuneArguments& options) {
   TuneOptions settings;
   settings.goal = {options.bits, options.bytes, options.kl};
   if (!options.bits && !options.bytes && !options.kl) settings.goal.bits = 4;
@@ -64,7 +64,7 @@ void write(const std::string& path, const Tuning& tuning) {
   file.commit();
 }
 
-void tune(const Options& options) {
+void tune(const TuneArguments& options) {
   if (options.resume) check_resumed(options.output);
   const std::filesystem::path directory = find_model(options.model.model);
   Checkpoint checkpoint = Checkpoint::open(directory);
@@ -113,7 +113,7 @@ void tune(const Options& options) {
 
 void add_tune(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TuneArguments>();
   CLI::App* command = program.add_subcommand("tune", "Find the cache format that costs this model least");
   add_model_options(*command, options->model);
   for (const char* other : {"--precision", "--context"}) command->remove_option(command->get_option(other));

@@ -19,12 +19,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct VerifyArguments {
   std::string model, against;
   bool online = false;
 };
 
-hub::ExpectedFiles expected_for(const Options& options, const fs::path& folder, const Interrupt& interrupt) {
+hub::ExpectedFiles expected_for(const VerifyArguments& options, const fs::path& folder, const Interrupt& interrupt) {
   if (options.against.empty()) return hub::expected_files_of(options.model, folder, options.online, interrupt.flag());
   const auto name = parse_hub_name(options.against);
   if (!name)
@@ -33,7 +33,7 @@ hub::ExpectedFiles expected_for(const Options& options, const fs::path& folder, 
   return hub::expected_files(*name, options.online, interrupt.flag());
 }
 
-void verify(const Options& options) {
+void verify(const VerifyArguments& options) {
   const fs::path folder = locate_model(options.model);
   const Interrupt interrupt;
   const hub::ExpectedFiles expected = expected_for(options, folder, interrupt);
@@ -74,7 +74,7 @@ void verify(const Options& options) {
 
 void add_verify(CLI::App& program) {
   // Shared because the callback, which CLI11 copies, outlives this function.
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<VerifyArguments>();
   CLI::App* command = program.add_subcommand("verify", "Check the files of a model against their published hashes");
   command->add_option("MODEL", options->model, "A directory, or org/name[@revision] in the local Hugging Face cache")
       ->required()

@@ -10,6 +10,8 @@
 
 namespace tqkv::cli {
 
+inline constexpr int default_max_tokens = 4096;  ///< tokens of an answer, thinking included
+
 struct SamplingOptions {
   bool greedy = false;
   std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;

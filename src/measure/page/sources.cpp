@@ -34,7 +34,7 @@ std::string what_of(const Source& source) {
   return text + ", fingerprint " + source.fingerprint;
 }
 
-std::string machine_of(const Source& source) {
+std::string machine_with_memory(const Source& source) {
   std::string text = fmt::format("{}, {}", source.processor(), source.device.device.canonical());
   if (source.memory > 0) text += fmt::format(", {:.1f} GB of memory", static_cast<double>(source.memory) / 1e9);
   return text;
@@ -86,8 +86,8 @@ void add_sources(const ReportContext& context) {
   Table settings{"Settings", {{"file", Kind::words}, {"settings", Kind::long_words}}, {}};
   bool derived = false;
   for (const Source& source : context.data.sources) {
-    files.rows.push_back(
-        {source.file, source.kind, source.version.empty() ? "–" : source.version, what_of(source), machine_of(source)});
+    files.rows.push_back({source.file, source.kind, source.version.empty() ? "–" : source.version, what_of(source),
+                          machine_with_memory(source)});
     std::string text;
     for (const auto& [name, value] : source.settings)
       text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", name, value);

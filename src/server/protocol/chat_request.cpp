@@ -54,7 +54,7 @@ Json read_message(const Json& value, const std::string& where) {
   return message;
 }
 
-Tools read_tools(Fields& fields) {
+Tools read_chat_tools(Fields& fields) {
   Tools tools;
   const Json* list = fields.array("tools");
   for (std::size_t i = 0; list && i < list->size(); ++i) {
@@ -74,7 +74,7 @@ Tools read_tools(Fields& fields) {
   return tools;
 }
 
-void read_tool_choice(Fields& fields, const Tools& tools, Request& request) {
+void read_chat_tool_choice(Fields& fields, const Tools& tools, Request& request) {
   const std::string where = fields.path("tool_choice");
   const Json* choice = fields.get("tool_choice");
   if (choice && choice->is_object()) {
@@ -107,7 +107,7 @@ Request parse_chat(std::string_view body) {
     throw bad_request("continue_final_message", "continue_final_message wants an assistant's message at the end.");
   request.prompt = Conversation{print(read), ""};
 
-  read_tool_choice(fields, read_tools(fields), request);
+  read_chat_tool_choice(fields, read_chat_tools(fields), request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   read_effort(fields, "reasoning_effort", request);
   read_template_arguments(fields, request);

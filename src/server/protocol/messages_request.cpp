@@ -9,8 +9,6 @@ namespace tqkv::server {
 namespace {
 
 constexpr std::string_view billing = "x-anthropic-billing-header:";
-constexpr std::string_view between = "\n\n";
-
 /// An agent's line that differs with each request: it would spoil every prompt's beginning, and says nothing to a
 /// model.
 std::string without_billing(std::string text) {
@@ -21,13 +19,13 @@ std::string without_billing(std::string text) {
 
 std::string read_system(const Json& system, const std::string& where) {
   if (system.is_string()) return without_billing(system.get<std::string>());
-  if (!system.is_array()) read_content(&system, where, {"text"}, between);  // says what is wrong
+  if (!system.is_array()) read_content(&system, where, {"text"}, between_parts);  // says what is wrong
   std::string text;
   for (std::size_t i = 0; i < system.size(); ++i) {
     const Json one = Json::array({system[i]});
-    std::string block = read_content(&one, where, {"text"}, between);
+    std::string block = read_content(&one, where, {"text"}, between_parts);
     if (block.starts_with(billing)) continue;
-    if (!text.empty()) text += between;
+    if (!text.empty()) text += between_parts;
     text += block;
   }
   return text;
@@ -37,7 +35,7 @@ void read_user_block(Fields& block, const std::string& type, TurnList& turns) {
   if (type == "tool_result") {
     block.text("tool_use_id");
     block.boolean("is_error");
-    turns.tool_result(read_content(block.get("content"), block.path("content"), {"text"}, between));
+    turns.tool_result(read_content(block.get("content"), block.path("content"), {"text"}, between_parts));
   } else if (type == "text") {
     turns.user(block.required_text("text"));
   } else {
@@ -83,7 +81,7 @@ void read_message(const Json& value, const std::string& where, TurnList& turns) 
   }
 }
 
-Tools read_tools(Fields& fields, Request& request) {
+Tools read_messages_tools(Fields& fields, Request& request) {
   Tools tools;
   const Json* list = fields.array("tools");
   for (std::size_t i = 0; list && i < list->size(); ++i) {
@@ -104,7 +102,7 @@ Tools read_tools(Fields& fields, Request& request) {
   return tools;
 }
 
-void read_tool_choice(Fields& fields, const Tools& tools, Request& request) {
+void read_messages_tool_choice(Fields& fields, const Tools& tools, Request& request) {
   const Json* given = fields.object("tool_choice");
   const std::string where = fields.path("tool_choice");
   if (!given) return choose_tool(ToolChoice::automatic, "", where, tools, request);
@@ -165,8 +163,8 @@ Request parse(std::string_view body, bool counts) {
   request.continues = turns.ends_with_answer();
   request.prompt = Conversation{turns.text(), ""};
 
-  const Tools tools = read_tools(fields, request);
-  read_tool_choice(fields, tools, request);
+  const Tools tools = read_messages_tools(fields, request);
+  read_messages_tool_choice(fields, tools, request);
   read_thinking(fields, request);
   read_output_config(fields, request);
   read_template_arguments(fields, request);

@@ -35,6 +35,9 @@ void note(std::vector<std::string>& words, std::string_view word);
 /// Notes the fields that nobody read.
 void note_unread(const Fields& fields, Request& request);
 
+/// What stands between the parts of a message in the formats of responses and messages.
+inline constexpr std::string_view between_parts = "\n\n";
+
 /// The text of a message's content: a string, null, or parts whose type is in `types`, joined with `between`.
 std::string read_content(const Json* content, const std::string& where, std::initializer_list<std::string_view> types,
                          std::string_view between);

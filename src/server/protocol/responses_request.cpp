@@ -10,8 +10,6 @@
 namespace tqkv::server {
 namespace {
 
-constexpr std::string_view between = "\n\n";
-
 void read_message(Fields& item, TurnList& turns) {
   const std::string role = item.required_text("role");
   const Json* content = item.get("content");
@@ -19,11 +17,11 @@ void read_message(Fields& item, TurnList& turns) {
   const std::string at = item.path("content");
   if (role != "assistant") turns.part();  // reasoning and calls belong to the answer next to them
   if (role == "user") {
-    turns.user(read_content(content, at, {"input_text", "text"}, between));
+    turns.user(read_content(content, at, {"input_text", "text"}, between_parts));
   } else if (role == "system" || role == "developer") {
-    turns.system(read_content(content, at, {"input_text", "text"}, between));
+    turns.system(read_content(content, at, {"input_text", "text"}, between_parts));
   } else if (role == "assistant") {
-    turns.answer(read_content(content, at, {"output_text", "input_text", "text", "refusal"}, between));
+    turns.answer(read_content(content, at, {"output_text", "input_text", "text", "refusal"}, between_parts));
   } else {
     throw bad_request(item.path("role"), fmt::format("{} must be system, developer, user or assistant, not {}.",
                                                      item.path("role"), in_quotes(role)));
@@ -32,8 +30,9 @@ void read_message(Fields& item, TurnList& turns) {
 
 /// Reasoning lies in content, where this program puts it, or in a summary.
 void read_reasoning(Fields& item, TurnList& turns) {
-  std::string text = read_content(item.array("content"), item.path("content"), {"reasoning_text", "text"}, between);
-  if (text.empty()) text = read_content(item.array("summary"), item.path("summary"), {"summary_text"}, between);
+  std::string text =
+      read_content(item.array("content"), item.path("content"), {"reasoning_text", "text"}, between_parts);
+  if (text.empty()) text = read_content(item.array("summary"), item.path("summary"), {"summary_text"}, between_parts);
   if (!text.empty()) turns.thinking(text);
 }
 
@@ -49,7 +48,7 @@ void read_item(const Json& value, const std::string& where, TurnList& turns) {
     item.text("call_id");
     const Json* output = item.get("output");
     if (!output) item.wrong("output", "a string or an array of parts");
-    turns.tool_result(read_content(output, item.path("output"), {"input_text", "output_text", "text"}, between));
+    turns.tool_result(read_content(output, item.path("output"), {"input_text", "output_text", "text"}, between_parts));
   } else if (type == "reasoning") {
     read_reasoning(item, turns);
   } else {
@@ -63,7 +62,7 @@ void read_input(const Json& input, TurnList& turns) {
   for (std::size_t i = 0; i < input.size(); ++i) read_item(input[i], fmt::format("input[{}]", i), turns);
 }
 
-Tools read_tools(Fields& fields, Request& request) {
+Tools read_responses_tools(Fields& fields, Request& request) {
   Tools tools;
   const Json* list = fields.array("tools");
   for (std::size_t i = 0; list && i < list->size(); ++i) {
@@ -83,7 +82,7 @@ Tools read_tools(Fields& fields, Request& request) {
   return tools;
 }
 
-void read_tool_choice(Fields& fields, const Tools& tools, Request& request) {
+void read_responses_tool_choice(Fields& fields, const Tools& tools, Request& request) {
   const std::string where = fields.path("tool_choice");
   const Json* choice = fields.get("tool_choice");
   if (choice && choice->is_object()) {
@@ -139,8 +138,8 @@ Request parse_responses(std::string_view body) {
   if (turns.empty()) fields.wrong("input", "a text or an array of at least one item");
   request.prompt = Conversation{turns.text(), ""};
 
-  const Tools tools = read_tools(fields, request);
-  read_tool_choice(fields, tools, request);
+  const Tools tools = read_responses_tools(fields, request);
+  read_responses_tool_choice(fields, tools, request);
   request.parallel_tool_calls = fields.boolean("parallel_tool_calls").value_or(true);
   request.max_tokens = read_max_tokens(fields, "max_output_tokens");
   read_sampling(fields, request);
