@@ -53,7 +53,7 @@ function(tqkv_room_link name)
 endfunction()
 
 # Most of what a file costs is its headers. Files that are never hot are compiled several at once, which takes a third of the time. scripts/check-libcxx
-# compiles each alone: what one file of a unit hides of another is noticed there.
+# compiles each alone with --all: what one file of a unit hides of another is noticed there.
 option(TQKV_UNITY "compile files that are never hot several at once" ON)
 function(tqkv_unity target files)
   if(TQKV_UNITY)

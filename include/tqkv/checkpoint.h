@@ -37,7 +37,7 @@ class MappedFile;
 /// left out.
 class Checkpoint {
  public:
-  /// Maps model*.safetensors and what the index names besides, and checks every offset, size and count.
+  /// Maps model*.safetensors and what else the index names, and checks every offset, size and count.
   static Checkpoint open(const std::filesystem::path& directory);
   /// Config and tokenizer files only, no weights: enough for `inspect`, `tokenize` and `--print-prompt`.
   static Checkpoint open_without_weights(const std::filesystem::path& directory);

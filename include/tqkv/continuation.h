@@ -16,7 +16,7 @@ class Continuation {
   /// After the text of `saved`.
   Continuation(const SavedSession& saved, const Tokenizer& tokenizer);
 
-  /// Whether the text there is goes on without chat markup.
+  /// Whether the text there is continues without chat markup.
   bool raw() const { return next_ == NextText::raw; }
   /// Tokens of the session, which are not fed again.
   int tokens() const { return tokens_; }

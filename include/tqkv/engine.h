@@ -16,7 +16,7 @@ namespace tqkv {
 
 class Sampler;  // sampling.h
 
-/// What a session wants of a step besides having its tokens: the logits of the last one, or an id drawn from them.
+/// What a session wants of a step, apart from having its tokens: the logits of the last one, or an id drawn from them.
 enum class Want { nothing, logits, id };
 
 /// One session's part of a step, and what became of it.
@@ -50,7 +50,7 @@ class Engine {
                                         const SessionOptions& options = {}) const = 0;
   /// One pass over the weights for several sessions: decoded tokens and pieces of prompts, of any formats. Every
   /// session has the bits that prefill() or decode() of its ids alone would give it. A part that cannot be done gets
-  /// its own error, and the others go on. Sessions are of this engine, each at most once, and not in use elsewhere.
+  /// its own error, and the others continue. Sessions are of this engine, each at most once, and not in use elsewhere.
   virtual void step(std::span<Work> work) const = 0;
   virtual const ModelConfig& config() const = 0;
   virtual const Checkpoint& checkpoint() const = 0;

@@ -61,7 +61,7 @@ class Matcher {
   Matcher& operator=(Matcher&&) noexcept;
   ~Matcher();
 
-  /// Goes on by `bytes`. False where the grammar does not allow them: it stays where it was.
+  /// Continues with `bytes`. False where the grammar does not allow them: it stays where it was.
   bool advance(std::string_view bytes);
   bool can_end() const;   ///< the text so far is whole
   bool must_end() const;  ///< and no byte may follow
@@ -79,7 +79,7 @@ class Matcher {
 /// </tool_call>. Immutable: several callers can use it at once.
 class Vocabulary {
  public:
-  /// Throws Error(tokenizer) when a byte of UTF-8 has no token of its own: some grammars could then not go on.
+  /// Throws Error(tokenizer) when a byte of UTF-8 has no token of its own: some grammars could then not continue.
   explicit Vocabulary(const Tokenizer& tokenizer);
   /// Of plain tokens: their bytes by id, "" for ids that are no text.
   explicit Vocabulary(std::span<const std::string> tokens);

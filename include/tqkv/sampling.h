@@ -54,6 +54,11 @@ struct GenerationDefaults {
 /// Throws Error(config) for a fault whose key is not in `replaced`, the keys that were given otherwise.
 void require_sound(const GenerationDefaults& defaults, std::span<const std::string_view> replaced = {});
 
+/// Bytes for each id of the vocabulary that a Sampler takes at most, next to the logits.
+std::uint64_t sampling_bytes(const Sampling& sampling);
+/// The same where nothing is known of the sampling.
+inline constexpr std::uint64_t most_sampling_bytes = 21;
+
 /// Uniform in [0, 1), a function of its arguments alone: h >> 11 times 2^-53, where
 ///   z = seed + (position + 1) * 0x9e3779b97f4a7c15,  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9,
 ///   z = (z ^ z >> 27) * 0x94d049bb133111eb,  h = z ^ z >> 31,  all modulo 2^64 (SplitMix64, addressed by position).
@@ -83,6 +88,7 @@ class Sampler {
   bool plain() const;
 
  private:
+  friend std::uint64_t sampling_bytes(const Sampling& sampling);
   struct Candidate {
     int id;
     float logit;

@@ -133,7 +133,7 @@ Progress string_byte(Frame& frame, std::uint8_t byte, bool markup) {
 
 // The text ends with "\n</parameter>", and has no "</parameter>" in it. frame.value: how far the tag has come, whether
 // a line break stands before it. Lengths keep two promises, so that an end is always there: without what may become
-// the closing tag, the text is not too long; and it is long enough, or can still go on.
+// the closing tag, the text is not too long; and it is long enough, or can still continue.
 Progress raw_byte(Frame& frame, std::uint8_t byte, const Node& node) {
   constexpr std::string_view closing = "</parameter>";
   constexpr std::uint64_t line = 0x100;

@@ -63,7 +63,7 @@ void Stepper::key(Frame frame, std::uint8_t byte) {
   if (frame.count == Trie::none) return;
   if (own.kind != NodeKind::calls && !has_key(own, frame.count, around)) return;
   const std::uint32_t index = own.trie.text(frame.count);
-  if (index == Trie::none)  // the byte that ends a key is in no key: none goes on after another's end
+  if (index == Trie::none)  // the byte that ends a key is in no key: none continues behind another one
     add(frame);
   else
     key_taken(around, index);

@@ -68,7 +68,7 @@ std::int64_t scaled(const Json& value, int places, bool up, bool beyond, std::in
     const long double product = static_cast<long double>(value.get<double>()) * static_cast<long double>(factor);
     if (product > static_cast<long double>(most)) return most + 1;
     if (product < -static_cast<long double>(most)) return -most - 1;
-    // A decimal of at most 15 digits is the one that was written, though its double lies beside it.
+    // A decimal of at most 15 digits is the one that was written, though its double is not quite the same.
     const long double nearest = std::round(product);
     if (static_cast<double>(nearest / static_cast<long double>(factor)) == value.get<double>()) {
       result = static_cast<std::int64_t>(nearest);

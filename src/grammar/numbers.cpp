@@ -1,4 +1,4 @@
-// Numbers, a byte at a time. A byte is taken where some number that the node allows goes on like that.
+// Numbers, a byte at a time. A byte is taken where some number that the node allows continues like that.
 #include <algorithm>
 #include <array>
 

@@ -18,12 +18,12 @@ constexpr std::size_t most_nodes = 16384;
 constexpr std::array annotations{"title", "description", "default", "examples",    "$schema",
                                  "$id",   "$comment",    "$defs",   "definitions", "deprecated"};
 
-/// Throws Error(input) when something that restricts values stands beside `keyword`.
+/// Throws Error(input) when something that restricts values stands next to `keyword`.
 void require_alone(const Json& schema, std::string_view keyword, const std::string& place, bool type_too = false) {
   for (const auto& [key, value] : schema.items()) {
     if (key == keyword || (type_too && key == "type")) continue;
     if (std::find(annotations.begin(), annotations.end(), key) == annotations.end())
-      refuse(place, fmt::format("\"{}\" beside \"{}\" is not known: only titles and descriptions may stand there", key,
+      refuse(place, fmt::format("\"{}\" next to \"{}\" is not known: only titles and descriptions may stand there", key,
                                 keyword));
   }
 }
@@ -49,7 +49,7 @@ SchemaCompiler::SchemaCompiler(Grammar::Impl& grammar, const Json& document, std
     : grammar_(grammar), document_(document), what_(std::move(what)) {}
 
 std::string SchemaCompiler::place(const std::string& where) const {
-  constexpr std::size_t longest = 300;  // bytes: a place is said, and deep ones need not be said whole
+  constexpr std::size_t longest = 300;  // bytes: a place is shown, and deep ones need not be shown whole
   return fmt::format("{}: #{}{}", what_, where.substr(0, longest), where.size() > longest ? "…" : "");
 }
 

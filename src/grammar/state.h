@@ -73,7 +73,7 @@ Progress string_byte(Frame& frame, std::uint8_t byte, bool markup);
 Progress utf8_byte(Frame& frame, std::uint8_t byte);
 /// The next byte of a parameter's text.
 Progress raw_byte(Frame& frame, std::uint8_t byte, const Node& node);
-/// Takes the next byte of a number into the frame where some number of the node goes on like that.
+/// Takes the next byte of a number into the frame where some number of the node continues like that.
 bool range_byte(Frame& frame, std::uint8_t byte, const Node& node);
 bool range_ends(const Frame& frame, const Node& node);
 bool number_byte(Frame& frame, std::uint8_t byte);

@@ -131,7 +131,7 @@ void Stepper::begin(std::uint32_t value, std::uint8_t depth, std::int32_t below,
   }
 }
 
-/// A value is whole: the frame around it goes on, or nothing does.
+/// A value is whole: the frame around it continues, or nothing does.
 void Stepper::finished(std::int32_t below) {
   add(below < 0 ? Frame{} : pool_[static_cast<std::size_t>(below)]);
 }

@@ -20,6 +20,12 @@ constexpr auto likelier = [](const auto& a, const auto& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 };
 
+/// Whether logits are changed before an id is chosen.
+bool adjusts(const Sampling& sampling) {
+  return sampling.repetition_penalty != 1.0f || sampling.presence_penalty != 0.0f ||
+         sampling.frequency_penalty != 0.0f || !sampling.logit_bias.empty();
+}
+
 }  // namespace
 
 void check(const Sampling& sampling) {
@@ -58,8 +64,12 @@ Sampler::Sampler(const Sampling& sampling, std::vector<bool> allowed)
 }
 
 bool Sampler::plain() const {
-  return sampling_.repetition_penalty == 1.0f && sampling_.presence_penalty == 0.0f &&
-         sampling_.frequency_penalty == 0.0f && sampling_.logit_bias.empty() && !hold_;
+  return !adjusts(sampling_) && !hold_;
+}
+
+std::uint64_t sampling_bytes(const Sampling& sampling) {
+  constexpr std::uint64_t masks = 1;  // ids that may be chosen, a bit each, and of a form
+  return masks + (sampling.is_greedy() ? 0 : sizeof(Sampler::Candidate)) + (adjusts(sampling) ? sizeof(float) : 0);
 }
 
 void Sampler::prompt(std::span<const int> ids) {
@@ -116,6 +126,7 @@ int Sampler::largest(std::span<const float> logits, const std::vector<bool>* amo
 int Sampler::draw(std::span<const float> logits, std::uint64_t position, const std::vector<bool>* among) {
   const float top = logits[static_cast<std::size_t>(largest(logits, among))];
   candidates_.clear();
+  candidates_.reserve(logits.size());  // the first step is the largest
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (!std::isfinite(logits[i]) || !may_be(i, among)) continue;
     candidates_.push_back({static_cast<int>(i), logits[i], 0.0});

@@ -204,7 +204,7 @@ std::string walk(Matcher matcher, Chance& chance, int random_bytes, std::string 
   for (int done = 0; done < random_bytes + 20000; ++done) {
     const bool random = done < random_bytes;
     if (matcher.can_end() && (!random || below(chance, 3) == 0 || matcher.must_end())) return text;
-    static const std::string tag = "\n</parameter>";  // of a text that could go on
+    static const std::string tag = "\n</parameter>";  // of a text that could continue
     if (!random && matcher.advance(tag)) text += tag;
     bool moved = false;
     for (int tries = 0; random && !moved && tries < 6; ++tries)

@@ -202,7 +202,7 @@ TEST_CASE("Connection: close is obeyed") {
   CHECK(client.rest().empty());
 }
 
-TEST_CASE("a callback that throws is an answer with 500, and the server goes on") {
+TEST_CASE("a callback that throws is an answer with 500, and the server continues") {
   TestServer server;
   for (const char* path : {"/throws", "/throws-early"}) {
     RawClient client(server.address());

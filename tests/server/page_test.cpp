@@ -107,7 +107,7 @@ TEST_CASE("The page speaks to its own server by relative paths, and makes no HTM
 }
 
 TEST_CASE("The protocol knows everything that the page sends") {
-  // tests/server/page/page_test.py compares these lines with what the page sends.
+  // tests/server/page/server_test.py compares these lines with what the page sends.
   std::ifstream file(tqkv::test::source_dir() + "/tests/server/page/requests.txt");
   std::vector<Request> requests;
   for (std::string line; std::getline(file, line);) requests.push_back(parse_chat(line));

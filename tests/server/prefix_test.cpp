@@ -62,7 +62,8 @@ std::vector<float> compute(PrefixTree& tree, const std::vector<int>& ids, const 
 
 }  // namespace
 
-TEST_CASE("a prompt goes on from the longest state that it begins with, with the bits of one that is computed whole") {
+TEST_CASE(
+    "a prompt continues from the longest state that it begins with, with the bits of one that is computed whole") {
   PrefixTree tree(engine(), plenty);
   const std::vector<int> first = beginning(2, 300, 40), second = beginning(3, 300, 60);
   int reused = -1;
@@ -88,7 +89,7 @@ TEST_CASE("what is computed from an answer is not exact, whatever it stands behi
   const std::vector<int> ids = beginning(2, 100, 40);
   compute(tree, std::vector<int>(ids.begin(), ids.begin() + 60), {});  // an answer's end
   int reused = 0;
-  compute(tree, ids, {100}, &reused);  // goes on from there: keeps 100 and 140
+  compute(tree, ids, {100}, &reused);  // continues from there: keeps 100 and 140
   CHECK(reused == 60);
   const auto longer = beginning(2, 100, 41);
   CHECK(tree.find(format(), StateType::f32, longer, false).lease.tokens() == 140);

@@ -137,7 +137,7 @@ TEST_CASE("a call that the answer's end cuts stays as it was said, without an en
         std::vector<ToolEvent>{{Kind::text, "<tool_call>\n<function=weather>\n<param"}});
 }
 
-TEST_CASE("what goes on wrongly behind a begun call is text") {
+TEST_CASE("what continues wrongly behind a begun call is text") {
   CHECK(whole("<tool_call>\n<function=weather>\n<parameter=city>\nOslo\n</parameter>\n<parameter=>\n").events ==
         std::vector<ToolEvent>{
             {Kind::call_begin, "weather"}, {Kind::call_arguments, R"({"city":"Oslo")"}, {Kind::text, "<parameter=>"}});

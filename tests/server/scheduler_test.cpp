@@ -41,9 +41,12 @@ void run(Scheduler& scheduler) {
   while (scheduler.turn()) REQUIRE(++turns < 20000);
 }
 
-std::uint64_t bytes_of(int tokens, int choices = 1) {
+/// Of a request that draws, or is greedy.
+std::uint64_t bytes_of(int tokens, int choices = 1, bool draws = true, bool kept = true) {
+  Sampling sampling;
+  sampling.greedy = !draws;
   return request_bytes(served_model().config(), {cpu_device({}, 1), Precision::fast, {}}, StateType::f32,
-                       KvFormat::usual(), tokens, choices);
+                       KvFormat::usual(), {tokens, choices, sampling_bytes(sampling), kept});
 }
 
 /// Requests of several kinds, the same for the same number.
@@ -163,17 +166,36 @@ TEST_CASE("room for a state on its way into the tree is promised until the promp
   CHECK(scheduler->submit({asked.job}));
   scheduler->turn();
   CHECK(scheduler->state().reading == 1);
-  CHECK(scheduler->state().promised == bytes_of(tokens, 2));
+  CHECK(scheduler->state().promised == bytes_of(tokens, 2, false));
   while (asked.heard->texts[1].empty()) REQUIRE(scheduler->turn());
-  CHECK(scheduler->state().promised == bytes_of(tokens, 2) - state);
+  CHECK(scheduler->state().promised == bytes_of(tokens, 2, false) - state);
   run(*scheduler);
   CHECK(scheduler->state().promised == 0);
+}
+
+TEST_CASE("a request is promised what its sampling takes, and no room for states that are not kept") {
+  SchedulerLimits limits = usual_limits();
+  limits.prefix_cache = 0;
+  const auto scheduler = make(limits);
+  const auto vocabulary = static_cast<std::uint64_t>(served_model().config().vocab_size);
+  const std::uint64_t state = served_model().engine().open(KvFormat::usual(), {})->cache().bytes.state();
+  std::vector<std::uint64_t> promised;
+  for (const float temperature : {0.0f, 0.8f}) {
+    const Asked asked = ask(user("Hello"), 4, 1, temperature);
+    const int tokens = static_cast<int>(asked.job->prompt.size()) + 4;
+    CHECK(scheduler->submit({asked.job}));
+    scheduler->turn();
+    promised.push_back(scheduler->state().promised);
+    CHECK(promised.back() == bytes_of(tokens, 1, temperature > 0, true) - state);
+    run(*scheduler);
+  }
+  CHECK(promised[1] == promised[0] + 16 * vocabulary);
 }
 
 TEST_CASE("what could never run is named before it waits, and a full queue refuses") {
   SchedulerLimits limits = usual_limits();
   limits.queue = 2;
-  limits.memory = bytes_of(500);
+  limits.memory = bytes_of(500, 1, true, false);
   limits.parallel = 8;
   limits.prefix_cache = 0;
   const auto scheduler = make(limits);

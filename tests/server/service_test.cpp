@@ -153,7 +153,7 @@ TEST_CASE("a chat is answered as `generate` answers, whole and as a stream") {
   CHECK(served.logs("22 tokens of prompt, 15 of them known"));
 }
 
-TEST_CASE("an answer says when it goes on from the end of another one, and an exact request does not") {
+TEST_CASE("an answer says when it continues from the end of another one, and an exact request does not") {
   Served served;
   served.run();
   const auto ask = [&](const std::string& prompt, const std::string& rest) {

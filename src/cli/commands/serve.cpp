@@ -77,12 +77,13 @@ std::uint64_t room_of(const MemoryPlan& plan) {
 
 /// The most tokens of which so many requests fit into `room`, in whole pages.
 int context_of(const Model& model, const ServeArguments& options, const DeviceOptions& device, const KvFormat& format,
-               StateType state, std::uint64_t room) {
+               StateType state, std::uint64_t room, bool kept) {
   constexpr int page = 256;
   int fits = 0, beyond = model.config().max_position_embeddings / page + 1;
   while (beyond - fits > 1) {
     const int pages = fits + (beyond - fits) / 2;
-    const std::uint64_t bytes = server::request_bytes(model.config(), device, state, format, pages * page, 1);
+    const std::uint64_t bytes =
+        server::request_bytes(model.config(), device, state, format, {.tokens = pages * page, .kept = kept});
     (bytes <= room / static_cast<std::uint64_t>(options.parallel) ? fits : beyond) = pages;
   }
   return fits * page;
@@ -123,13 +124,14 @@ void serve(const ServeArguments& options) {
                                                megabytes(prefix), megabytes(room)));
   const int context = options.model.context > 0
                           ? options.model.context
-                          : context_of(model, options, device, format, session.state, room - prefix);
+                          : context_of(model, options, device, format, session.state, room - prefix, prefix > 0);
   if (options.model.context == 0 && context < options.piece)
     throw Error(ErrorKind::memory,
                 fmt::format("{} requests at once have no room for {} tokens each in {}: give a smaller "
                             "--parallel or --prefix-cache, or --context-per-request",
                             options.parallel, options.piece, megabytes(room - prefix)));
-  if (const std::uint64_t bytes = server::request_bytes(model.config(), device, session.state, format, context, 1);
+  if (const std::uint64_t bytes =
+          server::request_bytes(model.config(), device, session.state, format, {.tokens = context, .kept = prefix > 0});
       bytes > room)
     throw Error(ErrorKind::memory, fmt::format("--context-per-request {}: one request takes {}, and {} are free: give "
                                                "a smaller number",

@@ -189,7 +189,7 @@ void Connection::refuse(int status, std::string_view message) {
   flush();
 }
 
-/// Steps that end an answer do not begin the next: their callers go on.
+/// Steps that end an answer do not begin the next: their callers continue.
 void Connection::pump() {
   guarded(&Connection::take);
   go_on();

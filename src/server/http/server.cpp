@@ -98,7 +98,7 @@ class Server::Loop {
       try {
         shared_.io.run();
         return;
-      } catch (...) {  // no memory for a handler: what it would have done is not done, the others go on
+      } catch (...) {  // no memory for a handler: what it would have done is not done, and the others continue
       }
     }
   }

@@ -123,7 +123,7 @@ PrefixTree::Node* PrefixTree::add(std::unique_ptr<Session> session, Border borde
   return &nodes_.back();
 }
 
-// Of a state that another one goes on from, the pages stay: they are that one's from here on.
+// Of a state that another one continues from, the pages stay: they belong to that one from here on.
 bool PrefixTree::drop_one() {
   auto least = nodes_.end();
   for (auto node = nodes_.begin(); node != nodes_.end(); ++node) {

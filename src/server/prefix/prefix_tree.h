@@ -38,7 +38,7 @@ class PrefixTree {
   bool reserve(std::uint64_t bytes);
   void release() { reserved_ = 0; }
 
-  /// What a session goes on from: as long as one lives, the state stays, and its pages count as the tree's.
+  /// What a session continues from: as long as one lives, the state stays, and its pages count as the tree's.
   class Lease {
    public:
     Lease() = default;
@@ -65,11 +65,11 @@ class PrefixTree {
   };
   /// The longest kept state of `format` and `state` that `ids` begin with and go beyond. `exact`: not one of an answer.
   Match find(const KvFormat& format, StateType state, std::span<const int> ids, bool exact);
-  /// A session that goes on from it, or an empty one.
+  /// A session that continues from it, or an empty one.
   std::unique_ptr<Session> open(const Lease& lease, const KvFormat& format, const SessionOptions& options) const;
 
-  /// Keeps what `session` was at `snapshot`, one of its own; `from` is what the session itself goes on from, and then
-  /// goes on from the new one. Nothing where that state is kept already, or has no room.
+  /// Keeps what `session` was at `snapshot`, one of its own; `from` is what the session itself continues from, and then
+  /// continues from the new one. Nothing where that state is kept already, or has no room.
   void keep(const Session& session, const Snapshot& snapshot, Border border, Lease& from);
   /// Keeps a session that is used no more.
   void keep(std::unique_ptr<Session> session, Lease from);
@@ -80,7 +80,7 @@ class PrefixTree {
   std::uint64_t changes() const { return changes_; }  ///< states that came and went, so far
   int states() const { return static_cast<int>(nodes_.size()); }
   /// Lets go the state that was used least recently, those inside messages first and those behind system messages last;
-  /// false when every one is in use, or several go on from it.
+  /// false when every one is in use, or several continue from it.
   bool drop_one();
   /// The kept sessions, for saving them.
   template <class Action>

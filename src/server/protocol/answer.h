@@ -98,7 +98,7 @@ class AnswerWriter {
   };
   struct Choice {
     std::vector<Part> parts;
-    bool open = false;  // the last part may go on
+    bool open = false;  // the last part may continue
     bool finished = false;
     Ending ending = Ending::end_of_turn;
     std::string stop_string;

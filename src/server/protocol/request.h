@@ -33,7 +33,7 @@ struct Request {
   std::string model;  ///< empty: the one that is loaded
   std::variant<Conversation, PromptText, PromptIds> prompt;
   std::vector<std::variant<PromptText, PromptIds>> more_prompts;  ///< of /v1/completions, behind the first one
-  bool continues = false;  ///< the conversation ends inside an assistant's message, which the answer goes on with
+  bool continues = false;  ///< the conversation ends inside an assistant's message, which the answer continues
 
   std::optional<bool> think;  ///< nothing: the model's default
   bool preserve_thinking = false;

@@ -9,13 +9,11 @@
 namespace tqkv::server {
 
 std::uint64_t request_bytes(const ModelConfig& config, const DeviceOptions& device, StateType state,
-                            const KvFormat& format, int tokens, int choices) {
-  const CacheBytes bytes = cache::cache_bytes(config, cache::as_stored(format, device.precision), tokens, state,
+                            const KvFormat& format, const RequestSize& size) {
+  const CacheBytes bytes = cache::cache_bytes(config, cache::as_stored(format, device.precision), size.tokens, state,
                                               device.precision, kind_of(device.device).allocation);
-  constexpr std::uint64_t row = 22;  // a float of logits, and what samples from it
-  return static_cast<std::uint64_t>(choices) *
-             (bytes.allocated() + row * static_cast<std::uint64_t>(config.vocab_size)) +
-         bytes.state();
+  const std::uint64_t row = (sizeof(float) + size.sampling) * static_cast<std::uint64_t>(config.vocab_size);
+  return static_cast<std::uint64_t>(size.choices) * (bytes.allocated() + row) + (size.kept ? bytes.state() : 0);
 }
 
 void Scheduler::Parts::end_cancelled() {
@@ -69,10 +67,10 @@ std::shared_ptr<Job> Scheduler::Parts::admissible(PrefixTree::Match& match, std:
     const KvFormat stored = cache::as_stored(job->format, engine.device().precision);
     match = tree.find(stored, limits.state, job->prompt, job->exact);
     if (comes_soon(*job, stored, match.lease.tokens())) continue;
-    need = bytes_of(job->format, total_tokens(*job), job->choices);
+    need = bytes_of(*job);
     while (promised + tree.bytes() + need > limits.memory)
       if (!tree.drop_one()) {
-        // A state that this job would go on from may be what is in its way.
+        // A state that this job would continue from may be what is in its way.
         if (!runs.empty() || match.lease.tokens() == 0) return nullptr;
         match.lease = {};
       }
@@ -113,7 +111,7 @@ void Scheduler::Parts::admit() {
 /// where the prompt for the answer begins; and inside that question, at cuts that are a piece before its end, two, four
 /// and so on.
 void Scheduler::Parts::mark_borders(Run& run, GenerateOptions& options) const {
-  if (limits.prefix_cache == 0) return;
+  if (!keeps()) return;
   const std::vector<int>& ids = run.job->prompt;
   std::vector<int> messages;  // where one begins that is not the first
   for (std::size_t i = 1; options.cuts.border && i < ids.size(); ++i)
@@ -149,7 +147,7 @@ void Scheduler::Parts::begin(std::shared_ptr<Job> job, PrefixTree::Match match, 
     throw;
   }
   run.promised = need;
-  run.passing = run.choices.front().session->cache().bytes.state();
+  if (keeps()) run.passing = run.choices.front().session->cache().bytes.state();
   promise(promised + need);
   run.job->listener->started(run.reused, match.parted_at, run.lease.exact());
   count([&](SchedulerState& all) { all.reused_tokens += static_cast<std::uint64_t>(run.reused); });

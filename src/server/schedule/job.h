@@ -15,7 +15,7 @@
 
 namespace tqkv::server {
 
-/// A token that was chosen, and the most likely ones beside it: (id, natural logarithm of its probability).
+/// A token that was chosen, and the most likely ones next to it: (id, natural logarithm of its probability).
 struct TokenChoice {
   int id = 0;
   double logprob = 0;

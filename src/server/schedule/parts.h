@@ -89,9 +89,13 @@ struct Scheduler::Parts {
     return job.options.max_tokens > 0 ? std::min(limits.context, prompt + job.options.max_tokens) : limits.context;
   }
 
-  std::uint64_t bytes_of(const KvFormat& format, int tokens, int choices) const {
+  /// Whether states are kept for later requests.
+  bool keeps() const { return limits.prefix_cache > 0; }
+
+  std::uint64_t bytes_of(const Job& job) const {
     const DeviceReport device = engine.device();
-    return request_bytes(engine.config(), {device.device, device.precision, {}}, limits.state, format, tokens, choices);
+    return request_bytes(engine.config(), {device.device, device.precision, {}}, limits.state, job.format,
+                         {total_tokens(job), job.choices, sampling_bytes(job.options.sampling), keeps()});
   }
 
   std::uint64_t snapshot_bytes(const Run& run) const {

@@ -21,7 +21,7 @@ std::string Scheduler::problem_of(const Job& job) const {
     return fmt::format("a prompt of {} tokens leaves none of a context of {}", prompt, parts.limits.context);
   if (job.choices > parts.limits.parallel)
     return fmt::format("{} choices are more than the {} that run at once", job.choices, parts.limits.parallel);
-  const std::uint64_t need = parts.bytes_of(job.format, parts.total_tokens(job), job.choices);
+  const std::uint64_t need = parts.bytes_of(job);
   if (need > parts.limits.memory)
     return fmt::format("{} tokens take {:.1f} MB, and requests have {:.1f} MB: ask for fewer", parts.total_tokens(job),
                        static_cast<double>(need) / 1e6, static_cast<double>(parts.limits.memory) / 1e6);

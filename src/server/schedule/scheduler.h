@@ -2,7 +2,7 @@
 //
 // Requests are admitted in the order in which they came, as memory for their whole length comes free: what is promised
 // to one is nobody else's, so that none that runs has to end for another. One whose long beginning another is reading
-// waits for it and goes on from there; others may pass it. Prompts are read piece by piece, in turns; everyone who
+// waits for it and continues from there; others may pass it. Prompts are read piece by piece, in turns; everyone who
 // decodes takes part in every step. While someone decodes, a piece is followed by steps without one.
 #pragma once
 #include <cstdint>
@@ -25,7 +25,7 @@ struct SchedulerLimits {
   int context = 0;         ///< most tokens of a request, its answer included
   int pass_tokens = 2048;  ///< of prompts in one pass
   StateType state = StateType::f32;
-  int queue = 256;                 ///< requests that wait, beside those that a free place waits for
+  int queue = 256;                 ///< requests that wait, apart from those that a free place waits for
   std::uint64_t memory = 0;        ///< bytes of sessions and kept states together
   std::uint64_t prefix_cache = 0;  ///< of them, for kept states
   double prefill_share = 0.5;      ///< of the time that pieces of prompts take while others decode
@@ -42,10 +42,17 @@ struct SchedulerState {
   std::uint64_t steps = 0, finished = 0, cancelled = 0, failed = 0;
 };
 
-/// Bytes that a request is promised: of each choice a session of so many tokens and what samples from it, and a state
-/// on its way into the tree. `format` is as asked.
+/// What a request takes room for.
+struct RequestSize {
+  int tokens = 0;  ///< of the prompt and the answer
+  int choices = 1;
+  std::uint64_t sampling = most_sampling_bytes;  ///< sampling_bytes()
+  bool kept = true;                              ///< states of its prompt go into the tree
+};
+/// Bytes that a request is promised: of each choice a session and what samples from it, and a state on its way into the
+/// tree. `format` is as asked.
 std::uint64_t request_bytes(const ModelConfig& config, const DeviceOptions& device, StateType state,
-                            const KvFormat& format, int tokens, int choices);
+                            const KvFormat& format, const RequestSize& size);
 
 class Scheduler {
  public:
@@ -63,7 +70,7 @@ class Scheduler {
   bool takes(int jobs) const;
   /// Jobs without a problem, all of them or none: false when the queue is full. Can be called by any thread.
   bool submit(const std::vector<std::shared_ptr<Job>>& jobs);
-  /// One step over everything that can go on, after what was cancelled has ended and what waits was admitted. False
+  /// One step over everything that can continue, after what was cancelled has ended and what waits was admitted. False
   /// when there is nothing to do until something is submitted, cancelled or read.
   bool turn();
   SchedulerState state() const;  ///< can be called by any thread

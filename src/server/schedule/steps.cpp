@@ -29,7 +29,7 @@ TokenChoice choice_of(std::span<const float> logits, int id, int top) {
 
 }  // namespace
 
-/// The prompt is read: the other choices go on from there.
+/// The prompt is read: the other choices continue from there.
 void Scheduler::Parts::branch(Run& run) {
   const Session& first = *run.choices.front().session;
   if (run.job->choices == 1) return;

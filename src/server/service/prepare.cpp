@@ -33,7 +33,7 @@ ChatOptions chat_options(const Request& request) {
   return options;
 }
 
-/// The pieces without the end of the last turn, which the answer goes on with.
+/// The pieces without the end of the last turn, which the answer continues.
 std::vector<ChatPiece> open_last(std::vector<ChatPiece> pieces) {
   static constexpr std::string_view end = "<|im_end|>";
   while (!pieces.empty()) {

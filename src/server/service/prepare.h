@@ -19,7 +19,7 @@ struct ServeSettings {
   std::string markup;  ///< of the chat; empty: the model's
 };
 
-/// Ends an answer behind its first call, where a request wants no calls beside it.
+/// Ends an answer behind its first call, where a request wants no calls next to it.
 inline constexpr std::string_view end_of_call = "</tool_call>";
 
 /// The ids of a request's conversation.
