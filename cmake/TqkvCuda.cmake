@@ -25,3 +25,14 @@ if(TQKV_CUDA STREQUAL ON OR (TQKV_CUDA STREQUAL AUTO AND CMAKE_CXX_COMPILER_ID S
     message(FATAL_ERROR "TQKV_CUDA is ON, and nvcc was not found: set TQKV_NVCC, or CUDA_PATH in the environment")
   endif()
 endif()
+
+# The kernels: src/runtime/cuda/kernels, behind plain functions.
+function(tqkv_cuda_kernels)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/runtime/cuda/kernels/*.cu)
+  add_library(tqkv_cuda_kernels STATIC ${sources})
+  target_include_directories(tqkv_cuda_kernels PRIVATE ${CMAKE_BINARY_DIR}/rooms/runtime)
+  target_compile_options(tqkv_cuda_kernels PRIVATE -Xptxas -warn-spills -Werror all-warnings)
+endfunction()
+if(tqkv_cuda)
+  tqkv_cuda_kernels()
+endif()

@@ -240,3 +240,48 @@ TEST_CASE("scores from tiles, planes and tensor products are those of decoded ke
       CHECK(std::sqrt(error / size_of_all) < 0.012);
     }
 }
+
+TEST_CASE("weighted sums from tiles of values and tensor products are those of the codes") {
+  std::mt19937 random(13);
+  for (const int bits : {2, 3, 4})
+    for (const int dim : {64, 256}) {
+      CAPTURE(bits);
+      CAPTURE(dim);
+      const LevelBytes levels = bytes_of_levels(bits);
+      const auto codes = random_codes(bits, dim, 17);
+      const auto tile = tile_of(bits, dim, false, codes);
+      double weights[tile_tokens][8], sums[8] = {};
+      for (auto& row : weights)
+        for (int q = 0; q < 8; ++q) sums[q] += row[q] = static_cast<double>(random() % 1000) / 1000;
+      test::HalvesB b;  // tokens are the inner side
+      for (int lane = 0; lane < warp_lanes; ++lane)
+        for (int pair = 0; pair < 2; ++pair)
+          for (int i = 0; i < 2; ++i) b.pairs[lane][pair][i] = weights[lane % 4 * 2 + i + pair * 8][lane / 4];
+      for (int block = 0; block < dim / block_channels; ++block) {
+        test::HalvesA a;
+        for (int lane = 0; lane < warp_lanes; ++lane) {
+          const BlockBytes bytes = decoded(bits, levels, words_of(bits, dim, lane, tile), dim, block);
+          for (int i = 0; i < 4; ++i) {  // bytes less 127, as the card has them: half a step is left
+            a.pairs[lane][i / 2 * 2][i % 2] = static_cast<double>(bytes.row >> (8 * i) & 255u) - 127;
+            a.pairs[lane][i / 2 * 2 + 1][i % 2] = static_cast<double>(bytes.next >> (8 * i) & 255u) - 127;
+          }
+        }
+        test::Sums c;
+        test::multiply_halves(a, b, c);
+        bool same = true;
+        for (int lane = 0; lane < warp_lanes; ++lane)
+          for (int i = 0; i < 4; ++i) {
+            const int channel = block * block_channels + lane / 4 + i / 2 * 8, q = lane % 4 * 2 + i % 2;
+            double expected = 0;
+            for (int token = 0; token < tile_tokens; ++token) {
+              const std::uint32_t index = codes[static_cast<std::size_t>(token * dim + channel)],
+                                  m = magnitude_of(bits, index);
+              const double byte = (m < 4 ? levels.low >> (8 * m) : levels.high >> (8 * (m - 4))) & 255u;
+              expected += weights[token][q] * (byte - 127.5) * (is_negative(bits, index) ? -1 : 1);
+            }
+            same = same && std::abs(c.values[lane][i] - 0.5 * sums[q] - expected) < 1e-9;
+          }
+        CHECK(same);
+      }
+    }
+}

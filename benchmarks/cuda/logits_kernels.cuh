@@ -7,51 +7,14 @@
 
 #include <cstdint>
 
-#include "logits_cuda/logits.h"
+#include "cuda/logits.h"
 #include "runtime/cuda/kernels/fragments.h"
 #include "runtime/cuda/kernels/query_planes.h"
+#include "runtime/cuda/kernels/tensor.cuh"
 
 namespace tqkv::cuda::logits {
 
 inline constexpr int block_threads = 256, block_warps = block_threads / warp_lanes;
-
-__device__ __forceinline__ uint4 load16(const void* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-__device__ __forceinline__ uint2 load8(const void* from) {
-  uint2 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
-  return v;
-}
-
-__device__ __forceinline__ void multiply_bytes(int (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2,
-                                               std::uint32_t a3, std::uint32_t b0, std::uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ void multiply_tf32(float (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2,
-                                              std::uint32_t a3, std::uint32_t b0, std::uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-template <bool bf16>
-__device__ __forceinline__ void multiply_halves(float (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2,
-                                                std::uint32_t a3, std::uint32_t b0, std::uint32_t b1) {
-  if constexpr (bf16)
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
 
 /// A lane's sums of 16 keys and up to 8 heads to where they belong. `heads` 1: columns 2j + 1 and beyond are empty.
 template <int heads>
@@ -85,9 +48,9 @@ template <int bits, int dim, int heads>
 __global__ void __launch_bounds__(block_threads, heads > 8 ? 1 : 2)
     packed(const std::uint32_t* __restrict__ tiles, const __half* __restrict__ scalars, std::size_t count,
            const std::uint32_t* __restrict__ planes, const QueryFacts* __restrict__ facts, LevelBytes levels, float* out) {
-  constexpr int words = dim * bits / 32, whole = words / 4, left = words % 4, blocks = dim / block_channels,
+  constexpr int words = dim * bits / 64, blocks = dim / block_channels,
                 groups = (heads + 7) / 8;
-  static_assert(left == 0 || left == 2);
+  static_assert(words * warp_lanes * 32 == tile_tokens * dim * bits);
   const int lane = static_cast<int>(threadIdx.x) % warp_lanes;
   const auto [warp, warps] = grid_of_warps();
   std::uint32_t query[groups][2][blocks];
@@ -106,11 +69,7 @@ __global__ void __launch_bounds__(block_threads, heads > 8 ? 1 : 2)
   std::uint32_t next[words];
   __half next_scalar[2];
   const auto load = [&](std::size_t tile) {
-    const std::uint32_t* from = tiles + tile * (static_cast<std::size_t>(words) * warp_lanes);
-#pragma unroll
-    for (int i = 0; i < whole; ++i) *reinterpret_cast<uint4*>(next + 4 * i) = load16(from + (i * warp_lanes + lane) * 4);
-    if constexpr (left == 2)
-      *reinterpret_cast<uint2*>(next + 4 * whole) = load8(from + whole * 4 * warp_lanes + lane * 2);
+    load_words(tiles + tile * (static_cast<std::size_t>(words) * warp_lanes), lane, next);
     next_scalar[0] = scalars[tile * tile_tokens + lane / 4];
     next_scalar[1] = scalars[tile * tile_tokens + lane / 4 + 8];
   };

@@ -1,6 +1,6 @@
-#include "logits_cuda/logits.h"
+#include "cuda/logits.h"
 
-#include "logits_cuda/kernels.cuh"
+#include "cuda/logits_kernels.cuh"
 
 namespace tqkv::cuda::logits {
 namespace {
