@@ -49,7 +49,7 @@ async def until(server, reached, seconds=120, every=0.005):
 
 @contextlib.asynccontextmanager
 async def under_way(*coroutines):
-    """Runs them beside the block and ends them with it."""
+    """Runs them while the block runs, and ends them with it."""
     tasks = [asyncio.create_task(one) for one in coroutines]
     try:
         yield tasks

@@ -64,7 +64,13 @@ def growth(given, note):
         await idle(server.endpoint)
         return counts
 
+    async def largest_pass(server):
+        """Working memory is taken when a pass first needs it: eight prompts at once fill the largest one."""
+        async with under_way(*(complete(server, ids(400, "fill", number), 64) for number in range(8))) as running:
+            await asyncio.gather(*running)
+
     with Server(given.program, "pocket", given.root, "--prefix-cache", f"{GROWTH_CACHE_MB}MB", "--context-per-request", 2048) as server:
+        asyncio.run(largest_pass(server))
         begun, number = time.monotonic(), 0
         while time.monotonic() - begun < given.growth_seconds:
             counts = asyncio.run(round_of(server, number))
