@@ -2,6 +2,7 @@
 
 #include <cuda_fp16.h>
 
+#include "runtime/cuda/kernels/launch.cuh"
 #include "runtime/cuda/kernels/query_planes.h"
 #include "runtime/cuda/kernels/tensor.cuh"
 
@@ -21,20 +22,40 @@ __device__ __forceinline__ std::uint32_t packed(float low, float high) {
   return *reinterpret_cast<const std::uint32_t*>(&two);
 }
 
-/// What a lane has of a tile of keys or of values: its words, and the scalars of rows r and r + 8.
-template <int words>
-struct LaneTile {
-  std::uint32_t codes[words];
-  __half scalars[2];
+/// A warp's tiles on their way, in shared memory: each stage has a tile of keys, one of values, and their scalars. A lane reads the codes that
+/// it asked for itself.
+template <int bits, int dim>
+struct Stage {
+  static constexpr int words = dim * bits / 64;  // of a lane
+  static_assert(words % 4 == 0);
+  uint4 keys[words / 4][warp_lanes], values[words / 4][warp_lanes];
+  __half key_scalars[tile_tokens], value_scalars[tile_tokens];
+
+  __device__ __forceinline__ void ask(const std::uint32_t* page, const PageLayout& layout, int tile, int lane) {
+    const std::uint32_t *from_keys = page + tile * words * warp_lanes, *from_values = from_keys + layout.values();
+#pragma unroll
+    for (int i = 0; i < words / 4; ++i) {
+      copy_async<16>(&keys[i][lane], from_keys + (i * warp_lanes + lane) * 4);
+      copy_async<16>(&values[i][lane], from_values + (i * warp_lanes + lane) * 4);
+    }
+    constexpr int pairs = tile_tokens / 2;  // of scalars
+    if (lane < pairs)
+      copy_async<4>(key_scalars + 2 * lane, page + layout.key_scalars() + tile * pairs + lane);
+    else if (lane < 2 * pairs)
+      copy_async<4>(value_scalars + 2 * (lane - pairs), page + layout.value_scalars() + tile * pairs + lane - pairs);
+  }
+  static __device__ __forceinline__ void take(const uint4 (&from)[words / 4][warp_lanes], int lane, std::uint32_t (&to)[words]) {
+#pragma unroll
+    for (int i = 0; i < words / 4; ++i) {
+      const uint4 v = from[i][lane];
+      to[4 * i] = v.x;
+      to[4 * i + 1] = v.y;
+      to[4 * i + 2] = v.z;
+      to[4 * i + 3] = v.w;
+    }
+  }
 };
-/// `tiles` and `scalars` lie in a page; `tile` is the tile's number in it.
-template <int words>
-__device__ __forceinline__ void load_tile(const std::uint32_t* tiles, const std::uint32_t* scalars, int tile, int lane, LaneTile<words>& to) {
-  load_words(tiles + tile * words * warp_lanes, lane, to.codes);
-  const __half* own = reinterpret_cast<const __half*>(scalars) + tile * tile_tokens + lane / 4;
-  to.scalars[0] = own[0];
-  to.scalars[1] = own[8];
-}
+constexpr int stages = 3;  // of a warp: with 4 bits 100 KB a block, as much as cards for consumers have
 
 /// One warp's share of the tokens: weights relative to the largest one, sums of them, and of weighted values.
 template <int bits, int dim>
@@ -56,6 +77,8 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
   const int begin = first_tile + static_cast<int>(static_cast<long long>(tiles) * span / work.spans),
             end = first_tile + static_cast<int>(static_cast<long long>(tiles) * (span + 1) / work.spans);
 
+  wait_for_earlier();
+  let_next_begin();
   std::uint32_t query[2][blocks];
 #pragma unroll
   for (int plane = 0; plane < 2; ++plane)
@@ -66,28 +89,31 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
   for (int i = 0; i < 2; ++i) own[i] = work.queries[head * group_queries + 2 * j + i];
 
   Warp<bits, dim> state;
-  // Under way: the keys of the next two tiles, the values of this one, and the place of the page of the third.
-  LaneTile<words> keys[2], values;
-  const auto page_of = [&](int tile) { return tile < end ? work.pages[tile / page_tiles * work.kv_heads + head] : nullptr; };
-  const auto load_keys = [&](const std::uint32_t* page, int tile, LaneTile<words>& to) {
-    if (tile < end) load_tile(page, page + layout.key_scalars(), tile % page_tiles, lane, to);
-  };
-  const auto load_values = [&](const std::uint32_t* page, int tile) {
-    if (tile < end) load_tile(page + layout.values(), page + layout.value_scalars(), tile % page_tiles, lane, values);
-  };
+  extern __shared__ __align__(16) unsigned char shared[];
+  auto* ring = reinterpret_cast<Stage<bits, dim>*>(shared) + warp * stages;
   const int start = begin + warp;
-  const std::uint32_t *page = page_of(start), *next_page = page_of(start + attend_warps), *third_page = page_of(start + 2 * attend_warps);
-  load_keys(page, start, keys[0]);
-  load_values(page, start);
-  load_keys(next_page, start + attend_warps, keys[1]);
-  for (int tile = start; tile < end; tile += attend_warps) {
+  const auto ask = [&](int number) {
+    const int tile = start + number * attend_warps;
+    if (tile < end)
+      ring[number % stages].ask(work.pages[tile / page_tiles * work.kv_heads + head], layout, tile % page_tiles, lane);
+    commit_copies();
+  };
+#pragma unroll
+  for (int i = 0; i < stages; ++i) ask(i);
+  int number = 0;
+  for (int tile = start; tile < end; tile += attend_warps, ++number) {
+    Stage<bits, dim>& stage = ring[number % stages];
+    wait_for_copies<stages - 1>();
+    __syncwarp();
+    std::uint32_t keys[words];
+    stage.take(stage.keys, lane, keys);
 
     // Scores of 16 tokens and 8 queries, as log2 of weights.
     int high[4] = {}, low[4] = {};
 #pragma unroll
     for (int b = 0; b < blocks; b += 2) {
-      const BlockBytes one = decode_block<bits>(work.key_levels, keys[0].codes, dim, b),
-                       two = decode_block<bits>(work.key_levels, keys[0].codes, dim, b + 1);
+      const BlockBytes one = decode_block<bits>(work.key_levels, keys, dim, b),
+                       two = decode_block<bits>(work.key_levels, keys, dim, b + 1);
       multiply_bytes(high, one.row, one.next, two.row, two.next, query[0][b], query[0][b + 1]);
       multiply_bytes(low, one.row, one.next, two.row, two.next, query[1][b], query[1][b + 1]);
     }
@@ -97,14 +123,9 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
       const AttendQuery& q = own[i % 2];
       const int token = tile * tile_tokens + r + i / 2 * 8;
       scores[i] = token >= work.first && token < work.end
-                      ? score(high[i], low[i], {q.high, q.low}, q.step, __half2float(keys[0].scalars[i / 2]))
+                      ? score(high[i], low[i], {q.high, q.low}, q.step, __half2float(stage.key_scalars[r + i / 2 * 8]))
                       : nothing;
     }
-    keys[0] = keys[1];
-    load_keys(third_page, tile + 2 * attend_warps, keys[1]);
-    page = next_page;
-    next_page = third_page;
-    third_page = page_of(tile + 3 * attend_warps);
 
     // A larger weight than those before: what is summed up shrinks.
     float now[2] = {fmaxf(scores[0], scores[2]), fmaxf(scores[1], scores[3])};
@@ -130,7 +151,7 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
     for (int i = 0; i < 4; ++i) {
       weights[i] = exp2f(scores[i] - state.largest[i % 2]);
       state.weights[i % 2] += weights[i];
-      weights[i] *= __half2float(values.scalars[i / 2]);
+      weights[i] *= __half2float(stage.value_scalars[r + i / 2 * 8]);
     }
     // Tokens become the inner side of the next product: weights [16 tokens, 8 queries] from rows to columns.
     const std::uint32_t upper = packed(weights[0], weights[1]), lower = packed(weights[2], weights[3]);
@@ -139,13 +160,16 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
     state.scaled[0] += upper_rounded.x + lower_rounded.x;
     state.scaled[1] += upper_rounded.y + lower_rounded.y;
     const std::uint32_t b0 = transposed(upper), b1 = transposed(lower);
+    std::uint32_t values[words];
+    stage.take(stage.values, lane, values);
 #pragma unroll
     for (int b = 0; b < blocks; ++b) {
-      const BlockBytes bytes = decode_block<bits>(work.value_levels, values.codes, dim, b);
+      const BlockBytes bytes = decode_block<bits>(work.value_levels, values, dim, b);
       multiply_halves<false>(state.sums[b], halves_of(bytes.row, 0x4140), halves_of(bytes.next, 0x4140),
                              halves_of(bytes.row, 0x4342), halves_of(bytes.next, 0x4342), b0, b1);
     }
-    load_values(page, tile + attend_warps);
+    __syncwarp();
+    ask(number + stages);
   }
 
   // The sums of a warp over its 8 rows of lanes, then of the block over its warps.
@@ -156,7 +180,8 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
       state.weights[q] += __shfl_xor_sync(~0u, state.weights[q], step);
       state.scaled[q] += __shfl_xor_sync(~0u, state.scaled[q], step);
     }
-  extern __shared__ float shared[];  // [warps][dim * 8]
+  __syncthreads();  // nobody waits for tiles any more
+  float* sums = reinterpret_cast<float*>(shared);  // [warps][dim * 8]
   __shared__ float largest[attend_warps][group_queries], weight[attend_warps][group_queries];
 #pragma unroll
   for (int b = 0; b < blocks; ++b)
@@ -164,7 +189,7 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
     for (int i = 0; i < 4; ++i) {
       const int channel = b * block_channels + r + i / 2 * 8;
       // Bytes less 127 are half a step too large.
-      shared[(warp * dim + channel) * group_queries + 2 * j + i % 2] = state.sums[b][i] - 0.5f * state.scaled[i % 2];
+      sums[(warp * dim + channel) * group_queries + 2 * j + i % 2] = state.sums[b][i] - 0.5f * state.scaled[i % 2];
     }
   if (r == 0)
 #pragma unroll
@@ -186,7 +211,7 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
   for (int i = static_cast<int>(threadIdx.x); i < dim * group_queries; i += attend_warps * warp_lanes) {
     float sum = 0;
 #pragma unroll
-    for (int w = 0; w < attend_warps; ++w) sum += factors[w] * shared[w * dim * group_queries + i];
+    for (int w = 0; w < attend_warps; ++w) sum += factors[w] * sums[w * dim * group_queries + i];
     partial[i] = sum;
   }
   if (threadIdx.x < group_queries) {
@@ -208,6 +233,8 @@ __global__ void __launch_bounds__(combine_threads) combine_spans(AttendWork work
   const float* partials = work.partials + static_cast<std::size_t>(head * work.spans) * partial_floats(dim);
   const int warp = static_cast<int>(threadIdx.x) / warp_lanes, lane = static_cast<int>(threadIdx.x) % warp_lanes;
 
+  wait_for_earlier();
+  let_next_begin();
   // A warp for each query: the largest weight of all spans, and what each span counts.
   float most[most_spans / warp_lanes], weight[most_spans / warp_lanes], top = nothing;
 #pragma unroll
@@ -253,17 +280,19 @@ __global__ void __launch_bounds__(combine_threads) combine_spans(AttendWork work
 
 template <int bits, int dim>
 void launch(const AttendWork& work, cudaStream_t stream, bool combine) {
-  constexpr int shared = attend_warps * dim * group_queries * static_cast<int>(sizeof(float));
-  static const bool set = [] {
-    cudaFuncSetAttribute(attend_span<bits, dim>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+  constexpr int sums = attend_warps * dim * group_queries * static_cast<int>(sizeof(float)),
+                ring = attend_warps * stages * static_cast<int>(sizeof(Stage<bits, dim>)), shared = sums > ring ? sums : ring;
+  static const bool prepared = [] {
+    prepare(attend_span<bits, dim>, shared);
+    prepare(combine_spans<dim>, 0);
     return true;
   }();
-  static_cast<void>(set);
-  attend_span<bits, dim><<<dim3(static_cast<unsigned>(work.spans), static_cast<unsigned>(work.kv_heads)),
-                           attend_warps * warp_lanes, shared, stream>>>(work);
+  static_cast<void>(prepared);
+  launch_behind(attend_span<bits, dim>, dim3(static_cast<unsigned>(work.spans), static_cast<unsigned>(work.kv_heads)),
+                attend_warps * warp_lanes, shared, stream, work);
   if (!combine) return;
   const float step = work.value_levels.step / sqrtf(static_cast<float>(dim));
-  combine_spans<dim><<<static_cast<unsigned>(work.kv_heads * dim * group_queries / 32), combine_threads, 0, stream>>>(work, step);
+  launch_behind(combine_spans<dim>, dim3(static_cast<unsigned>(work.kv_heads * dim * group_queries / 32)), combine_threads, 0, stream, work, step);
 }
 
 }  // namespace

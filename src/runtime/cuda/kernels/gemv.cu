@@ -1,5 +1,6 @@
 #include "runtime/cuda/kernels/gemv.h"
 
+#include "runtime/cuda/kernels/launch.cuh"
 #include "runtime/cuda/kernels/tensor.cuh"
 
 namespace tqkv::cuda {
@@ -100,7 +101,9 @@ __global__ void __launch_bounds__(threads, in > 2048 ? 1 : 2)
   const int first = (static_cast<int>(blockIdx.x) * warps + static_cast<int>(threadIdx.x) / warp_lanes) * rows_at_once,
             step = static_cast<int>(gridDim.x) * warps * rows_at_once;
   Loaded<in> next;
-  load(w, first, lane, next);  // weights do not depend on x: they are asked for first
+  load(w, first, lane, next);  // weights do not depend on earlier kernels
+  wait_for_earlier();
+  let_next_begin();
   stage(x, norm, eps, staged);
   for (int row = first; row < w.rows; row += step) {
     const Loaded<in> now = next;
@@ -136,20 +139,28 @@ __global__ void __launch_bounds__(threads, in > 2048 ? 1 : 2)
   }
 }
 
+template <int in>
+bool launch(const QuantizedRows& w, const float* x, const float* norm, float eps, float* y, int blocks, cudaStream_t stream) {
+  static const bool prepared = [] {
+    prepare(multiply_rows<in>, 0);
+    return true;
+  }();
+  static_cast<void>(prepared);
+  launch_behind(multiply_rows<in>, dim3(static_cast<unsigned>(blocks)), threads, 0, stream, w, x, norm, eps, y);
+  return true;
+}
+
 }  // namespace
 
 bool multiply(const QuantizedRows& w, const float* x, const float* norm, float eps, float* y, int blocks, CUstream_st* stream) {
   if (w.rows < 1 || w.rows % rows_at_once != 0) return false;
   switch (w.in) {
     case 1024:
-      multiply_rows<1024><<<blocks, threads, 0, stream>>>(w, x, norm, eps, y);
-      return true;
+      return launch<1024>(w, x, norm, eps, y, blocks, stream);
     case 2048:
-      multiply_rows<2048><<<blocks, threads, 0, stream>>>(w, x, norm, eps, y);
-      return true;
+      return launch<2048>(w, x, norm, eps, y, blocks, stream);
     case 4096:
-      multiply_rows<4096><<<blocks, threads, 0, stream>>>(w, x, norm, eps, y);
-      return true;
+      return launch<4096>(w, x, norm, eps, y, blocks, stream);
     default:
       return false;
   }

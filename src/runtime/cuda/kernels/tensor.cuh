@@ -18,6 +18,23 @@ __device__ __forceinline__ uint2 load8(const void* from) {
   return v;
 }
 
+/// 16 or 4 bytes into shared memory, without a register; those of a commit are there when no more than the later ones are waited for.
+template <int bytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  if constexpr (bytes == 16)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(address), "l"(from), "n"(bytes) : "memory");
+}
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int later>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(later) : "memory");
+}
+
 /// A lane's words of a tile, `words` of them (fragments.h).
 template <int words>
 __device__ __forceinline__ void load_words(const std::uint32_t* tile, int lane, std::uint32_t (&to)[words]) {
