@@ -165,7 +165,7 @@ void serve(const ServeArguments& options) {
   print_error(fmt::format("cache     {}\n", format.canonical()));
   print(fmt::format("{} serves {}\n", running.address().text(), service.name));
   end.wait();
-  note("ending: no new requests, those under way may go on");
+  note("ending: no new requests are taken, those under way may finish");
   running.stop(options.drain);
 }
 

@@ -146,12 +146,23 @@ void Listening::close() {
   inode_ = 0;
 }
 
-void Listening::listen_on_host() {
+namespace {
+
+/// What getaddrinfo() says of a host. localhost is this machine also where nobody wrote that down (RFC 6761).
+int find_host(const std::string& host, addrinfo** list) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
+  const int problem = host.empty() ? EAI_NONAME : ::getaddrinfo(host.c_str(), nullptr, &hints, list);
+  if (problem == 0 || host != "localhost") return problem;
+  return ::getaddrinfo("127.0.0.1", nullptr, &hints, list);
+}
+
+}  // namespace
+
+void Listening::listen_on_host() {
   addrinfo* list = nullptr;
-  const int unknown = address_.host.empty() ? EAI_NONAME : ::getaddrinfo(address_.host.c_str(), nullptr, &hints, &list);
+  const int unknown = find_host(address_.host, &list);
   if (unknown != 0) fail(address_, fmt::format("this host is not known here: {}", ::gai_strerror(unknown)));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owned(list, ::freeaddrinfo);
   const std::uint16_t wanted = address_.port;
