@@ -44,6 +44,11 @@ Pages pages_of(int bits, int tokens) {
                      std::vector<std::uint32_t>(static_cast<std::size_t>(layout.words())));
   for (auto* side_values : {&pages.keys, &pages.values})
     side_values->resize(static_cast<std::size_t>(kv_heads * tokens * dim));
+  // What nobody has written is not a number: no result may depend on it.
+  for (auto& page : pages.words) {
+    auto* scalars = reinterpret_cast<std::uint16_t*>(page.data() + layout.key_scalars());
+    std::fill(scalars, scalars + 2 * page_tokens, std::uint16_t{0xffff});
+  }
   std::vector<float> vector(dim);
   std::vector<std::byte> bytes(side.vector_bytes());
   std::vector<std::uint8_t> codes(dim);

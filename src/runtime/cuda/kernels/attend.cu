@@ -117,14 +117,15 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
       multiply_bytes(high, one.row, one.next, two.row, two.next, query[0][b], query[0][b + 1]);
       multiply_bytes(low, one.row, one.next, two.row, two.next, query[1][b], query[1][b + 1]);
     }
-    float scores[4];
+    // Of a token that is not seen, nothing counts, whatever its page holds.
+    float scores[4], value_scalars[2];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const AttendQuery& q = own[i % 2];
-      const int token = tile * tile_tokens + r + i / 2 * 8;
-      scores[i] = token >= work.first && token < work.end
-                      ? score(high[i], low[i], {q.high, q.low}, q.step, __half2float(stage.key_scalars[r + i / 2 * 8]))
-                      : nothing;
+      const int row = r + i / 2 * 8, token = tile * tile_tokens + row;
+      const bool seen = token >= work.first && token < work.end;
+      scores[i] = seen ? score(high[i], low[i], {q.high, q.low}, q.step, __half2float(stage.key_scalars[row])) : nothing;
+      value_scalars[i / 2] = seen ? __half2float(stage.value_scalars[row]) : 0.0f;
     }
 
     // A larger weight than those before: what is summed up shrinks.
@@ -151,7 +152,7 @@ __global__ void __launch_bounds__(attend_warps * warp_lanes, 1) attend_span(Atte
     for (int i = 0; i < 4; ++i) {
       weights[i] = exp2f(scores[i] - state.largest[i % 2]);
       state.weights[i % 2] += weights[i];
-      weights[i] *= __half2float(stage.value_scalars[r + i / 2 * 8]);
+      weights[i] *= value_scalars[i / 2];
     }
     // Tokens become the inner side of the next product: weights [16 tokens, 8 queries] from rows to columns.
     const std::uint32_t upper = packed(weights[0], weights[1]), lower = packed(weights[2], weights[3]);
