@@ -25,6 +25,6 @@ function(tqkv_embed room file name)
     add_custom_command(OUTPUT ${made}/${name}${kind}.cpp COMMAND ${CMAKE_COMMAND} -DIN=${source} -DOUT=${made}/${name}${kind}.cpp -DNAME=tqkv_${name}${kind} -P ${tqkv_embed_script}
                        DEPENDS ${source} ${tqkv_embed_script} VERBATIM)
     target_sources(tqkv_${flat} PRIVATE ${made}/${name}${kind}.cpp)
-    set_source_files_properties(${made}/${name}${kind}.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+    set_source_files_properties(${made}/${name}${kind}.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON)
   endforeach()
 endfunction()

@@ -104,7 +104,7 @@ TEST_CASE("the memory plan and its refusals count the scaled context") {
   request.session.context = 257;
   CHECK(
       contains(failure(ErrorKind::usage, [&] { plan_memory(config, 1000, KvFormat::of(Backend::baseline), request); }),
-               "257 tokens was asked, but the model was made for at most 256"));
+               "257 tokens was asked for, but the model was made for at most 256"));
 }
 
 TEST_CASE("a session that was saved with other rotary angles is refused") {

@@ -246,6 +246,11 @@ TEST_CASE("what is refused says why in the words of its protocol, and the next r
           R"({"messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"pattern":"a"}}}})",
           type + key),
       400, "pattern");
+  const std::string with_tools =
+      R"({"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f"}}]})";
+  refused(post("/v1/chat/completions", with_tools, type + key), 400, "has no tools");
+  CHECK(json::parse(served.ask(post("/v1/chat/completions", with_tools, type + key)).body)["error"]["param"] ==
+        "tools");
   refused(post("/v1/completions", R"({"prompt":[1,2,99999999]})", type + key), 400, "99999999");
   refused("GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n" + key + "\r\n", 403, "Host");
   refused("POST /tokenize HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\n" + key +

@@ -133,7 +133,7 @@ class Benchmark {
     }
     if (options.context != 0 && options.context < context) {
       throw Error(ErrorKind::usage,
-                  fmt::format("benchmark: a context of {} tokens was asked, but the longest run takes {}",
+                  fmt::format("benchmark: a context of {} tokens was asked for, but the longest run takes {}",
                               options.context, context));
     }
   }

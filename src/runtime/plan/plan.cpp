@@ -125,7 +125,7 @@ void check_request(const ModelConfig& config, const SessionOptions& session) {
   if (session.context < 0) throw Error(ErrorKind::usage, "memory plan: a context of less than 1 token was asked");
   if (session.context > native) {
     throw Error(ErrorKind::usage,
-                fmt::format("memory plan: a context of {} tokens was asked, but the model was made for "
+                fmt::format("memory plan: a context of {} tokens was asked for, but the model was made for "
                             "at most {}: ask for a shorter one",
                             session.context, native));
   }

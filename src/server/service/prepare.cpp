@@ -14,6 +14,14 @@
 namespace tqkv::server {
 namespace {
 
+/// The field that a problem begins with, as in "messages[2].tool_calls: …"; else the one that was asked about.
+std::string_view field_of(std::string_view problem, std::string_view asked) {
+  const std::string_view name = problem.substr(0, problem.find(':'));
+  for (const std::string_view known : {"messages[", "tools"})
+    if (name.starts_with(known) && name.find(' ') == std::string_view::npos) return name;
+  return asked;
+}
+
 /// What the library says of something that a request asked for.
 template <class Action>
 auto of_field(std::string_view field, const Action& action) {
@@ -21,7 +29,8 @@ auto of_field(std::string_view field, const Action& action) {
     return action();
   } catch (const Error& error) {
     if (error.kind() == ErrorKind::internal) throw;
-    throw bad_request(field, std::string(problem_of(error)));
+    const std::string_view problem = problem_of(error);
+    throw bad_request(field_of(problem, field), std::string(problem));
   }
 }
 
