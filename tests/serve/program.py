@@ -202,7 +202,7 @@ def check_queue(tqkv, model):
         same([server.ask(chat, {**question, 'stream': stream_too})[0] for stream_too in (False, True)], [429, 429], 'a full queue')
         stream.close()
         stream.connection.close()
-        server.waits_for(lambda: ' left: ' in server.log(), 'a client that leaves is noticed')
+        server.waits_for(lambda: ' left after ' in server.log(), 'a client that leaves is noticed')
         same(server.ask(chat, question)[0], 200, 'its place is free')
         true('refused with 429' in server.log(), server.log())
 

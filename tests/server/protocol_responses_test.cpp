@@ -216,4 +216,15 @@ TEST_CASE("a response that fails ends with its error") {
   CHECK(failed.find(R"("status":"failed","error":{"code":"server_error","message":"It broke."})") != std::string::npos);
 }
 
+TEST_CASE("a message that is cut is incomplete in each event that has it") {
+  const auto writer = AnswerWriter::make(Endpoint::responses, head(true));
+  writer->begin({20, 16});
+  writer->text(0, "Hi");
+  std::string events = writer->finish(0, Ending::max_tokens);
+  CHECK(events.find("response.output_item.done") != std::string::npos);
+  events += writer->end({20, 16, 1, 0}, report);
+  CHECK(events.find(R"("status":"incomplete")") != std::string::npos);
+  CHECK(events.find(R"("status":"completed")") == std::string::npos);
+}
+
 }  // namespace

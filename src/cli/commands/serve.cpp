@@ -160,7 +160,7 @@ void serve(const ServeArguments& options) {
   note_device(engine, options.model.device().precision);
   running.run(model);
   print_error(describe(plan));
-  print_error(fmt::format("requests  {} tokens each, {} at once; {} for them and {} for kept prefixes\n", context,
+  print_error(fmt::format("requests  {} tokens each, up to {} at once; {} for them and {} for kept prefixes\n", context,
                           options.parallel, megabytes(room - prefix), megabytes(prefix)));
   print_error(fmt::format("cache     {}\n", format.canonical()));
   print(fmt::format("{} serves {}\n", running.address().text(), service.name));

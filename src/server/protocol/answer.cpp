@@ -94,10 +94,10 @@ std::string AnswerWriter::call_end(int choice) {
 }
 
 std::string AnswerWriter::finish(int choice, Ending ending, std::string_view stop_string) {
-  std::string out = close(choice);
   Choice& state = of(choice);
+  state.ending = ending;  // before its last part is closed, which may say how
+  std::string out = close(choice);
   state.finished = true;
-  state.ending = ending;
   state.stop_string = std::string(stop_string);
   last_ = choice;
   const bool is_last = std::all_of(choices_.begin(), choices_.end(), [](const Choice& one) { return one.finished; });

@@ -129,7 +129,7 @@ std::string ResponsesAnswer::on_close(int choice) {
                                    {{"text", part.text}, {"logprobs", openai_logprobs(part.logprobs)}});
     out += about_content("response.content_part.done", {{"part", content_of(thinking, part.text, part.logprobs)}});
   }
-  const bool broken = part.kind == Kind::call && !part.whole;
+  const bool broken = part.kind == Kind::call ? !part.whole : is_cut(at(choice).ending);
   return out + event("response.output_item.done",
                      {{"output_index", index}, {"item", item(index, broken ? "incomplete" : "completed")}});
 }

@@ -301,18 +301,20 @@ void Service::Parts::note_words(const Request& request) {
       if (noted.size() < most_words && noted.insert("tools of kind " + word).second)
         fresh.push_back("tools of kind " + word);
   }
-  for (const std::string& word : fresh) log("requests have what is ignored: " + word);
+  for (const std::string& word : fresh) log("a field of requests is ignored: " + word);
 }
 
 void Service::Parts::tell_of(const Account& account) {
   totals.add(account);
+  if (account.gone) {  // how much of the answer there was is nobody's any more
+    log(fmt::format("{} left after {:.2f} s: {} tokens of prompt, {} of them known (parted at {})", account.id,
+                    account.seconds, account.prompt, account.reused, account.parted_at));
+    return;
+  }
   log(fmt::format(
       "{} {}: {} tokens of prompt, {} of them known (parted at {}), {} of answer; {:.2f} s to the first, {:.2f} s",
-      account.id,
-      account.gone     ? "left"
-      : account.failed ? "failed"
-                       : "answered",
-      account.prompt, account.reused, account.parted_at, account.completion, account.first_token_s, account.seconds));
+      account.id, account.failed ? "failed" : "answered", account.prompt, account.reused, account.parted_at,
+      account.completion, account.first_token_s, account.seconds));
 }
 
 void Service::Parts::compute() {
