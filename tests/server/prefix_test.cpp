@@ -187,4 +187,7 @@ TEST_CASE("kept states outlive the program, and files that are not theirs are na
   }
   std::ofstream(directory.path() / "file") << "x";
   CHECK(contains(failure(ErrorKind::io, [&] { PrefixFiles(directory.path() / "file", engine(), log); }), "file"));
+#ifdef __linux__
+  CHECK(contains(failure(ErrorKind::io, [&] { PrefixFiles("/proc", engine(), log); }), "/proc/writable"));
+#endif
 }

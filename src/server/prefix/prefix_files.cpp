@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/checksum.h"
+#include "base/file.h"
 #include "runtime/devices.h"
 #include "tqkv/error.h"
 #include "tqkv/saved_session.h"
@@ -56,6 +57,7 @@ PrefixFiles::PrefixFiles(std::filesystem::path folder, const Engine& engine, Log
   if (problem || !std::filesystem::is_directory(folder_))
     throw Error(ErrorKind::io, fmt::format("{}: is no folder and cannot be made: {}", folder_.string(),
                                            problem ? problem.message() : "there is something else"));
+  const AtomicFile first(folder_ / "writable");  // throws where no file can be made, before a state is computed for it
 }
 
 void PrefixFiles::load(PrefixTree& tree) {
